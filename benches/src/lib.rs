@@ -1,0 +1,1 @@
+//! Criterion suites of rept; run `cargo bench -p rept-benches`.

@@ -1,0 +1,2 @@
+//! The `rept` command.
+fn main() {}

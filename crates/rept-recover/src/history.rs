@@ -1,0 +1,84 @@
+//! What was recovered, and how each value is known.
+
+use rept_trace::{Address, RegWord};
+
+/// A place in the history: just before step `step` of the thread with index `thread` in `Trace::threads`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Index into `Trace::threads`.
+    pub thread: u32,
+    /// Step of that thread, 0 the oldest; the number of its steps is the crash.
+    pub step: u64,
+}
+
+/// A recovered word: each bit known or not, each known bit with its grade.
+///
+/// Grades nest: `certain ⊆ assumed ⊆ known`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Value {
+    /// The known bits; zero where unknown.
+    pub bits: u64,
+    /// Bits known at any grade.
+    pub known: u64,
+    /// Bits known without any assumption.
+    pub certain: u64,
+    /// Bits known without more than the named assumptions (call/return pairing).
+    pub assumed: u64,
+}
+
+/// Why a value is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unknown {
+    /// It was there before the recorded window and is overwritten since.
+    BeforeWindow,
+    /// Overwritten, and nothing that survives depends on it.
+    Overwritten,
+    /// Written by the kernel.
+    Syscall,
+    /// Lost in an instruction that cannot be inverted.
+    NotInvertible,
+    /// Not in the dump.
+    NotInDump,
+    /// Steps are missing.
+    TraceGap,
+    /// Contradicting facts.
+    Conflict,
+    /// Another thread may have written it at the same time.
+    Race,
+    /// Through an instruction whose meaning is not modelled.
+    Unsupported,
+    /// The address of the memory operand is not known.
+    AddressUnknown,
+    /// Recovery stopped at its budget.
+    Budget,
+}
+
+/// A memory access of a step, with what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessView {
+    /// Linear address.
+    pub address: Option<Address>,
+    /// Grade of the address: known without assumption.
+    pub address_certain: bool,
+    /// Grade of the address: known with no more than named assumptions.
+    pub address_assumed: bool,
+    /// Bytes, 1 to 8.
+    pub size: u8,
+    /// Written rather than read.
+    pub store: bool,
+    /// The operand.
+    pub value: Value,
+}
+
+/// Queries that every front end needs; implemented by the engine's history.
+pub trait Recovered {
+    /// The word of a register just before a step.
+    fn register(&self, at: Position, word: RegWord) -> Value;
+    /// Why the word is not wholly known (call it for unknown ones only).
+    fn why_unknown(&self, at: Position, word: RegWord) -> Unknown;
+    /// Memory accesses of the step at `at`, in the processor's order.
+    fn accesses(&self, at: Position) -> Vec<AccessView>;
+    /// Memory just before a step: known bits of the byte at `address`.
+    fn memory(&self, at: Position, address: Address) -> Value;
+}

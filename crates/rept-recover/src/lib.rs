@@ -1,0 +1,8 @@
+#![forbid(unsafe_code)]
+//! Data recovery: from control flow and a final state to a history with values.
+
+pub mod bits;
+pub mod effect;
+pub mod history;
+pub mod lift;
+pub mod op;
