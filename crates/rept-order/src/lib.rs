@@ -1,13 +1,73 @@
 #![forbid(unsafe_code)]
-//! Which ran before which: a partial order of the segments of many threads from hardware timestamps.
+//! Which ran before which: a partial order of the steps of many threads from hardware time.
+//!
+//! Each thread's stream carries timing packets ([`rept_trace::TimeMark`]). They cut the
+//! thread into [`Segment`]s, and bound when each segment ran. Two segments whose
+//! intervals do not meet are ordered; those that meet are *concurrent*, and nothing may
+//! be concluded from either order.
+//!
+//! ```text
+//!             10        20        30        40        50     ticks
+//!  thread 1 ───┤─── A ───┤─── B ───────────────────────┤
+//!  thread 2 ─────────────────┤─── C ───┤─── D ───┤           A before C, D
+//!                                                            B ∥ C, B ∥ D
+//! ```
+//!
+//! What else is known to be ordered (a thread's creation, a futex wake and the wait it
+//! ended, two threads that took turns on one processor …) is added as [`Edge`]s.
+//!
+//! # The order
+//! `a → b` when a chain of these leads from `a` to `b`: program order within a thread,
+//! `a.time.latest < b.time.earliest`, an edge. The chain never has to be walked:
+//!
+//! * Intervals are monotone per thread and are tightened along edges, so any chain that
+//!   holds a comparison of times collapses to one comparison of times.
+//! * Edges implied by time are dropped. For the few that are left, the segment an edge
+//!   leads to keeps a *frontier*: for each other thread, how much of it came before
+//!   (a sparse vector clock, kept at edges only).
+//!
+//! So [`Order::relation`] is a comparison of four numbers, and where edges exist one or
+//! two binary searches. There is no matrix: memory is linear in segments plus frontiers,
+//! and frontiers are limited (beyond the limit an edge is ignored, which is sound, and said).
+//!
+//! # Segments that nobody can tell apart
+//! With CYC packets there is a timing packet every few steps. Neighbours in one thread
+//! that relate in the same way to every segment of every other thread are merged, so the
+//! number of segments follows how finely threads interleave, not how often the clock was
+//! written. A program with one thread is one segment and pays nothing.
+//!
+//! # Promises
+//! Deterministic: same trace and edges, same order. `relation` is a strict partial order,
+//! exact for the facts given: it says `Concurrent` only when no chain exists (or the edge
+//! limit was reached). [`Order::sequence`] is a linear extension of it. Contradictory
+//! input (a clock that runs backwards, edges in a cycle) is named in
+//! [`Order::diagnostics`] and the facts in doubt are dropped, never guessed at.
+//!
+//! Sources: L. Lamport, "Time, clocks, and the ordering of events" (CACM 1978), for the
+//! order; P. Fishburn, "Intransitive indifference with unequal intervals" (1970), for
+//! interval orders; Intel SDM volume 3, chapter "Intel Processor Trace", for the packets.
 
+mod clock;
+mod compact;
+mod diagnostic;
+mod edge;
+mod frontier;
+mod sequence;
+mod window;
+
+pub use diagnostic::Diagnostic;
+pub use edge::{Edge, EdgeKind, Point};
+
+use frontier::Frontiers;
 use rept_trace::{Interval, Trace};
+use std::ops::Range;
+use window::Window;
 
-/// Index of a [`Segment`].
+/// Index of a [`Segment`] in [`Order::sequence`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(pub u32);
 
-/// Consecutive steps of one thread between two timing packets.
+/// Consecutive steps of one thread that share their place in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Index into `Trace::threads`.
@@ -20,8 +80,15 @@ pub struct Segment {
     pub time: Interval,
 }
 
+impl Segment {
+    /// The step behind the last one.
+    pub fn end(&self) -> u64 {
+        self.first + self.steps
+    }
+}
+
 /// How two segments lie in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relation {
     /// All of the first ran before any of the second.
     Before,
@@ -35,48 +102,108 @@ pub enum Relation {
 #[derive(Clone, Debug, Default)]
 pub struct Order {
     segments: Vec<Segment>,
+    /// For each segment of the sequence, its index among the segments of its thread.
+    ranks: Vec<u32>,
+    /// For each thread, the sequence positions of its segments, ascending.
+    lanes: Vec<Vec<u32>>,
+    frontiers: Frontiers,
+    window: Window,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl Order {
-    /// Cuts the threads of a trace into segments and orders them.
+    /// Cuts the threads of a trace into segments and orders them by time.
     pub fn new(trace: &Trace) -> Order {
-        let segments = trace
-            .threads
-            .iter()
-            .enumerate()
-            .filter(|(_, thread)| thread.steps() > 0)
-            .map(|(index, thread)| Segment {
-                thread: index as u32,
-                first: 0,
-                steps: thread.steps(),
-                time: Interval::UNKNOWN,
-            })
-            .collect();
-        Order { segments }
+        Order::with_edges(trace, &[])
+    }
+
+    /// As [`Order::new`], with further facts. O(n log n) in timing packets and edges.
+    pub fn with_edges(trace: &Trace, edges: &[Edge]) -> Order {
+        let mut diagnostics = Vec::new();
+        let edges = edge::admissible(trace, edges, &mut diagnostics);
+        let mut lanes = clock::cut(trace, &edges, &mut diagnostics);
+        let arcs = edge::tighten(&mut lanes, &edges, &mut diagnostics);
+        let arcs = compact::compact(&mut lanes, arcs);
+        let merged = sequence::merge(&lanes, &arcs);
+        let frontiers = Frontiers::new(&lanes, &arcs, &merged, &mut diagnostics);
+        Order {
+            window: Window::new(&merged.segments),
+            segments: merged.segments,
+            ranks: merged.ranks,
+            lanes: merged.lanes,
+            frontiers,
+            diagnostics,
+        }
     }
 
     /// The segments in *sequence* order: a linear extension of the partial order,
-    /// concurrent ones placed deterministically. `SegmentId(i)` is the `i`-th.
+    /// concurrent ones by the middle of their intervals, then by thread.
+    /// `SegmentId(i)` is the `i`-th.
     pub fn sequence(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// How two segments lie in time.
+    /// What was wrong with the input, in the order in which it was found.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    /// The segment that holds a step, `None` when the thread has no such step. O(log n).
+    pub fn segment_at(&self, point: Point) -> Option<SegmentId> {
+        let lane = self.lanes.get(point.thread as usize)?;
+        let begun = lane.partition_point(|&at| self.segments[at as usize].first <= point.step);
+        let at = *lane.get(begun.checked_sub(1)?)?;
+        (point.step < self.segments[at as usize].end()).then_some(SegmentId(at))
+    }
+
+    /// How two segments lie in time; a segment is `Concurrent` with itself. O(log n).
+    ///
+    /// # Panics
+    /// When an id is not of this order.
     pub fn relation(&self, a: SegmentId, b: SegmentId) -> Relation {
-        let (x, y) = (self.segments[a.0 as usize], self.segments[b.0 as usize]);
-        if x.thread != y.thread || a == b {
-            Relation::Concurrent
-        } else if a < b {
+        if self.precedes(a, b) {
             Relation::Before
-        } else {
+        } else if self.precedes(b, a) {
             Relation::After
+        } else {
+            Relation::Concurrent
         }
     }
 
-    /// The smallest range of sequence positions that holds every segment not proved to be
-    /// before or after `a` (half open, contains `a` itself).
-    pub fn concurrent_window(&self, a: SegmentId) -> std::ops::Range<u32> {
-        let _ = a;
-        0..self.segments.len() as u32
+    /// How two steps lie in time: program order within a thread, else as their segments.
+    /// `None` when one of them does not exist. O(log n).
+    pub fn relation_of_steps(&self, a: Point, b: Point) -> Option<Relation> {
+        let (x, y) = (self.segment_at(a)?, self.segment_at(b)?);
+        if a.thread != b.thread {
+            return Some(self.relation(x, y));
+        }
+        Some(match a.step.cmp(&b.step) {
+            std::cmp::Ordering::Less => Relation::Before,
+            std::cmp::Ordering::Equal => Relation::Concurrent,
+            std::cmp::Ordering::Greater => Relation::After,
+        })
+    }
+
+    /// A range of sequence positions that holds every segment not proved to be before or
+    /// after `a` (half open, contains `a` itself). The smallest such range as far as
+    /// threads and time say; edges that time does not imply are not used to shrink it.
+    /// O(log n).
+    ///
+    /// # Panics
+    /// When the id is not of this order.
+    pub fn concurrent_window(&self, a: SegmentId) -> Range<u32> {
+        self.window.around(&self.segments, a.0)
+    }
+
+    fn precedes(&self, a: SegmentId, b: SegmentId) -> bool {
+        let (i, j) = (a.0 as usize, b.0 as usize);
+        let (x, y) = (&self.segments[i], &self.segments[j]);
+        if x.thread == y.thread {
+            return i < j;
+        }
+        x.time.latest < y.time.earliest
+            || self
+                .frontiers
+                .reaches((x.thread, self.ranks[i]), (y.thread, self.ranks[j]))
     }
 }

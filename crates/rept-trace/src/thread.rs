@@ -163,7 +163,9 @@ pub struct ThreadTrace {
     pub events: Vec<Event>,
     /// Gaps, by ascending step.
     pub gaps: Vec<Gap>,
-    /// Timing packets, by ascending step; at most the last of those before the same step need be kept.
+    /// Timing packets, by ascending step. Of those before the same step the first and the last must be
+    /// kept: the first bounds when the steps before it ended, the last when those from it on began
+    /// (around a blocking system call they are far apart). One behind the last step bounds the end.
     pub times: Vec<TimeMark>,
 }
 
