@@ -20,33 +20,53 @@ pub struct Bits {
 
 /// The lowest `width` bits set; `width` 0 to 64.
 pub const fn mask(width: u32) -> u64 {
-    if width >= 64 { u64::MAX } else { (1 << width) - 1 }
+    if width >= 64 {
+        u64::MAX
+    } else {
+        (1 << width) - 1
+    }
 }
 
 impl Bits {
     /// Nothing is known.
     pub const UNKNOWN: Bits = Bits { known: 0, value: 0 };
     /// All bits are known to be zero.
-    pub const ZERO: Bits = Bits { known: u64::MAX, value: 0 };
+    pub const ZERO: Bits = Bits {
+        known: u64::MAX,
+        value: 0,
+    };
 
     /// A wholly known word.
     pub const fn constant(value: u64) -> Bits {
-        Bits { known: u64::MAX, value }
+        Bits {
+            known: u64::MAX,
+            value,
+        }
     }
 
     /// A word of `width` bits about which nothing is known but that the bits above are zero.
     pub const fn unknown(width: u32) -> Bits {
-        Bits { known: !mask(width), value: 0 }
+        Bits {
+            known: !mask(width),
+            value: 0,
+        }
     }
 
     /// The bits of `value` in `known`.
     pub const fn new(known: u64, value: u64) -> Bits {
-        Bits { known, value: value & known }
+        Bits {
+            known,
+            value: value & known,
+        }
     }
 
     /// The value, when all 64 bits are known.
     pub const fn get(self) -> Option<u64> {
-        if self.known == u64::MAX { Some(self.value) } else { None }
+        if self.known == u64::MAX {
+            Some(self.value)
+        } else {
+            None
+        }
     }
 
     /// All 64 bits are known.

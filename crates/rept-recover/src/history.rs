@@ -1,6 +1,6 @@
 //! What was recovered, and how each value is known.
 
-use rept_trace::{Address, RegWord};
+use rept_trace::{Address, Memory, RegWord};
 
 /// A place in the history: just before step `step` of the thread with index `thread` in `Trace::threads`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +24,41 @@ pub struct Value {
     pub certain: u64,
     /// Bits known without more than the named assumptions (call/return pairing).
     pub assumed: u64,
+}
+
+impl Value {
+    /// The bits of `mask` only; the others count as known to be of no interest: they are cleared.
+    pub fn masked(self, mask: u64) -> Value {
+        Value {
+            bits: self.bits & mask,
+            known: self.known & mask,
+            certain: self.certain & mask,
+            assumed: self.assumed & mask,
+        }
+    }
+
+    /// The better graded of two views of the same bits; what only one knows is taken from it.
+    pub fn or(self, other: Value) -> Value {
+        let weight = |v: &Value| {
+            (
+                v.certain.count_ones(),
+                v.assumed.count_ones(),
+                v.known.count_ones(),
+            )
+        };
+        let (best, rest) = if weight(&self) >= weight(&other) {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let more = rest.known & !best.known;
+        Value {
+            bits: best.bits | (rest.bits & more),
+            known: best.known | more,
+            certain: best.certain | (rest.certain & more),
+            assumed: best.assumed | (rest.assumed & more),
+        }
+    }
 }
 
 /// Why a value is not known.
@@ -79,6 +114,6 @@ pub trait Recovered {
     fn why_unknown(&self, at: Position, word: RegWord) -> Unknown;
     /// Memory accesses of the step at `at`, in the processor's order.
     fn accesses(&self, at: Position) -> Vec<AccessView>;
-    /// Memory just before a step: known bits of the byte at `address`.
-    fn memory(&self, at: Position, address: Address) -> Value;
+    /// Memory just before a step: known bits of the byte at `address`; `dump` is the memory that was recovered from.
+    fn memory(&self, at: Position, address: Address, dump: &dyn Memory) -> Value;
 }

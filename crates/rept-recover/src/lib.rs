@@ -3,6 +3,9 @@
 
 pub mod bits;
 pub mod effect;
+pub mod engine;
 pub mod history;
 pub mod lift;
 pub mod op;
+
+pub use engine::{History, Options, Statistics, recover};

@@ -1,0 +1,270 @@
+//! The inference engine: known bits flow between the nodes of the graph until nothing more can be learned.
+//!
+//! Order: every node only gains bits within a phase, at most 64, so a phase ends; when an optimistic
+//! transfer turns out wrong it is refuted for good before its consequences are taken back, so the
+//! phases end too (and a budget holds in any case).
+//!
+//! Phases, in ascending optimism; what a phase learned tells its grade:
+//! 1. *certain*: a store whose address is unknown may have written anywhere, so that no memory
+//!    value passes it;
+//! 2. *assumed*: calls that returned handed the preserved registers back;
+//! 3. *inferred*: memory values pass 4, 16 … any number of pending stores. Contradictions are
+//!    blamed on the boldest transfer behind them, and what followed from it is taken back.
+//!
+//! DIVERGENCE: the published system ignores pending stores from the start and relies on repair
+//! alone; the stages show far fewer wrong values on the way (OSDI 2018, section 4.3).
+//!
+//! Cost: linear in what is learned; a visit runs the relations of one cached effect.
+
+mod build;
+mod cells;
+mod cuts;
+mod exchange;
+mod graph;
+mod lower;
+mod pending;
+mod retract;
+mod view;
+mod visit;
+mod worklist;
+
+use crate::bits::Bits;
+use build::{Built, build};
+use cells::Cells;
+use graph::{Graph, NONE};
+use hashbrown::HashSet;
+use pending::PendingSet;
+use rept_order::Order;
+use rept_trace::{FinalState, Trace};
+use retract::Tracking;
+pub use view::History;
+use worklist::Worklist;
+
+/// Steps of all threads at most; ids are 30 bits wide.
+const MAX_STEPS: u64 = 1 << 30;
+
+/// What recovery may do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Use the assumption that functions keep to the ABI (call/return pairing).
+    pub pairing: bool,
+    /// Let memory values pass pending stores, in stages.
+    pub optimism: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            pairing: true,
+            optimism: true,
+        }
+    }
+}
+
+/// Grade of a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Grade {
+    Certain,
+    Assumed,
+    Inferred,
+}
+
+/// Pending stores that a memory value may pass, stage by stage.
+const STAGES: [u32; 6] = [4, 16, 64, 256, 4096, u32::MAX];
+
+/// What recovery did, for the curious and for benchmarks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Steps recovered.
+    pub steps: u64,
+    /// Visits of steps.
+    pub visits: u64,
+    /// Nodes of the graph.
+    pub nodes: u64,
+    /// Memory accesses.
+    pub accesses: u64,
+    /// Accesses whose address is not known in the end.
+    pub pending: u64,
+    /// Contradictions among certain facts: the core does not belong to the trace, or rept has a bug.
+    pub certain_conflicts: u64,
+    /// Violations of the calling convention met.
+    pub assumption_conflicts: u64,
+    /// Optimistic transfers refuted.
+    pub refuted: u64,
+    /// Contradictions that no assumption explains; their steps are left alone.
+    pub unexplained: u64,
+}
+
+/// Recovers the data of a traced run.
+///
+/// Threads without registers in `last` are recovered as far as other facts reach.
+pub fn recover(trace: &Trace, order: &Order, last: &FinalState<'_>, options: &Options) -> History {
+    let steps: u64 = trace.threads.iter().map(|thread| thread.steps()).sum();
+    assert!(
+        steps < MAX_STEPS,
+        "at most {MAX_STEPS} steps can be recovered at once, got {steps}"
+    );
+    let Built {
+        graph,
+        contradictions,
+    } = build(trace, order, last);
+    let mut engine = Engine::new(graph, order, last);
+    engine.statistics.certain_conflicts = contradictions;
+    engine.run(options);
+    History::new(engine, trace)
+}
+
+/// The state of one recovery.
+pub(crate) struct Engine<'a> {
+    graph: Graph,
+    order: &'a Order,
+    cells: Cells<'a>,
+    work: Worklist,
+    /// Accesses that may write at a place not yet known.
+    pending: PendingSet,
+    grade: Grade,
+    /// Pending stores that a memory value may pass in this stage.
+    limit: u32,
+    pairing: bool,
+    /// Several threads have steps: races are possible.
+    threaded: bool,
+    /// Bits known at the end of the certain phase.
+    certain: Vec<u64>,
+    /// Bits known at the end of the assumed phase.
+    assumed: Vec<u64>,
+    /// `pending` at the end of the certain and of the assumed phase.
+    pending_certain: PendingSet,
+    pending_assumed: PendingSet,
+    tracking: Tracking,
+    /// Transfers between two accesses that turned out wrong; the later is `NONE` for the dump.
+    refuted: HashSet<(u32, u32)>,
+    /// Steps whose relations contradict what is known, by no fault that could be found.
+    disabled: HashSet<u32>,
+    /// Accesses that would learn or tell more if fewer stores were pending.
+    blocked: Vec<u32>,
+    is_blocked: Vec<bool>,
+    words: Vec<Bits>,
+    statistics: Statistics,
+}
+
+impl<'a> Engine<'a> {
+    fn new(graph: Graph, order: &'a Order, last: &'a FinalState<'_>) -> Engine<'a> {
+        let accesses = graph.accesses.len();
+        let pending = PendingSet::new(accesses, |id| graph.accesses[id].kind.writes());
+        let threads = graph.segments.iter().map(|s| s.thread);
+        let threaded = threads.clone().min() != threads.max();
+        Engine {
+            work: Worklist::full(graph.steps.len() as u32),
+            cells: Cells::new(last.memory),
+            order,
+            pending,
+            grade: Grade::Certain,
+            limit: 0,
+            pairing: false,
+            threaded,
+            certain: Vec::new(),
+            assumed: Vec::new(),
+            pending_certain: PendingSet::default(),
+            pending_assumed: PendingSet::default(),
+            tracking: Tracking::default(),
+            refuted: HashSet::new(),
+            disabled: HashSet::new(),
+            blocked: Vec::new(),
+            is_blocked: vec![false; accesses],
+            words: Vec::new(),
+            statistics: Statistics::default(),
+            graph,
+        }
+    }
+
+    fn run(&mut self, options: &Options) {
+        self.fixpoint();
+        self.certain = self.known_masks();
+        self.pending_certain = self.pending.clone();
+        if options.pairing {
+            self.begin(Grade::Assumed);
+            self.pairing = true;
+            for pair in 0..self.graph.pairs.len() as u32 {
+                self.equalise(pair);
+            }
+            self.fixpoint();
+        }
+        self.assumed = self.known_masks();
+        self.pending_assumed = self.pending.clone();
+        if options.optimism {
+            self.begin(Grade::Inferred);
+            for limit in STAGES {
+                self.limit = limit;
+                self.fixpoint();
+            }
+        }
+        self.statistics.steps = self.graph.steps.len() as u64;
+        self.statistics.nodes = self.graph.nodes.len() as u64;
+        self.statistics.accesses = self.graph.accesses.len() as u64;
+        self.statistics.pending = u64::from(self.pending.len());
+    }
+
+    fn begin(&mut self, grade: Grade) {
+        self.grade = grade;
+        self.tracking.begin(self.graph.nodes.len());
+    }
+
+    fn known_masks(&self) -> Vec<u64> {
+        self.graph
+            .nodes
+            .bits
+            .iter()
+            .map(|bits| bits.known)
+            .collect()
+    }
+
+    /// Visits and tells until nothing changes under the current limit.
+    fn fixpoint(&mut self) {
+        loop {
+            self.sweep();
+            let before = self.pending.len();
+            self.retry_blocked();
+            if self.work.is_empty() && self.pending.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Alternating sweeps over the steps that may learn something.
+    fn sweep(&mut self) {
+        let Some(last) = (self.graph.steps.len() as u32).checked_sub(1) else {
+            return;
+        };
+        while !self.work.is_empty() {
+            let mut cursor = last;
+            while let Some(step) = self.work.pop_backward(cursor) {
+                self.visit(step);
+                match step.checked_sub(1) {
+                    Some(before) => cursor = before,
+                    None => break,
+                }
+            }
+            let mut cursor = 0;
+            while let Some(step) = self.work.pop_forward(cursor) {
+                self.visit(step);
+                cursor = step + 1;
+            }
+        }
+    }
+
+    /// Marks the steps that touch a node.
+    fn touch(&mut self, node: u32) {
+        let def = self.graph.nodes.def[node as usize];
+        if def != NONE {
+            self.work.insert(def);
+        }
+        let mut next = self.graph.nodes.first_use[node as usize];
+        while next != NONE {
+            self.work.insert(self.graph.use_step[next as usize]);
+            next = self.graph.next_use[next as usize];
+        }
+    }
+}

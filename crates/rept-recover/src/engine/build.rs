@@ -1,0 +1,615 @@
+//! From the trace to the graph: which node every step reads and defines, in sequence order.
+//! One pass back over each thread for the liveness of flags, one pass forward over the sequence.
+
+use super::cuts::{Cut, CutKind, cuts};
+use super::graph::{
+    Access, AccessKind, AccessState, Graph, KernelCall, NONE, Outcome, Pair, SegmentStart, Step,
+    ThreadVersions,
+};
+use super::lower::{Lowered, decode};
+use crate::bits::Bits;
+use crate::effect::{Effect, Flow, StringKind, StringOp};
+use crate::lift::ALL_FLAGS;
+use iced_x86::{Mnemonic, OpKind, Register};
+use rept_order::Order;
+use rept_trace::{Address, Block, FinalState, RegWord, ThreadTrace, Trace};
+
+/// Registers that a called function hands back as it found them (System V ABI), and rsp.
+const PRESERVED: [RegWord; 7] = [
+    RegWord::RSP,
+    RegWord::RBX,
+    RegWord::RBP,
+    RegWord::gpr(12),
+    RegWord::gpr(13),
+    RegWord::gpr(14),
+    RegWord::gpr(15),
+];
+
+/// Number, then arguments, of a system call.
+const SYSCALL_ARGUMENTS: [RegWord; 7] = [
+    RegWord::RAX,
+    RegWord::RDI,
+    RegWord::RSI,
+    RegWord::RDX,
+    RegWord::gpr(10),
+    RegWord::gpr(8),
+    RegWord::gpr(9),
+];
+
+/// Calls that may be open between a call and its return before the search for it ends.
+const MAX_UNMATCHED: usize = 64;
+/// Open calls remembered a thread; older ones are forgotten, a deep recursion stays bounded.
+const MAX_FRAMES: usize = 1 << 20;
+
+const ARCH_PRCTL: u32 = 158;
+
+/// A call that has not returned yet.
+struct Frame {
+    returns_to: Address,
+    saved: [u32; PRESERVED.len()],
+}
+
+/// A signal handler that has not returned yet: the registers it interrupted.
+struct Interrupted {
+    at: Address,
+    saved: [u32; 17],
+}
+
+/// Where the pass stands in one thread.
+struct Cursor<'a> {
+    trace: &'a ThreadTrace,
+    cuts: Vec<Cut>,
+    next_cut: usize,
+    /// Flags live behind each run.
+    live: Vec<u16>,
+    run: usize,
+    index: usize,
+    step: u64,
+    /// Current node of each register word.
+    current: Vec<u32>,
+    frames: Vec<Frame>,
+    interrupted: Vec<Interrupted>,
+}
+
+/// Builds the graph.
+pub(crate) struct Builder<'a> {
+    trace: &'a Trace,
+    lowered: Lowered<'a>,
+    graph: Graph,
+    cursors: Vec<Cursor<'a>>,
+    /// Facts that contradict each other already here.
+    contradictions: u64,
+}
+
+/// The graph, and the number of contradictions met.
+pub(crate) struct Built {
+    pub(crate) graph: Graph,
+    pub(crate) contradictions: u64,
+}
+
+/// Builds the graph of the sequence, the final registers learned.
+pub(crate) fn build(trace: &Trace, order: &Order, last: &FinalState<'_>) -> Built {
+    let mut builder = Builder {
+        trace,
+        lowered: Lowered::new(&trace.code),
+        graph: Graph::default(),
+        cursors: Vec::new(),
+        contradictions: 0,
+    };
+    for thread in &trace.threads {
+        let cursor = builder.cursor(thread);
+        builder.cursors.push(cursor);
+        let words = (0..RegWord::COUNT).map(|_| Vec::new()).collect();
+        builder.graph.versions.push(ThreadVersions { words });
+    }
+    for segment in order.sequence() {
+        builder.graph.segments.push(SegmentStart {
+            global: builder.graph.steps.len() as u32,
+            thread: segment.thread,
+            first: segment.first,
+        });
+        for _ in 0..segment.steps {
+            builder.step(segment.thread as usize);
+        }
+    }
+    builder.finish(last)
+}
+
+impl<'a> Builder<'a> {
+    fn cursor(&mut self, thread: &'a ThreadTrace) -> Cursor<'a> {
+        let code = &self.trace.code;
+        let after_syscall = |step: u64| {
+            let (run, index) = thread.locate(step)?;
+            let block = code.block(thread.runs()[run].block);
+            let last = decode(block, index);
+            (last.mnemonic() == Mnemonic::Syscall).then(|| Address(last.next_ip()))
+        };
+        let cuts = cuts(thread, after_syscall);
+        let live = self.live_flags(thread, &cuts);
+        Cursor {
+            trace: thread,
+            cuts,
+            next_cut: 0,
+            live,
+            run: 0,
+            index: 0,
+            step: 0,
+            current: vec![NONE; RegWord::COUNT],
+            frames: Vec::new(),
+            interrupted: Vec::new(),
+        }
+    }
+
+    /// Flags live behind each run of a thread; all are behind the last and before a cut.
+    fn live_flags(&mut self, thread: &ThreadTrace, cuts: &[Cut]) -> Vec<u16> {
+        let mut live = ALL_FLAGS;
+        let mut behind = thread.steps();
+        let mut cuts = cuts.iter().rev().peekable();
+        let mut all: Vec<u16> = thread
+            .runs()
+            .iter()
+            .rev()
+            .map(|run| {
+                while cuts.peek().is_some_and(|cut| cut.step > behind) {
+                    cuts.next();
+                }
+                if cuts.peek().is_some_and(|cut| cut.step == behind) {
+                    live = ALL_FLAGS;
+                }
+                let after = live;
+                live = self.lowered.live_before(run.block, run.count, live);
+                behind -= u64::from(run.count);
+                after
+            })
+            .collect();
+        all.reverse();
+        all
+    }
+
+    /// The current node of a register word; one that nothing in the window defined gets its node now,
+    /// valid since the window began or since the word was forgotten.
+    fn current(&mut self, thread: usize, word: RegWord) -> u32 {
+        let slot = usize::from(word.0);
+        if self.cursors[thread].current[slot] == NONE {
+            let node = self.graph.nodes.push(Bits::UNKNOWN, NONE);
+            self.cursors[thread].current[slot] = node;
+            match self.graph.versions[thread].words[slot].last_mut() {
+                Some(last) => last.1 = node,
+                None => self.graph.versions[thread].words[slot].push((0, node)),
+            }
+        }
+        self.cursors[thread].current[slot]
+    }
+
+    /// From the next global step on, the word is in `node`; `NONE`: its value is lost, and
+    /// whoever reads it next finds a new unknown node.
+    fn define(&mut self, thread: usize, word: RegWord, node: u32) {
+        let slot = usize::from(word.0);
+        self.cursors[thread].current[slot] = node;
+        let from = self.graph.steps.len() as u32;
+        let versions = &mut self.graph.versions[thread].words[slot];
+        match versions.last_mut() {
+            Some(last) if last.0 == from || (last.1 == NONE && node == NONE) => last.1 = node,
+            _ => versions.push((from, node)),
+        }
+    }
+
+    fn forget(&mut self, thread: usize, word: RegWord) {
+        self.define(thread, word, NONE);
+    }
+
+    /// One step of a thread.
+    fn step(&mut self, thread: usize) {
+        self.cut(thread);
+        let cursor = &self.cursors[thread];
+        let run = cursor.trace.runs()[cursor.run];
+        let (index, live) = (cursor.index, cursor.live[cursor.run]);
+        let effect = self.lowered.stretch(run.block, run.count, live)[index];
+        let block = self.trace.code.block(run.block);
+        let next = self.advance(thread);
+        self.execute(thread, effect, block, index, next);
+    }
+
+    /// Moves the thread's cursor on; the address of its next step if that plainly follows.
+    fn advance(&mut self, thread: usize) -> Option<Address> {
+        let code = &self.trace.code;
+        let cursor = &mut self.cursors[thread];
+        cursor.step += 1;
+        cursor.index += 1;
+        if cursor.index == usize::from(cursor.trace.runs()[cursor.run].count) {
+            cursor.run += 1;
+            cursor.index = 0;
+        }
+        let cut = cursor
+            .cuts
+            .get(cursor.next_cut)
+            .is_some_and(|cut| cut.step == cursor.step);
+        let run = cursor.trace.runs().get(cursor.run).filter(|_| !cut)?;
+        Some(code.block(run.block).address(cursor.index))
+    }
+
+    /// Applies the cut before the thread's next step, if there is one.
+    fn cut(&mut self, thread: usize) {
+        let cursor = &mut self.cursors[thread];
+        let Some(cut) = cursor.cuts.get(cursor.next_cut).copied() else {
+            return;
+        };
+        if cut.step != cursor.step {
+            return;
+        }
+        cursor.next_cut += 1;
+        self.apply_cut(thread, cut.kind);
+    }
+
+    fn apply_cut(&mut self, thread: usize, kind: CutKind) {
+        self.barrier();
+        match kind {
+            CutKind::SignalEntry(at) => {
+                let saved = std::array::from_fn(|word| self.current(thread, RegWord(word as u16)));
+                self.cursors[thread]
+                    .interrupted
+                    .push(Interrupted { at, saved });
+                let set = [
+                    RegWord::RAX,
+                    RegWord::RDX,
+                    RegWord::RSP,
+                    RegWord::RSI,
+                    RegWord::RDI,
+                    RegWord::FLAGS,
+                ];
+                for word in set {
+                    self.forget(thread, word);
+                }
+            }
+            CutKind::Resumed(ip) => {
+                self.forget_all(thread);
+                self.resume(thread, ip);
+            }
+            CutKind::Unknown => {
+                self.forget_all(thread);
+                let cursor = &mut self.cursors[thread];
+                cursor.frames.clear();
+                cursor.interrupted.clear();
+            }
+        }
+    }
+
+    /// A handler returned to where it was called: if it left the saved context alone, all registers are as before.
+    fn resume(&mut self, thread: usize, ip: Address) {
+        let interrupted = &mut self.cursors[thread].interrupted;
+        let Some(index) = interrupted.iter().rposition(|frame| frame.at == ip) else {
+            return;
+        };
+        let saved = interrupted[index].saved;
+        interrupted.truncate(index);
+        for (word, &node) in saved.iter().enumerate() {
+            let now = self.current(thread, RegWord(word as u16));
+            self.pair(node, now);
+        }
+    }
+
+    /// Forgets all registers but the segment bases, which only system calls of their own change.
+    fn forget_all(&mut self, thread: usize) {
+        for word in (0..RegWord::COUNT as u16).map(RegWord) {
+            let known = self.cursors[thread].current[usize::from(word.0)] != NONE;
+            if known && word != RegWord::FS_BASE && word != RegWord::GS_BASE {
+                self.forget(thread, word);
+            }
+        }
+    }
+
+    /// Something may write memory anywhere before the next step.
+    fn barrier(&mut self) {
+        let step = self.graph.steps.len() as u32;
+        if let Some(before) = step.checked_sub(1) {
+            self.access(before, NONE, 0, AccessKind::Barrier);
+        }
+    }
+
+    fn access(&mut self, step: u32, node: u32, size: u8, kind: AccessKind) -> u32 {
+        self.graph.accesses.push(Access {
+            address: 0,
+            node,
+            step,
+            entries: [NONE; 2],
+            size,
+            kind,
+            state: AccessState::Pending,
+            phase: 0,
+            clock: 0,
+            told: 0,
+        });
+        self.graph.accesses.len() as u32 - 1
+    }
+
+    /// Adds one execution of an effect to the graph.
+    fn execute(
+        &mut self,
+        thread: usize,
+        number: u32,
+        block: &Block,
+        index: usize,
+        next: Option<Address>,
+    ) {
+        // The effects live in `lowered` until the end; taking one out for a moment spares a copy of it.
+        let effect = std::mem::take(&mut self.lowered.effects[number as usize]);
+        let saved = self.before_flow(thread, &effect);
+        let step = self.graph.steps.len() as u32;
+        let uses = self.graph.use_node.len() as u32;
+        for &word in &effect.reads {
+            let node = self.current(thread, word);
+            self.add_use(node, step);
+        }
+        let fresh = self.graph.nodes.len() as u32;
+        for word in effect.inputs()..effect.nodes() {
+            self.graph.nodes.push(effect.template[word], step);
+        }
+        let access = self.graph.accesses.len() as u32;
+        self.graph.steps.push(Step {
+            effect: number,
+            uses,
+            fresh,
+            access,
+        });
+        let node = |graph: &Graph, word: usize| {
+            if word < effect.inputs() {
+                graph.use_node[uses as usize + word]
+            } else {
+                fresh + (word - effect.inputs()) as u32
+            }
+        };
+        for access in &effect.accesses {
+            let kind = if access.store {
+                AccessKind::Store
+            } else {
+                AccessKind::Load
+            };
+            let data = node(&self.graph, usize::from(access.data.0));
+            self.access(step, data, access.size, kind);
+        }
+        for &(word, value) in &effect.writes {
+            let value = node(&self.graph, usize::from(value.0));
+            self.define(thread, word, value);
+        }
+        if effect.kills_flags {
+            self.forget(thread, RegWord::FLAGS);
+        }
+        self.extra_accesses(step, &effect);
+        let outcome = self.after_flow(thread, &effect, saved, block, index, next, &node);
+        self.graph.outcomes.push(outcome);
+        self.lowered.effects[number as usize] = effect;
+    }
+
+    fn add_use(&mut self, node: u32, step: u32) {
+        let graph = &mut self.graph;
+        graph.next_use.push(graph.nodes.first_use[node as usize]);
+        graph.nodes.first_use[node as usize] = graph.use_node.len() as u32;
+        graph.use_node.push(node);
+        graph.use_step.push(step);
+    }
+
+    /// Nodes that pairing or the kernel will need, as they are before the step.
+    fn before_flow(&mut self, thread: usize, effect: &Effect) -> [u32; PRESERVED.len()] {
+        let words = match effect.flow {
+            Flow::Call { .. } => PRESERVED,
+            Flow::Syscall => SYSCALL_ARGUMENTS,
+            _ => return [NONE; PRESERVED.len()],
+        };
+        words.map(|word| self.current(thread, word))
+    }
+
+    /// Accesses beside those that the effect lists.
+    fn extra_accesses(&mut self, step: u32, effect: &Effect) {
+        if let Some(string) = effect.string {
+            for kind in string_accesses(string) {
+                self.access(step, NONE, 0, kind);
+            }
+        }
+        if effect.clobbers_memory {
+            self.access(step, NONE, 0, AccessKind::Barrier);
+        }
+    }
+
+    /// What the step's control flow says: facts, pairs, system calls.
+    #[expect(clippy::too_many_arguments, reason = "the state of one step")]
+    fn after_flow(
+        &mut self,
+        thread: usize,
+        effect: &Effect,
+        saved: [u32; PRESERVED.len()],
+        block: &Block,
+        index: usize,
+        next: Option<Address>,
+        node: &impl Fn(&Graph, usize) -> u32,
+    ) -> Outcome {
+        let behind = block
+            .address(index)
+            .offset(block.instruction_bytes(index).len() as u64);
+        match effect.flow {
+            Flow::Branch { target, .. } => return outcome(next, target, behind),
+            Flow::Indirect { target }
+            | Flow::Call {
+                target: Some(target),
+            }
+            | Flow::Return { target } => {
+                let word = usize::from(target.0);
+                if let Some(next) = next.filter(|_| word < effect.nodes()) {
+                    let node = node(&self.graph, word);
+                    self.learn(node, next.0);
+                }
+            }
+            _ => {}
+        }
+        match effect.flow {
+            Flow::Call { .. } if next.is_some() => self.call(thread, saved, behind),
+            Flow::Return { .. } => self.returned(thread, next),
+            Flow::Syscall => self.syscall(thread, saved, block, index),
+            _ => {}
+        }
+        Outcome::Nothing
+    }
+
+    fn learn(&mut self, node: u32, value: u64) {
+        let bits = &mut self.graph.nodes.bits[node as usize];
+        if bits.learn(Bits::constant(value)).is_err() {
+            self.contradictions += 1;
+        }
+    }
+
+    fn call(&mut self, thread: usize, saved: [u32; PRESERVED.len()], returns_to: Address) {
+        let frames = &mut self.cursors[thread].frames;
+        if frames.len() == MAX_FRAMES {
+            frames.drain(..MAX_FRAMES / 2);
+        }
+        frames.push(Frame { returns_to, saved });
+    }
+
+    /// A return to where an open call said: the callee handed the preserved registers back.
+    fn returned(&mut self, thread: usize, next: Option<Address>) {
+        let Some(next) = next else { return };
+        let frames = &mut self.cursors[thread].frames;
+        let recent = frames.len().saturating_sub(MAX_UNMATCHED);
+        let Some(index) = frames[recent..]
+            .iter()
+            .rposition(|frame| frame.returns_to == next)
+        else {
+            return;
+        };
+        let saved = frames[recent + index].saved;
+        frames.truncate(recent + index);
+        for (word, before) in PRESERVED.into_iter().zip(saved) {
+            let after = self.current(thread, word);
+            self.pair(before, after);
+        }
+    }
+
+    fn pair(&mut self, a: u32, b: u32) {
+        if a == b {
+            return;
+        }
+        let number = self.graph.pairs.len() as u32;
+        self.graph.pairs.push(Pair {
+            nodes: [a, b],
+            refuted: false,
+        });
+        for node in [a, b] {
+            self.graph.pairs_of.entry(node).or_default().push(number);
+        }
+    }
+
+    fn syscall(&mut self, thread: usize, arguments: [u32; 7], block: &Block, index: usize) {
+        let step = self.graph.steps.len() as u32 - 1;
+        let result = self.current(thread, RegWord::RAX);
+        let access = self.access(step, NONE, 0, AccessKind::Kernel);
+        self.graph.kernel_calls.push(KernelCall {
+            access,
+            arguments,
+            result,
+        });
+        let number = static_number(block, index);
+        if number.is_none_or(|number| number == ARCH_PRCTL) {
+            for word in [RegWord::FS_BASE, RegWord::GS_BASE] {
+                self.segment_base(thread, word, number.is_none());
+            }
+        }
+    }
+
+    /// A system call may have set a segment base; one whose number is not in sight most likely did not.
+    fn segment_base(&mut self, thread: usize, word: RegWord, likely_kept: bool) {
+        let before = self.cursors[thread].current[usize::from(word.0)];
+        if before == NONE {
+            return;
+        }
+        self.forget(thread, word);
+        if likely_kept {
+            let after = self.current(thread, word);
+            self.pair(before, after);
+        }
+    }
+
+    /// Learns the final registers and hands the graph out.
+    fn finish(mut self, last: &FinalState<'_>) -> Built {
+        for (index, thread) in self.trace.threads.iter().enumerate() {
+            let Some(registers) = last.threads.iter().find(|r| r.thread == thread.thread) else {
+                continue;
+            };
+            self.cut(index);
+            for word in (0..RegWord::COUNT as u16).map(RegWord) {
+                if let Some(value) = registers.get(word) {
+                    let value = if word == RegWord::FLAGS {
+                        value & u64::from(ALL_FLAGS)
+                    } else {
+                        value
+                    };
+                    let node = self.current(index, word);
+                    self.learn_final(node, word, value);
+                }
+            }
+        }
+        self.graph.effects = std::mem::take(&mut self.lowered.effects);
+        Built {
+            graph: self.graph,
+            contradictions: self.contradictions,
+        }
+    }
+
+    /// RFLAGS words hold the arithmetic flags and DF only; the processor's other bits are not ours.
+    fn learn_final(&mut self, node: u32, word: RegWord, value: u64) {
+        if word != RegWord::FLAGS {
+            return self.learn(node, value);
+        }
+        let bits = &mut self.graph.nodes.bits[node as usize];
+        if bits.learn(Bits::new(u64::from(ALL_FLAGS), value)).is_err() {
+            self.contradictions += 1;
+        }
+    }
+}
+
+/// The operands of a string instruction, in the processor's order.
+fn string_accesses(string: StringOp) -> impl Iterator<Item = AccessKind> {
+    use AccessKind::{StringLoad, StringStore};
+    let kinds: &[AccessKind] = match string.kind {
+        StringKind::Movs => &[StringLoad, StringStore],
+        StringKind::Stos => &[StringStore],
+        StringKind::Lods | StringKind::Scas => &[StringLoad],
+        StringKind::Cmps => &[StringLoad, StringLoad],
+    };
+    kinds.iter().copied()
+}
+
+fn outcome(next: Option<Address>, target: Address, behind: Address) -> Outcome {
+    match next {
+        _ if target == behind => Outcome::Nothing,
+        Some(next) if next == target => Outcome::Taken,
+        Some(next) if next == behind => Outcome::NotTaken,
+        _ => Outcome::Nothing,
+    }
+}
+
+/// The number of the system call at `index` of a block, when the block itself sets it.
+fn static_number(block: &Block, index: usize) -> Option<u32> {
+    for index in (0..index).rev() {
+        let instruction = decode(block, index);
+        if instruction.op_count() == 0 || instruction.op_kind(0) != OpKind::Register {
+            continue;
+        }
+        if instruction.op_register(0).full_register() != Register::RAX {
+            continue;
+        }
+        let operand = instruction.op_kind(1);
+        return match instruction.mnemonic() {
+            Mnemonic::Mov if matches!(operand, OpKind::Immediate32 | OpKind::Immediate32to64) => {
+                Some(instruction.immediate32())
+            }
+            Mnemonic::Xor
+                if operand == OpKind::Register
+                    && instruction.op_register(1) == instruction.op_register(0) =>
+            {
+                Some(0)
+            }
+            Mnemonic::Cmp | Mnemonic::Test => continue,
+            _ => None,
+        };
+    }
+    None
+}

@@ -1,0 +1,240 @@
+//! Memory: for each cell of eight aligned bytes, the timeline of the accesses that touch it.
+//!
+//! Accesses enter when their address becomes known and leave when it is retracted. An entry
+//! knows its neighbours; a hash map finds the cell, a tree finds the neighbours of a new entry.
+
+use super::graph::NONE;
+use crate::bits::{Bits, mask};
+use hashbrown::HashMap;
+use rept_trace::{Address, Memory};
+use std::collections::BTreeMap;
+
+/// Bytes of a cell.
+pub(crate) const CELL: u64 = 8;
+
+/// One access's part in the timeline of a cell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Id of the access, its place in the sequence.
+    pub(crate) order: u32,
+    pub(crate) cell: u32,
+    /// Node that holds the bytes.
+    pub(crate) node: u32,
+    pub(crate) previous: u32,
+    pub(crate) next: u32,
+    /// Left shift in bits that brings the node's bytes to their place in the cell; negative: right.
+    pub(crate) shift: i8,
+    /// Bytes of the cell that are touched, one bit each.
+    pub(crate) bytes: u8,
+    pub(crate) store: bool,
+}
+
+/// One bit a byte, spread to eight bits a byte.
+pub(crate) fn spread(bytes: u8) -> u64 {
+    // Each bit to the low bit of its byte (a multiplication places seven copies), then filled up.
+    let low = u64::from(bytes & 0x7f).wrapping_mul(0x0002_0408_1020_4081) & 0x0001_0101_0101_0101;
+    (low | (u64::from(bytes >> 7) << 56)) * 0xff
+}
+
+impl Entry {
+    /// What a node's bits say about the cell.
+    pub(crate) fn to_cell(self, node: Bits) -> Bits {
+        let shifted = |x: u64| {
+            if self.shift >= 0 {
+                x << self.shift
+            } else {
+                x >> -self.shift
+            }
+        };
+        Bits::new(
+            shifted(node.known) & spread(self.bytes),
+            shifted(node.value),
+        )
+    }
+
+    /// What the cell's bits say about the node; `cell` holds bits of this entry's bytes only.
+    pub(crate) fn to_node(self, cell: Bits) -> Bits {
+        let shifted = |x: u64| {
+            if self.shift >= 0 {
+                x >> self.shift
+            } else {
+                x << -self.shift
+            }
+        };
+        Bits::new(
+            shifted(cell.known & spread(self.bytes)),
+            shifted(cell.value),
+        )
+    }
+}
+
+/// Eight aligned bytes of memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cell {
+    /// What the dump says.
+    pub(crate) last: Bits,
+    /// Bits that cannot have changed during the window.
+    pub(crate) constant: u64,
+    pub(crate) head: u32,
+    pub(crate) tail: u32,
+    /// The entry added most recently: sweeps add neighbours one after the other.
+    hint: u32,
+}
+
+/// The timelines.
+pub(crate) struct Cells<'a> {
+    memory: &'a dyn Memory,
+    index: HashMap<u64, u32>,
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) entries: Vec<Entry>,
+    free: Vec<u32>,
+    tree: BTreeMap<(u32, u32), u32>,
+}
+
+impl<'a> Cells<'a> {
+    pub(crate) fn new(memory: &'a dyn Memory) -> Cells<'a> {
+        Cells {
+            memory,
+            index: HashMap::new(),
+            cells: Vec::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            tree: BTreeMap::new(),
+        }
+    }
+
+    /// The cell with this number (address / 8), made on first use.
+    pub(crate) fn cell(&mut self, number: u64) -> u32 {
+        if let Some(&cell) = self.index.get(&number) {
+            return cell;
+        }
+        let (last, constant) = final_bits(self.memory, number * CELL);
+        let cell = self.cells.len() as u32;
+        self.cells.push(Cell {
+            last,
+            constant,
+            head: NONE,
+            tail: NONE,
+            hint: NONE,
+        });
+        self.index.insert(number, cell);
+        cell
+    }
+
+    /// Cell numbers, cells and entries, for reading.
+    pub(crate) fn into_parts(self) -> (HashMap<u64, u32>, Vec<Cell>, Vec<Entry>) {
+        (self.index, self.cells, self.entries)
+    }
+
+    /// Adds an entry to its cell's timeline.
+    pub(crate) fn insert(&mut self, mut entry: Entry) -> u32 {
+        let previous = self.before(entry.cell, entry.order);
+        let next = match previous {
+            NONE => self.cells[entry.cell as usize].head,
+            previous => self.entries[previous as usize].next,
+        };
+        (entry.previous, entry.next) = (previous, next);
+        let id = self.free.pop().unwrap_or(self.entries.len() as u32);
+        if id as usize == self.entries.len() {
+            self.entries.push(entry);
+        } else {
+            self.entries[id as usize] = entry;
+        }
+        self.tree.insert((entry.cell, entry.order), id);
+        self.link(entry.cell, previous, id, next);
+        self.cells[entry.cell as usize].hint = id;
+        id
+    }
+
+    fn link(&mut self, cell: u32, previous: u32, id: u32, next: u32) {
+        match previous {
+            NONE => self.cells[cell as usize].head = id,
+            previous => self.entries[previous as usize].next = id,
+        }
+        match next {
+            NONE => self.cells[cell as usize].tail = id,
+            next => self.entries[next as usize].previous = id,
+        }
+    }
+
+    /// Takes an entry out of its timeline.
+    pub(crate) fn remove(&mut self, id: u32) {
+        let entry = self.entries[id as usize];
+        self.tree.remove(&(entry.cell, entry.order));
+        match entry.previous {
+            NONE => self.cells[entry.cell as usize].head = entry.next,
+            previous => self.entries[previous as usize].next = entry.next,
+        }
+        match entry.next {
+            NONE => self.cells[entry.cell as usize].tail = entry.previous,
+            next => self.entries[next as usize].previous = entry.previous,
+        }
+        self.cells[entry.cell as usize].hint = NONE;
+        self.free.push(id);
+    }
+
+    /// The last entry of a cell before `order`, or `NONE`.
+    pub(crate) fn before(&self, cell: u32, order: u32) -> u32 {
+        let Cell { hint, tail, .. } = self.cells[cell as usize];
+        for near in [hint, tail] {
+            if near == NONE {
+                continue;
+            }
+            let entry = self.entries[near as usize];
+            if entry.order < order {
+                if entry.next == NONE || self.entries[entry.next as usize].order > order {
+                    return near;
+                }
+            } else if entry.previous == NONE || self.entries[entry.previous as usize].order < order
+            {
+                return entry.previous;
+            }
+        }
+        self.tree
+            .range((cell, 0)..(cell, order))
+            .next_back()
+            .map_or(NONE, |(_, &id)| id)
+    }
+}
+
+/// What the dump says about eight bytes, and which of their bits are constant.
+fn final_bits(memory: &dyn Memory, at: u64) -> (Bits, u64) {
+    if let Some(bytes) = memory
+        .bytes(Address(at))
+        .and_then(|run| run.first_chunk::<8>())
+    {
+        let constant = memory.constant_len(Address(at)).min(CELL) as u32;
+        return (
+            Bits::constant(u64::from_le_bytes(*bytes)),
+            mask(constant * 8),
+        );
+    }
+    let mut last = Bits::UNKNOWN;
+    let mut constant = 0;
+    for byte in 0..CELL {
+        let address = Address(at + byte);
+        if let Some(value) = memory.bytes(address).and_then(|run| run.first()) {
+            last.known |= 0xff << (8 * byte);
+            last.value |= u64::from(*value) << (8 * byte);
+            if memory.constant_len(address) > 0 {
+                constant |= 0xff << (8 * byte);
+            }
+        }
+    }
+    (last, constant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads_every_byte_mask() {
+        for bytes in 0..=u8::MAX {
+            let expect = (0..8)
+                .filter(|bit| bytes >> bit & 1 == 1)
+                .fold(0, |all, bit| all | 0xff << (8 * bit));
+            assert_eq!(spread(bytes), expect, "{bytes:#x}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Memory values: what one access of a place tells the next.
+//!
+//! Between two accesses of a byte with none in between, the byte keeps its value; a load therefore
+//! holds what the access before it held. The dump is one more access at the end.
+
+use super::cells::{CELL, Entry, spread};
+use super::graph::{AccessState, NONE};
+use super::retract::Cause;
+use super::{Engine, Grade};
+use crate::bits::Bits;
+
+/// Entries looked at in one direction at most; a byte hidden behind more stays unknown.
+const MAX_WALK: usize = 64;
+
+impl Engine<'_> {
+    /// Enters an access whose address became known into the timelines of its cells.
+    pub(super) fn place(&mut self, id: u32, address: u64) {
+        let clock = self.tracking.tick();
+        let access = &mut self.graph.accesses[id as usize];
+        access.state = AccessState::Placed;
+        access.address = address;
+        access.phase = self.grade as u8;
+        access.clock = clock;
+        let (node, size, store) = (access.node, access.size, access.kind.writes());
+        let offset = address % CELL;
+        let here = u64::from(size).min(CELL - offset);
+        let first = Piece {
+            number: address / CELL,
+            offset,
+            size: here,
+            shift: 8 * offset as i8,
+        };
+        self.enter(id, 0, node, store, first);
+        let rest = u64::from(size) - here;
+        if rest > 0 {
+            let number = (address / CELL).wrapping_add(1) & (u64::MAX / CELL);
+            let second = Piece {
+                number,
+                offset: 0,
+                size: rest,
+                shift: -8 * here as i8,
+            };
+            self.enter(id, 1, node, store, second);
+        }
+        self.pending.remove(id);
+        self.tell(id);
+    }
+
+    fn enter(&mut self, id: u32, part: usize, node: u32, store: bool, piece: Piece) {
+        let cell = self.cells.cell(piece.number);
+        let entry = Entry {
+            order: id,
+            cell,
+            node,
+            previous: NONE,
+            next: NONE,
+            shift: piece.shift,
+            bytes: (((1u16 << piece.size) - 1) << piece.offset) as u8,
+            store,
+        };
+        let entry = self.cells.insert(entry);
+        self.graph.accesses[id as usize].entries[part] = entry;
+        if store && self.grade == Grade::Inferred {
+            self.cut_transfers(entry);
+        }
+    }
+
+    /// Takes an access whose address was retracted out of its timelines; it is pending again.
+    pub(super) fn displace(&mut self, id: u32) {
+        let access = &mut self.graph.accesses[id as usize];
+        access.state = AccessState::Pending;
+        access.told = 0;
+        let writes = access.kind.writes();
+        for entry in std::mem::replace(&mut access.entries, [NONE; 2]) {
+            if entry == NONE {
+                continue;
+            }
+            let Entry { previous, next, .. } = self.cells.entries[entry as usize];
+            self.cells.remove(entry);
+            for neighbour in [previous, next] {
+                if neighbour != NONE {
+                    self.block(self.cells.entries[neighbour as usize].order);
+                }
+            }
+        }
+        if writes {
+            self.pending.insert(id);
+        }
+    }
+
+    /// Exchanges what is known of an access with its neighbours in time.
+    pub(super) fn tell(&mut self, id: u32) {
+        let access = self.graph.accesses[id as usize];
+        self.graph.accesses[id as usize].told = self.graph.nodes.bits[access.node as usize].known;
+        for entry in access.entries {
+            // A contradiction on the way may have displaced the access itself.
+            if entry == NONE || self.graph.accesses[id as usize].state != AccessState::Placed {
+                continue;
+            }
+            let entry = self.cells.entries[entry as usize];
+            self.tell_constant(entry);
+            if !entry.store {
+                self.tell_before(entry);
+            }
+            self.tell_after(entry);
+        }
+    }
+
+    /// Bytes that never changed.
+    fn tell_constant(&mut self, entry: Entry) {
+        let cell = self.cells.cells[entry.cell as usize];
+        let constant = Bits::new(cell.constant & spread(entry.bytes), cell.last.value);
+        if constant.known != 0 && !entry.store {
+            let cause = Cause::Step(self.graph.accesses[entry.order as usize].step);
+            if self
+                .learn(entry.node, entry.to_node(constant), cause)
+                .is_err()
+            {
+                self.conflict_at(self.graph.accesses[entry.order as usize].step);
+            }
+        }
+    }
+
+    /// A load holds what the accesses before it held.
+    fn tell_before(&mut self, entry: Entry) {
+        let mut left = entry.bytes;
+        let mut previous = entry.previous;
+        for _ in 0..MAX_WALK {
+            if left == 0 || previous == NONE {
+                return;
+            }
+            let earlier = self.cells.entries[previous as usize];
+            let shared = left & earlier.bytes;
+            if shared != 0 {
+                self.exchange(earlier, entry, shared);
+            }
+            left &= !earlier.bytes;
+            previous = earlier.previous;
+        }
+    }
+
+    /// Loads after an access hold what it held, up to the next store; so does the dump.
+    fn tell_after(&mut self, entry: Entry) {
+        let mut left = entry.bytes;
+        let mut next = entry.next;
+        for _ in 0..MAX_WALK {
+            if left == 0 {
+                return;
+            }
+            if next == NONE {
+                return self.exchange_final(entry, left);
+            }
+            let later = self.cells.entries[next as usize];
+            let shared = left & later.bytes;
+            if shared != 0 && !later.store {
+                self.exchange(entry, later, shared);
+            }
+            left &= !later.bytes;
+            next = later.next;
+        }
+    }
+
+    /// Two accesses that hold the same bytes tell each other.
+    fn exchange(&mut self, earlier: Entry, later: Entry, bytes: u8) {
+        let (a, b) = (self.at_cell(earlier, bytes), self.at_cell(later, bytes));
+        if a.known == b.known && a == b {
+            return;
+        }
+        if !self.passes(earlier, later.order)
+            || (self.threaded && !self.unraced(earlier, Some(later)))
+        {
+            return;
+        }
+        let cause = Cause::Transfer(later.order);
+        if self.learn(later.node, later.to_node(a), cause).is_err()
+            || self.learn(earlier.node, earlier.to_node(b), cause).is_err()
+        {
+            self.transfer_conflict(earlier.order, later.order);
+        }
+    }
+
+    /// The last access of a byte holds what the dump holds.
+    fn exchange_final(&mut self, entry: Entry, bytes: u8) {
+        let last = self.cells.cells[entry.cell as usize].last;
+        let last = Bits::new(last.known & spread(bytes), last.value);
+        let now = self.at_cell(entry, bytes);
+        if last.known & !now.known == 0 && (last.value ^ now.value) & last.known == 0 {
+            return;
+        }
+        if !self.passes(entry, NONE) || (self.threaded && !self.unraced(entry, None)) {
+            return;
+        }
+        if self
+            .learn(entry.node, entry.to_node(last), Cause::Final(entry.order))
+            .is_err()
+        {
+            self.transfer_conflict(entry.order, NONE);
+        }
+    }
+
+    fn at_cell(&self, entry: Entry, bytes: u8) -> Bits {
+        let bits = entry.to_cell(self.graph.nodes.bits[entry.node as usize]);
+        Bits::new(bits.known & spread(bytes), bits.value)
+    }
+
+    /// May a value pass from one access to a later one (`NONE`: the dump) in this stage?
+    fn passes(&mut self, earlier: Entry, later: u32) -> bool {
+        let end = later.min(self.graph.accesses.len() as u32);
+        let between = self.pending.between(earlier.order, end);
+        if between > self.limit {
+            self.block(if later == NONE { earlier.order } else { later });
+            return false;
+        }
+        between == 0 || !self.refuted.contains(&(earlier.order, later))
+    }
+
+    /// The access is to be told again when fewer stores are pending.
+    pub(super) fn block(&mut self, id: u32) {
+        if !self.is_blocked[id as usize] {
+            self.is_blocked[id as usize] = true;
+            self.blocked.push(id);
+        }
+    }
+
+    /// Tells the blocked accesses again.
+    pub(super) fn retry_blocked(&mut self) {
+        let mut blocked = std::mem::take(&mut self.blocked);
+        blocked.sort_unstable();
+        for id in blocked {
+            self.is_blocked[id as usize] = false;
+            if self.graph.accesses[id as usize].state == AccessState::Placed {
+                self.tell(id);
+            }
+        }
+    }
+
+    /// A store was found between accesses that had told each other: what they learned is taken back.
+    fn cut_transfers(&mut self, entry: u32) {
+        let store = self.cells.entries[entry as usize];
+        let mut left = store.bytes;
+        let mut next = store.next;
+        for _ in 0..MAX_WALK {
+            if left == 0 {
+                return;
+            }
+            if next == NONE {
+                return self.cut_across(store, NONE, left);
+            }
+            let later = self.cells.entries[next as usize];
+            let shared = left & later.bytes;
+            if shared != 0 && !later.store {
+                self.cut_across(store, later.order, shared);
+            }
+            left &= !later.bytes;
+            next = self.cells.entries[next as usize].next;
+        }
+    }
+
+    /// Retracts transfers from before `store` to `later` that concern `bytes`.
+    fn cut_across(&mut self, store: Entry, later: u32, bytes: u8) {
+        let mut left = bytes;
+        let mut previous = store.previous;
+        for _ in 0..MAX_WALK {
+            if left == 0 || previous == NONE {
+                return;
+            }
+            let earlier = self.cells.entries[previous as usize];
+            if left & earlier.bytes != 0 {
+                self.retract_transfer(earlier.order, later);
+            }
+            left &= !earlier.bytes;
+            previous = self.cells.entries[previous as usize].previous;
+        }
+    }
+
+    /// No other thread may have written the bytes around these two accesses.
+    fn unraced(&self, _earlier: Entry, _later: Option<Entry>) -> bool {
+        true
+    }
+}
+
+/// The part of an access that lies in one cell.
+struct Piece {
+    number: u64,
+    offset: u64,
+    size: u64,
+    shift: i8,
+}

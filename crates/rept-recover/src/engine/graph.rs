@@ -1,0 +1,225 @@
+//! The data inference graph in memory: versions of registers and memory operands as nodes,
+//! the steps that use and define them, and the memory accesses. Structures of arrays; ids are
+//! `u32` and ascend in sequence order, so that "earlier" is "smaller".
+
+use crate::bits::Bits;
+use crate::effect::{Effect, Flow};
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+/// No node, step or entry.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// What control flow proved about a step's branch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Outcome {
+    /// Nothing (no conditional branch, or its successor is not known).
+    Nothing,
+    NotTaken,
+    Taken,
+}
+
+/// One execution of an instruction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    /// Index into `Graph::effects`.
+    pub(crate) effect: u32,
+    /// First of its inputs in `Graph::use_node`.
+    pub(crate) uses: u32,
+    /// First of its fresh nodes.
+    pub(crate) fresh: u32,
+    /// First of its accesses.
+    pub(crate) access: u32,
+}
+
+/// Nodes: the words of the graph.
+#[derive(Default)]
+pub(crate) struct Nodes {
+    pub(crate) bits: Vec<Bits>,
+    /// First entry of the list of uses, or `NONE`.
+    pub(crate) first_use: Vec<u32>,
+    /// Step that defines it; `NONE` for values from before the window.
+    pub(crate) def: Vec<u32>,
+}
+
+impl Nodes {
+    pub(crate) fn push(&mut self, bits: Bits, def: u32) -> u32 {
+        self.bits.push(bits);
+        self.first_use.push(NONE);
+        self.def.push(def);
+        self.bits.len() as u32 - 1
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bits.len()
+    }
+}
+
+/// What an access is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AccessKind {
+    Load,
+    Store,
+    /// May write anything: unmodelled instruction, gap, signal frame.
+    Barrier,
+    /// What a system call writes, until its arguments are known.
+    Kernel,
+    /// Memory operand of a string instruction.
+    StringLoad,
+    StringStore,
+}
+
+impl AccessKind {
+    /// May write memory.
+    pub(crate) fn writes(self) -> bool {
+        !matches!(self, AccessKind::Load | AccessKind::StringLoad)
+    }
+}
+
+/// Where an access stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AccessState {
+    /// Its address is not known.
+    Pending,
+    /// In the timelines of its cells.
+    Placed,
+    /// Proved not to happen (masked off, count 0, a system call that writes nothing).
+    Absent,
+}
+
+/// A memory access of one step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    /// Linear address; meaningful when placed.
+    pub(crate) address: u64,
+    /// Node whose low bytes are the operand; `NONE` for kinds without one.
+    pub(crate) node: u32,
+    pub(crate) step: u32,
+    /// Entries in the timelines of one or two cells.
+    pub(crate) entries: [u32; 2],
+    /// Bytes, 1 to 8; 0 for kinds without a fixed size.
+    pub(crate) size: u8,
+    pub(crate) kind: AccessKind,
+    pub(crate) state: AccessState,
+    /// Grade of the phase in which it was placed.
+    pub(crate) phase: u8,
+    /// Clock at which it was placed.
+    pub(crate) clock: u32,
+    /// What was known of `node` when its neighbours last heard of it.
+    pub(crate) told: u64,
+}
+
+/// A system call and the nodes of its number and arguments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KernelCall {
+    pub(crate) access: u32,
+    /// rax, rdi, rsi, rdx, r10, r8, r9 before.
+    pub(crate) arguments: [u32; 7],
+    /// rax after.
+    pub(crate) result: u32,
+}
+
+/// Two nodes that are equal if code keeps to the ABI.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair {
+    pub(crate) nodes: [u32; 2],
+    pub(crate) refuted: bool,
+}
+
+/// Definitions of one register word of one thread: (first step that sees it, node), ascending.
+pub(crate) type Versions = Vec<(u32, u32)>;
+
+/// The register timelines of one thread.
+#[derive(Default)]
+pub(crate) struct ThreadVersions {
+    pub(crate) words: Vec<Versions>,
+}
+
+impl ThreadVersions {
+    /// The node of a word just before step `step`.
+    pub(crate) fn at(&self, word: usize, step: u32) -> u32 {
+        let versions = &self.words[word];
+        match versions.partition_point(|&(first, _)| first <= step) {
+            0 => NONE,
+            index => versions[index - 1].1,
+        }
+    }
+}
+
+/// The graph.
+#[derive(Default)]
+pub(crate) struct Graph {
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) nodes: Nodes,
+    pub(crate) use_node: Vec<u32>,
+    pub(crate) use_step: Vec<u32>,
+    pub(crate) next_use: Vec<u32>,
+    pub(crate) accesses: Vec<Access>,
+    pub(crate) kernel_calls: Vec<KernelCall>,
+    pub(crate) pairs: Vec<Pair>,
+    /// Pairs of a node.
+    pub(crate) pairs_of: HashMap<u32, SmallVec<[u32; 4]>>,
+    pub(crate) versions: Vec<ThreadVersions>,
+    /// Sequence: first global step of each segment, its thread and that thread's first step.
+    pub(crate) segments: Vec<SegmentStart>,
+}
+
+/// Where a segment lies in the global numbering.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentStart {
+    pub(crate) global: u32,
+    pub(crate) thread: u32,
+    pub(crate) first: u64,
+}
+
+impl Graph {
+    pub(crate) fn effect(&self, step: u32) -> &Effect {
+        &self.effects[self.steps[step as usize].effect as usize]
+    }
+
+    /// The node of word `word` (an input or a fresh one) of a step.
+    pub(crate) fn node(&self, step: u32, word: usize) -> u32 {
+        let s = self.steps[step as usize];
+        let inputs = self.effects[s.effect as usize].inputs();
+        if word < inputs {
+            self.use_node[s.uses as usize + word]
+        } else {
+            s.fresh + (word - inputs) as u32
+        }
+    }
+
+    /// Range of the step's access ids.
+    pub(crate) fn accesses_of(&self, step: u32) -> std::ops::Range<u32> {
+        let end = self
+            .steps
+            .get(step as usize + 1)
+            .map_or(self.accesses.len() as u32, |next| next.access);
+        self.steps[step as usize].access..end
+    }
+
+    /// Index of the segment that holds a global step.
+    pub(crate) fn segment_of(&self, step: u32) -> usize {
+        self.segments.partition_point(|s| s.global <= step) - 1
+    }
+
+    /// Steps that touch a node: its definition, then its uses.
+    pub(crate) fn touching(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
+        let def = Some(self.nodes.def[node as usize]).filter(|&def| def != NONE);
+        let mut next = self.nodes.first_use[node as usize];
+        def.into_iter().chain(std::iter::from_fn(move || {
+            let current = next;
+            (current != NONE).then(|| {
+                next = self.next_use[current as usize];
+                self.use_step[current as usize]
+            })
+        }))
+    }
+
+    /// The step is a system call.
+    pub(crate) fn is_syscall(&self, step: u32) -> bool {
+        self.effect(step).flow == Flow::Syscall
+    }
+}

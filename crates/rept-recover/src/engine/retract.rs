@@ -1,0 +1,502 @@
+//! Error correction: who is to blame for a contradiction, and what else goes with it.
+//!
+//! Within a grade each node remembers when it first and last learned something, and from which
+//! step, transfer or pair. A node depends on another of the same step or transfer that knew
+//! something earlier. That may take back too much, never too little (OSDI 2018, section 4.3:
+//! transitive invalidation); what was taken back wrongly is learned again.
+//!
+//! DIVERGENCE: the paper blames by dereference level; here the transfer that passed most pending
+//! stores is blamed first, which is the same idea (least trusted first) on a finer scale.
+
+use super::graph::{AccessKind, AccessState, NONE};
+use super::{Engine, Grade};
+use crate::bits::Bits;
+use hashbrown::HashSet;
+use std::collections::VecDeque;
+
+/// What taught a node something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The relations of a step.
+    Step(u32),
+    /// The transfer between an access (this one, a load) and the one before it.
+    Transfer(u32),
+    /// The transfer between an access (this one) and the dump.
+    Final(u32),
+    /// A pair.
+    Pair(u32),
+    /// More than one of these.
+    Many,
+}
+
+impl Cause {
+    const MANY: u32 = u32::MAX;
+
+    fn encode(self) -> u32 {
+        match self {
+            Cause::Step(id) => id,
+            Cause::Transfer(id) => 1 << 30 | id,
+            Cause::Final(id) => 2 << 30 | id,
+            Cause::Pair(id) => 3 << 30 | id,
+            Cause::Many => Cause::MANY,
+        }
+    }
+
+    fn decode(code: u32) -> Cause {
+        let id = code & ((1 << 30) - 1);
+        match code >> 30 {
+            _ if code == Cause::MANY => Cause::Many,
+            0 => Cause::Step(id),
+            1 => Cause::Transfer(id),
+            2 => Cause::Final(id),
+            _ => Cause::Pair(id),
+        }
+    }
+}
+
+/// When and from what the nodes learned in the current grade. Empty in the certain grade,
+/// where nothing is ever taken back.
+#[derive(Default)]
+pub(super) struct Tracking {
+    clock: u32,
+    first: Vec<u32>,
+    last: Vec<u32>,
+    cause: Vec<u32>,
+    /// Nodes that may still be taken back.
+    budget: u64,
+}
+
+/// Times a node may be taken back on average before optimism ends.
+const RETRACTIONS_PER_NODE: u64 = 8;
+/// Nodes searched for the cause of one contradiction.
+const MAX_BLAMED: usize = 4096;
+
+impl Tracking {
+    pub(super) fn begin(&mut self, nodes: usize) {
+        self.clock = 0;
+        for column in [&mut self.first, &mut self.last, &mut self.cause] {
+            column.clear();
+            column.resize(nodes, 0);
+        }
+        self.budget = nodes as u64 * RETRACTIONS_PER_NODE + 1000;
+    }
+
+    /// The next moment.
+    pub(super) fn tick(&mut self) -> u32 {
+        self.clock = self.clock.saturating_add(1);
+        self.clock
+    }
+
+    pub(super) fn learned(&mut self, node: u32, cause: Cause) {
+        if self.first.is_empty() {
+            return;
+        }
+        let now = self.tick();
+        let node = node as usize;
+        let cause = cause.encode();
+        if self.first[node] == 0 {
+            self.first[node] = now;
+            self.cause[node] = cause;
+        } else if self.cause[node] != cause {
+            self.cause[node] = Cause::MANY;
+        }
+        self.last[node] = now;
+    }
+
+    /// When the node first learned something in this grade; `None` when it did not.
+    fn first(&self, node: u32) -> Option<u32> {
+        self.first
+            .get(node as usize)
+            .copied()
+            .filter(|&first| first != 0)
+    }
+
+    /// The node learned something after `moment`, perhaps from `cause`.
+    fn may_follow(&self, node: u32, moment: u32, cause: Cause) -> bool {
+        let index = node as usize;
+        node != NONE
+            && self.last.get(index).is_some_and(|&last| last > moment)
+            && (self.cause[index] == cause.encode() || self.cause[index] == Cause::MANY)
+    }
+
+    fn forget(&mut self, node: u32) {
+        let node = node as usize;
+        (self.first[node], self.last[node], self.cause[node]) = (0, 0, 0);
+    }
+}
+
+/// Something that may be to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Suspect {
+    /// An assumed equality.
+    Pair(u32),
+    /// Pending stores passed, later access (or `NONE`: the dump), earlier access.
+    Transfer(u32, u32, u32),
+}
+
+impl Engine<'_> {
+    /// The step's relations contradict what is known of its nodes.
+    pub(super) fn conflict_at(&mut self, step: u32) {
+        let nodes = self.nodes_of(step);
+        if self.correct(&nodes, None) {
+            self.work.insert(step);
+            return;
+        }
+        self.disabled.insert(step);
+    }
+
+    /// Two accesses that should hold the same bytes do not (`NONE`: the dump).
+    pub(super) fn transfer_conflict(&mut self, earlier: u32, later: u32) {
+        let of = |id: u32| (id != NONE).then(|| self.graph.accesses[id as usize].node);
+        let nodes: Vec<u32> = [of(earlier), of(later)].into_iter().flatten().collect();
+        let own = self.suspect(earlier, later);
+        if !self.correct(&nodes, own) {
+            self.refuted.insert((earlier, later));
+        }
+    }
+
+    /// The nodes of a pair are known to differ.
+    pub(super) fn pair_conflict(&mut self, number: u32) {
+        let nodes = self.graph.pairs[number as usize].nodes;
+        if !self.correct(&nodes, Some(Suspect::Pair(number))) {
+            self.graph.pairs[number as usize].refuted = true;
+        }
+    }
+
+    fn nodes_of(&self, step: u32) -> Vec<u32> {
+        (0..self.graph.effect(step).nodes())
+            .map(|word| self.graph.node(step, word))
+            .collect()
+    }
+
+    /// Finds and refutes what is to blame for a contradiction between nodes; false when nothing is.
+    fn correct(&mut self, nodes: &[u32], own: Option<Suspect>) -> bool {
+        if self.grade == Grade::Certain {
+            self.statistics.certain_conflicts += 1;
+            return false;
+        }
+        let Some(suspect) = self.blame(nodes).max(own) else {
+            self.statistics.unexplained += 1;
+            return false;
+        };
+        match suspect {
+            Suspect::Pair(number) => {
+                self.statistics.assumption_conflicts += 1;
+                self.graph.pairs[number as usize].refuted = true;
+                let seeds = self.graph.pairs[number as usize].nodes;
+                self.retract(&seeds, |t, node| t.may_follow(node, 0, Cause::Pair(number)));
+            }
+            Suspect::Transfer(_, later, earlier) => {
+                self.statistics.refuted += 1;
+                self.refuted.insert((earlier, later));
+                self.retract_transfer(earlier, later);
+            }
+        }
+        true
+    }
+
+    /// The transfer as a suspect, if it passed pending stores.
+    fn suspect(&self, earlier: u32, later: u32) -> Option<Suspect> {
+        let end = later.min(self.graph.accesses.len() as u32);
+        let passed = self.pending.between(earlier, end);
+        (passed > 0 && !self.refuted.contains(&(earlier, later)))
+            .then_some(Suspect::Transfer(passed, later, earlier))
+    }
+
+    /// The boldest assumption behind what the nodes learned in this grade.
+    fn blame(&self, nodes: &[u32]) -> Option<Suspect> {
+        let mut seen: HashSet<u32> = nodes.iter().copied().collect();
+        let mut queue: VecDeque<u32> = nodes.iter().copied().collect();
+        let mut worst = None;
+        while let Some(node) = queue.pop_front() {
+            if self.tracking.first(node).is_none() || seen.len() > MAX_BLAMED {
+                continue;
+            }
+            let mut found = Vec::new();
+            self.sources(node, &mut found, &mut worst);
+            queue.extend(
+                found
+                    .into_iter()
+                    .filter(|&source| source != NONE && seen.insert(source)),
+            );
+        }
+        worst
+    }
+
+    /// Nodes from which `node` may have learned; suspects met on the way go into `worst`.
+    fn sources(&self, node: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
+        let cause = Cause::decode(self.tracking.cause[node as usize]);
+        match cause {
+            Cause::Step(step) => found.extend(self.nodes_of(step)),
+            Cause::Transfer(later) => self.transfer_sources(later, found, worst),
+            Cause::Final(earlier) => {
+                *worst = (*worst).max(self.suspect(earlier, NONE));
+                self.placement_sources(earlier, found);
+            }
+            Cause::Pair(number) => {
+                let pair = self.graph.pairs[number as usize];
+                found.extend(pair.nodes);
+                if self.grade == Grade::Assumed && !pair.refuted {
+                    *worst = (*worst).max(Some(Suspect::Pair(number)));
+                }
+            }
+            Cause::Many => self.many_sources(node, found, worst),
+        }
+    }
+
+    /// A node that learned from more than one place: all that touch it are looked at.
+    fn many_sources(&self, node: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
+        for step in self.graph.touching(node) {
+            found.extend(self.nodes_of(step));
+            for id in self.graph.accesses_of(step) {
+                let access = self.graph.accesses[id as usize];
+                if access.node == node && access.state == AccessState::Placed {
+                    if access.kind == AccessKind::Load {
+                        self.transfer_sources(id, found, worst);
+                    }
+                    self.later_sources(id, found, worst);
+                }
+            }
+        }
+        for &number in self.graph.pairs_of.get(&node).into_iter().flatten() {
+            let pair = self.graph.pairs[number as usize];
+            found.extend(pair.nodes);
+            if self.grade == Grade::Assumed && !pair.refuted {
+                *worst = (*worst).max(Some(Suspect::Pair(number)));
+            }
+        }
+    }
+
+    /// The accesses before a load, and the transfers from them.
+    fn transfer_sources(&self, later: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
+        self.placement_sources(later, found);
+        found.push(self.graph.accesses[later as usize].node);
+        for earlier in self.neighbours(later, Direction::Before) {
+            *worst = (*worst).max(self.suspect(earlier, later));
+            found.push(self.graph.accesses[earlier as usize].node);
+            self.placement_sources(earlier, found);
+        }
+    }
+
+    /// The loads after an access, and the dump.
+    fn later_sources(&self, earlier: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
+        *worst = (*worst).max(
+            self.suspect(earlier, NONE)
+                .filter(|_| self.is_last(earlier)),
+        );
+        for later in self.neighbours(earlier, Direction::After) {
+            if self.graph.accesses[later as usize].kind == AccessKind::Load {
+                *worst = (*worst).max(self.suspect(earlier, later));
+                found.push(self.graph.accesses[later as usize].node);
+                self.placement_sources(later, found);
+            }
+        }
+    }
+
+    fn is_last(&self, id: u32) -> bool {
+        let entries = self.graph.accesses[id as usize].entries;
+        entries
+            .into_iter()
+            .any(|entry| entry != NONE && self.cells.entries[entry as usize].next == NONE)
+    }
+
+    /// What the place of an access was taken from, if it was placed in this grade.
+    fn placement_sources(&self, id: u32, found: &mut Vec<u32>) {
+        let access = self.graph.accesses[id as usize];
+        if access.state == AccessState::Placed && access.phase == self.grade as u8 {
+            let mask = self.address_words(access.step);
+            let words = 0..self.graph.effect(access.step).nodes();
+            found.extend(
+                words
+                    .filter(|&word| mask >> word.min(63) & 1 == 1)
+                    .map(|word| self.graph.node(access.step, word)),
+            );
+        }
+    }
+
+    /// Words of a step's effect that its addresses are computed from, one bit each (from 63 on one bit for all).
+    fn address_words(&self, step: u32) -> u64 {
+        let effect = self.graph.effect(step);
+        let mut wanted = vec![false; effect.template.len()];
+        for access in &effect.accesses {
+            wanted[usize::from(access.address.0)] = true;
+        }
+        for op in effect.ops.iter().rev() {
+            if [op.a, op.b, op.c, op.d]
+                .iter()
+                .any(|word| wanted[usize::from(word.0)])
+                && wanted[usize::from(op.d.0)]
+            {
+                for word in [op.a, op.b, op.c] {
+                    wanted[usize::from(word.0)] = true;
+                }
+            }
+        }
+        (0..effect.nodes())
+            .filter(|&word| wanted[word])
+            .fold(0, |mask, word| mask | 1 << word.min(63))
+    }
+
+    /// Accesses next to one in its timelines that share bytes with it.
+    fn neighbours(&self, id: u32, direction: Direction) -> Vec<u32> {
+        let mut found = Vec::new();
+        for entry in self.graph.accesses[id as usize].entries {
+            if entry == NONE {
+                continue;
+            }
+            let entry = self.cells.entries[entry as usize];
+            let step = |e: u32| {
+                let e = self.cells.entries[e as usize];
+                if direction == Direction::Before {
+                    e.previous
+                } else {
+                    e.next
+                }
+            };
+            let mut left = entry.bytes;
+            let mut at = if direction == Direction::Before {
+                entry.previous
+            } else {
+                entry.next
+            };
+            for _ in 0..16 {
+                if at == NONE || left == 0 {
+                    break;
+                }
+                let other = self.cells.entries[at as usize];
+                if other.bytes & left != 0 {
+                    found.push(other.order);
+                }
+                left &= !other.bytes;
+                at = step(at);
+            }
+        }
+        found
+    }
+
+    /// Takes back what two accesses learned from each other.
+    pub(super) fn retract_transfer(&mut self, earlier: u32, later: u32) {
+        let mut seeds = vec![self.graph.accesses[earlier as usize].node];
+        if later != NONE {
+            seeds.push(self.graph.accesses[later as usize].node);
+        }
+        self.retract(&seeds, |tracking, node| match later {
+            NONE => tracking.may_follow(node, 0, Cause::Final(earlier)),
+            later => tracking.may_follow(node, 0, Cause::Transfer(later)),
+        });
+    }
+
+    /// Takes back those of `seeds` that `learned` says, and all that followed from them.
+    fn retract(&mut self, seeds: &[u32], learned: impl Fn(&Tracking, u32) -> bool) {
+        let mut stack: Vec<u32> = seeds
+            .iter()
+            .copied()
+            .filter(|&node| learned(&self.tracking, node))
+            .collect();
+        while let Some(node) = stack.pop() {
+            let Some(moment) = self.tracking.first(node) else {
+                continue;
+            };
+            let Some(budget) = self.tracking.budget.checked_sub(1) else {
+                self.limit = 0;
+                return;
+            };
+            self.tracking.budget = budget;
+            self.unlearn(node);
+            self.dependents(node, moment, &mut stack);
+            self.touch(node);
+        }
+    }
+
+    /// Back to what earlier grades knew.
+    fn unlearn(&mut self, node: u32) {
+        let base = match self.grade {
+            Grade::Inferred => self.assumed[node as usize],
+            _ => self.certain[node as usize],
+        };
+        let bits = &mut self.graph.nodes.bits[node as usize];
+        *bits = Bits::new(bits.known & base, bits.value);
+        self.tracking.forget(node);
+    }
+
+    /// Nodes that may have learned from `node` after `moment`; accesses placed by it are displaced.
+    fn dependents(&mut self, node: u32, moment: u32, stack: &mut Vec<u32>) {
+        let steps: Vec<u32> = self.graph.touching(node).collect();
+        for step in steps {
+            for other in self.nodes_of(step) {
+                if other != node && self.tracking.may_follow(other, moment, Cause::Step(step)) {
+                    stack.push(other);
+                }
+            }
+            for id in self.graph.accesses_of(step) {
+                self.access_dependents(id, node, moment, stack);
+            }
+        }
+        for &number in self.graph.pairs_of.get(&node).into_iter().flatten() {
+            for other in self.graph.pairs[number as usize].nodes {
+                if self.tracking.may_follow(other, moment, Cause::Pair(number)) {
+                    stack.push(other);
+                }
+            }
+        }
+    }
+
+    fn access_dependents(&mut self, id: u32, node: u32, moment: u32, stack: &mut Vec<u32>) {
+        let access = self.graph.accesses[id as usize];
+        if access.state != AccessState::Placed {
+            return;
+        }
+        if access.node == node {
+            // Not told of what is known now, whatever that is.
+            self.graph.accesses[id as usize].told = !self.graph.nodes.bits[node as usize].known;
+            self.transfer_dependents(id, moment, stack);
+        }
+        let here = access.phase == self.grade as u8 && access.clock > moment;
+        if here && self.feeds_address(access.step, node) {
+            self.transfer_dependents(id, 0, stack);
+            if self
+                .tracking
+                .may_follow(access.node, access.clock - 1, Cause::Transfer(id))
+                || self
+                    .tracking
+                    .may_follow(access.node, access.clock - 1, Cause::Final(id))
+            {
+                stack.push(access.node);
+            }
+            self.displace(id);
+            self.work.insert(access.step);
+        }
+    }
+
+    fn feeds_address(&self, step: u32, node: u32) -> bool {
+        let mask = self.address_words(step);
+        (0..self.graph.effect(step).nodes())
+            .any(|word| mask >> word.min(63) & 1 == 1 && self.graph.node(step, word) == node)
+    }
+
+    /// Nodes of neighbouring accesses that may have learned from this one.
+    fn transfer_dependents(&self, id: u32, moment: u32, stack: &mut Vec<u32>) {
+        for later in self.neighbours(id, Direction::After) {
+            let other = self.graph.accesses[later as usize].node;
+            if self
+                .tracking
+                .may_follow(other, moment, Cause::Transfer(later))
+            {
+                stack.push(other);
+            }
+        }
+        for earlier in self.neighbours(id, Direction::Before) {
+            let other = self.graph.accesses[earlier as usize].node;
+            if self.tracking.may_follow(other, moment, Cause::Transfer(id)) {
+                stack.push(other);
+            }
+        }
+    }
+}
+
+/// Which neighbours in time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Before,
+    After,
+}

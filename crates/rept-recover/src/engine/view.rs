@@ -1,0 +1,251 @@
+//! What front ends see of a recovery: values at positions, with their grades.
+
+use super::cells::{CELL, Cell, Entry};
+use super::graph::{Access, AccessKind, AccessState, Graph, NONE};
+use super::pending::PendingSet;
+use super::{Engine, Grade, Statistics};
+use crate::bits::{Bits, mask};
+use crate::effect::Flow;
+use crate::history::{AccessView, Position, Recovered, Unknown, Value};
+use hashbrown::HashMap;
+use rept_trace::{Address, Memory, RegWord, Trace};
+
+/// A recovered execution history. Reads take `&self`; look-ups are logarithmic.
+pub struct History {
+    graph: Graph,
+    certain: Vec<u64>,
+    assumed: Vec<u64>,
+    /// Accesses that could write anywhere, at the end of the certain, the assumed and the last phase.
+    pending: [PendingSet; 3],
+    /// Of each thread: its segments' first steps, with the global step of each.
+    segments: Vec<Vec<(u64, u32)>>,
+    cell_index: HashMap<u64, u32>,
+    cells: Vec<Cell>,
+    entries: Vec<Entry>,
+    statistics: Statistics,
+}
+
+impl History {
+    pub(super) fn new(engine: Engine<'_>, trace: &Trace) -> History {
+        let mut segments = vec![Vec::new(); trace.threads.len()];
+        for segment in &engine.graph.segments {
+            segments[segment.thread as usize].push((segment.first, segment.global));
+        }
+        let (cell_index, cells, entries) = engine.cells.into_parts();
+        History {
+            graph: engine.graph,
+            certain: engine.certain,
+            assumed: engine.assumed,
+            pending: [
+                engine.pending_certain,
+                engine.pending_assumed,
+                engine.pending,
+            ],
+            segments,
+            cell_index,
+            cells,
+            entries,
+            statistics: engine.statistics,
+        }
+    }
+
+    /// What recovery did.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// The global step at a position: the step itself, or for the end of a thread the end of all.
+    fn global(&self, at: Position) -> Option<u32> {
+        let segments = self.segments.get(at.thread as usize)?;
+        let index = segments
+            .partition_point(|&(first, _)| first <= at.step)
+            .checked_sub(1)?;
+        let (first, global) = segments[index];
+        let end = segments.get(index + 1).map(|next| next.0);
+        let step = u64::from(global) + (at.step - first);
+        let segment = self.graph.segment_of(global);
+        let segment_end = self
+            .graph
+            .segments
+            .get(segment + 1)
+            .map_or(self.graph.steps.len() as u32, |next| next.global);
+        match end {
+            None if step >= u64::from(segment_end) => Some(self.graph.steps.len() as u32),
+            _ => Some(step as u32),
+        }
+    }
+
+    fn value(&self, node: u32) -> Value {
+        if node == NONE {
+            return Value::default();
+        }
+        let Bits { known, value } = self.graph.nodes.bits[node as usize];
+        let grade = |masks: &[u64]| masks.get(node as usize).copied().unwrap_or(0) & known;
+        Value {
+            bits: value,
+            known,
+            certain: grade(&self.certain),
+            assumed: grade(&self.assumed),
+        }
+    }
+
+    fn access_view(&self, access: &Access) -> AccessView {
+        let placed = access.state == AccessState::Placed;
+        let size = access.size;
+        AccessView {
+            address: placed.then_some(Address(access.address)),
+            address_certain: placed && access.phase == Grade::Certain as u8,
+            address_assumed: placed && access.phase <= Grade::Assumed as u8,
+            size,
+            store: access.kind.writes(),
+            value: self.value(access.node).masked(mask(u32::from(size) * 8)),
+        }
+    }
+
+    /// What an entry says about a byte of its cell, `position` accesses away from it.
+    fn entry_byte(&self, entry: &Entry, byte: u64, gap: (u32, u32)) -> Value {
+        let whole = self.value(entry.node);
+        let of = |bits: u64| entry.to_cell(Bits::new(bits, u64::MAX)).known >> (8 * byte) & 0xff;
+        let access = &self.graph.accesses[entry.order as usize];
+        let value = entry.to_cell(Bits::new(whole.known, whole.bits)).value >> (8 * byte) & 0xff;
+        let clear = |grade: Grade| {
+            access.phase <= grade as u8 && self.pending[grade as usize].between(gap.0, gap.1) == 0
+        };
+        Value {
+            bits: value,
+            known: of(whole.known),
+            certain: if clear(Grade::Certain) {
+                of(whole.certain)
+            } else {
+                0
+            },
+            assumed: if clear(Grade::Assumed) {
+                of(whole.assumed)
+            } else {
+                0
+            },
+        }
+    }
+
+    /// The entries of a byte around access `at`: the last before it, the first at or after it.
+    fn around(&self, cell: u32, byte: u64, at: u32) -> (Option<&Entry>, Option<&Entry>) {
+        let mut before = None;
+        let mut next = self.cells[cell as usize].head;
+        while next != NONE {
+            let entry = &self.entries[next as usize];
+            if entry.bytes >> byte & 1 == 1 {
+                if entry.order >= at {
+                    return (before, Some(entry));
+                }
+                before = Some(entry);
+            }
+            next = entry.next;
+        }
+        (before, None)
+    }
+
+    /// What the dump says about a byte, seen from access `after` on.
+    fn dump_byte(&self, dump: &dyn Memory, address: Address, after: u32) -> Value {
+        let Some(&byte) = dump.bytes(address).and_then(|run| run.first()) else {
+            return Value::default();
+        };
+        let end = self.graph.accesses.len() as u32;
+        let constant = dump.constant_len(address) > 0;
+        // `between` is strict on both sides; the access at the position itself is still to come.
+        let clear = |grade: Grade| {
+            constant || (self.pending[grade as usize].between(after.saturating_sub(1), end) == 0)
+        };
+        let known = |yes: bool| if yes { 0xff } else { 0 };
+        Value {
+            bits: u64::from(byte),
+            known: 0xff,
+            certain: known(clear(Grade::Certain)),
+            assumed: known(clear(Grade::Assumed)),
+        }
+    }
+
+    /// Why a node is not wholly known.
+    fn why(&self, node: u32) -> Unknown {
+        if node == NONE {
+            return Unknown::Overwritten;
+        }
+        let step = self.graph.nodes.def[node as usize];
+        if step == NONE {
+            return Unknown::BeforeWindow;
+        }
+        let effect = self.graph.effect(step);
+        let loads = self
+            .graph
+            .accesses_of(step)
+            .map(|id| &self.graph.accesses[id as usize]);
+        let load = loads
+            .clone()
+            .find(|access| access.node == node && access.kind == AccessKind::Load);
+        match load {
+            _ if !effect.modelled => Unknown::Unsupported,
+            _ if effect.flow == Flow::Syscall => Unknown::Syscall,
+            Some(access) if access.state == AccessState::Pending => Unknown::AddressUnknown,
+            Some(_) => Unknown::Overwritten,
+            None => Unknown::NotInvertible,
+        }
+    }
+}
+
+impl Recovered for History {
+    fn register(&self, at: Position, word: RegWord) -> Value {
+        let Some(global) = self.global(at) else {
+            return Value::default();
+        };
+        self.value(self.graph.versions[at.thread as usize].at(usize::from(word.0), global))
+    }
+
+    fn why_unknown(&self, at: Position, word: RegWord) -> Unknown {
+        let Some(global) = self.global(at) else {
+            return Unknown::TraceGap;
+        };
+        let versions = &self.graph.versions[at.thread as usize];
+        if versions.words[usize::from(word.0)].is_empty() {
+            return Unknown::NotInDump;
+        }
+        self.why(versions.at(usize::from(word.0), global))
+    }
+
+    fn accesses(&self, at: Position) -> Vec<AccessView> {
+        let Some(step) = self
+            .global(at)
+            .filter(|&step| (step as usize) < self.graph.steps.len())
+        else {
+            return Vec::new();
+        };
+        self.graph
+            .accesses_of(step)
+            .map(|id| &self.graph.accesses[id as usize])
+            .filter(|access| access.size > 0 && access.state != AccessState::Absent)
+            .map(|access| self.access_view(access))
+            .collect()
+    }
+
+    fn memory(&self, at: Position, address: Address, dump: &dyn Memory) -> Value {
+        let Some(step) = self.global(at) else {
+            return Value::default();
+        };
+        let now = match self.graph.steps.get(step as usize) {
+            Some(step) => step.access,
+            None => self.graph.accesses.len() as u32,
+        };
+        let Some(&cell) = self.cell_index.get(&(address.0 / CELL)) else {
+            return self.dump_byte(dump, address, now);
+        };
+        let byte = address.0 % CELL;
+        let (before, after) = self.around(cell, byte, now);
+        let later = match after {
+            Some(entry) if entry.store => Value::default(),
+            Some(entry) => self.entry_byte(entry, byte, (now.saturating_sub(1), entry.order)),
+            None => self.dump_byte(dump, address, now),
+        };
+        let earlier = before.map_or_else(Value::default, |entry| {
+            self.entry_byte(entry, byte, (entry.order, now))
+        });
+        earlier.or(later)
+    }
+}

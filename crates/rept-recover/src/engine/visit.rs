@@ -1,0 +1,167 @@
+//! One visit: what a step's relations imply about its nodes, and which of its accesses they place.
+
+use super::Engine;
+use super::graph::{AccessKind, AccessState, NONE, Outcome};
+use super::retract::Cause;
+use crate::bits::{Bits, Contradiction};
+use crate::effect::Flow;
+
+impl Engine<'_> {
+    /// Narrows the nodes of a step by its relations, then places and tells its accesses.
+    pub(super) fn visit(&mut self, step: u32) {
+        self.statistics.visits += 1;
+        if !self.disabled.is_empty() && self.disabled.contains(&step) {
+            return;
+        }
+        self.load_words(step);
+        let mut words = std::mem::take(&mut self.words);
+        let narrowed = self.graph.effect(step).narrow(&mut words);
+        if narrowed.is_ok() {
+            self.store_words(step, &words);
+            self.place_known(step, &words);
+            self.tell_changed(step);
+        }
+        self.words = words;
+        if narrowed == Err(Contradiction) {
+            self.conflict_at(step);
+        }
+    }
+
+    /// Fills `words` with what is known of the step's nodes, its outcome and its addresses.
+    fn load_words(&mut self, step: u32) {
+        let s = self.graph.steps[step as usize];
+        let effect = &self.graph.effects[s.effect as usize];
+        let words = &mut self.words;
+        words.clear();
+        words.extend_from_slice(&effect.template);
+        let inputs = effect.inputs();
+        let bits = &self.graph.nodes.bits;
+        for (word, &node) in words
+            .iter_mut()
+            .zip(&self.graph.use_node[s.uses as usize..][..inputs])
+        {
+            *word = bits[node as usize];
+        }
+        let fresh = usize::from(effect.fresh);
+        words[inputs..inputs + fresh].copy_from_slice(&bits[s.fresh as usize..][..fresh]);
+        if let Flow::Branch { taken, .. } = effect.flow {
+            match self.graph.outcomes[step as usize] {
+                Outcome::Taken => words[usize::from(taken.0)] = Bits::constant(1),
+                Outcome::NotTaken => words[usize::from(taken.0)] = Bits::ZERO,
+                Outcome::Nothing => {}
+            }
+        }
+        for (index, access) in effect.accesses.iter().enumerate() {
+            let placed = &self.graph.accesses[s.access as usize + index];
+            if placed.state == AccessState::Placed {
+                let base = placed.address.wrapping_sub(u64::from(access.offset));
+                let word = &mut words[usize::from(access.address.0)];
+                // An input that disagrees with the place is found by the relations that read it.
+                if word.learn(Bits::constant(base)).is_err() {
+                    *word = Bits::constant(base);
+                }
+            }
+        }
+    }
+
+    /// Hands what was narrowed back to the nodes.
+    fn store_words(&mut self, step: u32, words: &[Bits]) {
+        let nodes = self.graph.effect(step).nodes();
+        for (word, &bits) in words.iter().enumerate().take(nodes) {
+            let node = self.graph.node(step, word);
+            if self.graph.nodes.bits[node as usize].known != bits.known {
+                // The relations started from this very knowledge: they cannot contradict it.
+                let _ = self.learn(node, bits, Cause::Step(step));
+            }
+        }
+    }
+
+    /// Places the accesses whose address the relations gave.
+    fn place_known(&mut self, step: u32, words: &[Bits]) {
+        let first = self.graph.steps[step as usize].access;
+        for index in 0..self.graph.effect(step).accesses.len() {
+            let id = first + index as u32;
+            if self.graph.accesses[id as usize].state != AccessState::Pending {
+                continue;
+            }
+            let access = self.graph.effect(step).accesses[index];
+            let happens = access.condition.map(|word| words[usize::from(word.0)]);
+            let Some(base) = words[usize::from(access.address.0)].get() else {
+                if happens == Some(Bits::ZERO) {
+                    self.absent(id);
+                }
+                continue;
+            };
+            match happens.map(Bits::get) {
+                None | Some(Some(1)) => self.place(id, base.wrapping_add(u64::from(access.offset))),
+                Some(Some(_)) => self.absent(id),
+                Some(None) => {}
+            }
+        }
+    }
+
+    /// The access did not happen.
+    pub(super) fn absent(&mut self, id: u32) {
+        self.graph.accesses[id as usize].state = AccessState::Absent;
+        self.pending.remove(id);
+    }
+
+    /// Tells the neighbours of the step's accesses what is new.
+    fn tell_changed(&mut self, step: u32) {
+        for id in self.graph.accesses_of(step) {
+            let access = self.graph.accesses[id as usize];
+            let plain = matches!(access.kind, AccessKind::Load | AccessKind::Store);
+            if plain && access.state == AccessState::Placed && access.node != NONE {
+                let known = self.graph.nodes.bits[access.node as usize].known;
+                if known != access.told {
+                    self.tell(id);
+                }
+            }
+        }
+    }
+
+    /// A node learns `bits`; everything it touches is to be visited again.
+    ///
+    /// # Errors
+    /// [`Contradiction`] when it is known otherwise; nothing changes then.
+    pub(super) fn learn(
+        &mut self,
+        node: u32,
+        bits: Bits,
+        cause: Cause,
+    ) -> Result<bool, Contradiction> {
+        if !self.graph.nodes.bits[node as usize].learn(bits)? {
+            return Ok(false);
+        }
+        self.tracking.learned(node, cause);
+        self.touch(node);
+        if self.pairing
+            && let Some(pairs) = self.graph.pairs_of.get(&node)
+        {
+            for pair in pairs.clone() {
+                self.equalise(pair);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes the two nodes of a pair equal, unless that was refuted.
+    pub(super) fn equalise(&mut self, number: u32) {
+        let pair = self.graph.pairs[number as usize];
+        if pair.refuted {
+            return;
+        }
+        let [a, b] = pair.nodes;
+        let (at_a, at_b) = (
+            self.graph.nodes.bits[a as usize],
+            self.graph.nodes.bits[b as usize],
+        );
+        if at_a == at_b {
+            return;
+        }
+        let cause = Cause::Pair(number);
+        if self.learn(b, at_a, cause).is_err() || self.learn(a, at_b, cause).is_err() {
+            self.pair_conflict(number);
+        }
+    }
+}
