@@ -1,0 +1,133 @@
+//! The one error type of this crate: which file, where in it, and why.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why something could not be opened or read.
+///
+/// Prints as one lower-case sentence that names the file, the place in it where
+/// there is one, and the cause.
+#[derive(Debug)]
+pub struct Error {
+    file: PathBuf,
+    offset: Option<u64>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Io(io::Error),
+    Empty,
+    Foreign {
+        expected: &'static str,
+        found: String,
+    },
+    Truncated {
+        what: String,
+        missing: u64,
+    },
+    Malformed {
+        what: String,
+    },
+    Missing {
+        what: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(file: &Path, error: io::Error) -> Error {
+        Error::new(file, None, Kind::Io(error))
+    }
+
+    pub(crate) fn empty(file: &Path) -> Error {
+        Error::new(file, None, Kind::Empty)
+    }
+
+    pub(crate) fn foreign(file: &Path, expected: &'static str, start: &[u8]) -> Error {
+        let found = describe(start);
+        Error::new(file, Some(0), Kind::Foreign { expected, found })
+    }
+
+    pub(crate) fn truncated(
+        file: &Path,
+        offset: u64,
+        what: impl Into<String>,
+        missing: u64,
+    ) -> Error {
+        let what = what.into();
+        Error::new(file, Some(offset), Kind::Truncated { what, missing })
+    }
+
+    pub(crate) fn malformed(file: &Path, offset: u64, what: impl Into<String>) -> Error {
+        let what = what.into();
+        Error::new(file, Some(offset), Kind::Malformed { what })
+    }
+
+    pub(crate) fn missing(file: &Path, what: impl Into<String>) -> Error {
+        let what = what.into();
+        Error::new(file, None, Kind::Missing { what })
+    }
+
+    fn new(file: &Path, offset: Option<u64>, kind: Kind) -> Error {
+        Error {
+            file: file.to_owned(),
+            offset,
+            kind,
+        }
+    }
+
+    /// The file that the error is about.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Byte offset in the file, where the cause has a place.
+    pub fn offset(&self) -> Option<u64> {
+        self.offset
+    }
+}
+
+/// What a file looks like by its first bytes, for people.
+fn describe(start: &[u8]) -> String {
+    match start {
+        [0x7f, b'E', b'L', b'F', ..] => "an ELF file".to_owned(),
+        [b'M', b'D', b'M', b'P', ..] => "a minidump".to_owned(),
+        [b'P', b'E', b'R', b'F', ..] => "a perf.data file".to_owned(),
+        _ => {
+            let head: Vec<String> = start
+                .iter()
+                .take(8)
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            format!("a file that starts with {}", head.join(" "))
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file.display())?;
+        if let Some(offset) = self.offset {
+            write!(f, "at offset {offset:#x}: ")?;
+        }
+        match &self.kind {
+            Kind::Io(error) => write!(f, "cannot be read: {error}"),
+            Kind::Empty => f.write_str("the file is empty"),
+            Kind::Foreign { expected, found } => write!(f, "expected {expected}, found {found}"),
+            Kind::Truncated { what, missing } => {
+                write!(f, "the file ends inside {what}, {missing} bytes short")
+            }
+            Kind::Malformed { what } | Kind::Missing { what } => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            Kind::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
