@@ -1,0 +1,239 @@
+//! Memory at the end: the core's own bytes, and binaries' where the core has none.
+
+use super::modules::Module;
+use crate::binaries::Binary;
+use crate::mmap::FileBytes;
+use rept_trace::{Address, Mapping, Memory};
+use std::sync::Arc;
+
+/// Consecutive addresses whose bytes lie together in one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) source: Source,
+    /// Offset in the file of the byte at `start`.
+    pub(super) offset: usize,
+}
+
+/// Which file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Core,
+    Binary(usize),
+}
+
+/// See [`Memory`]. Chunks are sorted and disjoint; so are the constant ranges.
+#[derive(Debug)]
+pub(crate) struct DumpMemory {
+    core: FileBytes,
+    binaries: Vec<Arc<Binary>>,
+    chunks: Vec<Chunk>,
+    constant: Vec<(u64, u64)>,
+    mappings: Vec<Mapping>,
+}
+
+impl DumpMemory {
+    pub(super) fn new(core: FileBytes, chunks: Vec<Chunk>, mappings: Vec<Mapping>) -> DumpMemory {
+        DumpMemory {
+            core,
+            binaries: Vec::new(),
+            chunks: disjoint(chunks),
+            constant: Vec::new(),
+            mappings,
+        }
+    }
+
+    /// Adds what cannot have been written, from binaries that are verified to be the ones mapped.
+    pub(super) fn overlay(&mut self, modules: &[Module]) {
+        let mut chunks = std::mem::take(&mut self.chunks);
+        for module in modules {
+            let constant = self.unwritten(module);
+            if let Some(binary) = module.verified() {
+                let source = Source::Binary(self.binaries.len());
+                self.binaries.push(binary.clone());
+                let pieces = constant
+                    .iter()
+                    .filter_map(|&range| file_chunk(module, binary, source, range));
+                chunks.extend(pieces);
+            }
+            self.constant.extend(constant);
+        }
+        self.chunks = disjoint(chunks);
+        self.constant.sort_unstable();
+        self.constant.dedup_by(|next, last| {
+            let joins = next.0 <= last.1;
+            if joins {
+                last.1 = last.1.max(next.1);
+            }
+            joins
+        });
+    }
+
+    /// The module's constant addresses that are mapped without write permission.
+    fn unwritten(&self, module: &Module) -> Vec<(u64, u64)> {
+        let Some(layout) = module.layout() else {
+            return Vec::new();
+        };
+        let mut ranges = Vec::new();
+        for (start, end) in layout.constant() {
+            let (start, end) = (
+                start.wrapping_add(module.bias),
+                end.wrapping_add(module.bias),
+            );
+            let first = self
+                .mappings
+                .partition_point(|mapping| mapping.end.0 <= start);
+            let mapped = self.mappings[first..]
+                .iter()
+                .take_while(|mapping| mapping.start.0 < end);
+            for mapping in mapped.filter(|mapping| !mapping.write && module.owns(mapping)) {
+                ranges.push((start.max(mapping.start.0), end.min(mapping.end.0)));
+            }
+        }
+        ranges
+    }
+
+    fn chunk(&self, at: u64) -> Option<&Chunk> {
+        let index = self.chunks.partition_point(|chunk| chunk.end <= at);
+        self.chunks.get(index).filter(|chunk| chunk.start <= at)
+    }
+
+    /// The mapping that holds `at`.
+    pub(crate) fn mapping(&self, at: Address) -> Option<&Mapping> {
+        let index = self.mappings.partition_point(|mapping| mapping.end <= at);
+        self.mappings
+            .get(index)
+            .filter(|mapping| mapping.start <= at)
+    }
+}
+
+impl Memory for DumpMemory {
+    fn bytes(&self, at: Address) -> Option<&[u8]> {
+        let chunk = self.chunk(at.0)?;
+        let file: &[u8] = match chunk.source {
+            Source::Core => &self.core,
+            Source::Binary(index) => self.binaries[index].bytes(),
+        };
+        let skip = (at.0 - chunk.start) as usize;
+        let len = (chunk.end - chunk.start) as usize;
+        file.get(chunk.offset + skip..chunk.offset + len)
+    }
+
+    fn constant_len(&self, at: Address) -> u64 {
+        let index = self.constant.partition_point(|&(_, end)| end <= at.0);
+        match self.constant.get(index) {
+            Some(&(start, end)) if start <= at.0 => end - at.0,
+            _ => 0,
+        }
+    }
+
+    fn mappings(&self) -> &[Mapping] {
+        &self.mappings
+    }
+}
+
+/// The bytes of `range` in the module's file; bytes behind its end are not known.
+fn file_chunk(
+    module: &Module,
+    binary: &Binary,
+    source: Source,
+    range: (u64, u64),
+) -> Option<Chunk> {
+    let (start, end) = range;
+    let offset = module.file_offset(start)?;
+    let len = (binary.bytes().len() as u64).checked_sub(offset)?;
+    let end = end.min(start.saturating_add(len));
+    let offset = usize::try_from(offset).ok()?;
+    (start < end).then_some(Chunk {
+        start,
+        end,
+        source,
+        offset,
+    })
+}
+
+/// Sorts by address and cuts overlaps; what came first in the list stays whole.
+fn disjoint(chunks: Vec<Chunk>) -> Vec<Chunk> {
+    let mut placed: std::collections::BTreeMap<u64, Chunk> = std::collections::BTreeMap::new();
+    for chunk in chunks {
+        let mut at = chunk.start;
+        let before = placed
+            .range(..=at)
+            .next_back()
+            .map_or(at, |(_, chunk)| chunk.end);
+        at = at.max(before);
+        while at < chunk.end {
+            let next = placed
+                .range(at..chunk.end)
+                .next()
+                .map(|(_, chunk)| (chunk.start, chunk.end));
+            let end = next.map_or(chunk.end, |(start, _)| start);
+            if at < end {
+                let offset = chunk.offset + (at - chunk.start) as usize;
+                placed.insert(
+                    at,
+                    Chunk {
+                        start: at,
+                        end,
+                        offset,
+                        ..chunk
+                    },
+                );
+            }
+            at = next.map_or(chunk.end, |(_, end)| end);
+        }
+    }
+    placed.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn core(start: u64, end: u64, offset: usize) -> Chunk {
+        Chunk {
+            start,
+            end,
+            source: Source::Core,
+            offset,
+        }
+    }
+
+    #[test]
+    fn earlier_chunks_win_and_later_ones_fill_the_holes() {
+        let binary = Chunk {
+            start: 0,
+            end: 100,
+            source: Source::Binary(0),
+            offset: 1000,
+        };
+        let placed = disjoint(vec![core(10, 20, 0), core(30, 40, 10), binary]);
+        let starts: Vec<_> = placed
+            .iter()
+            .map(|chunk| (chunk.start, chunk.end, chunk.offset))
+            .collect();
+        assert_eq!(
+            starts,
+            [
+                (0, 10, 1000),
+                (10, 20, 0),
+                (20, 30, 1020),
+                (30, 40, 10),
+                (40, 100, 1040)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_chunk_inside_another_adds_nothing() {
+        assert_eq!(
+            disjoint(vec![core(10, 40, 0), core(20, 30, 500)]),
+            [core(10, 40, 0)]
+        );
+        assert_eq!(
+            disjoint(vec![core(10, 40, 0), core(35, 50, 500)]),
+            [core(10, 40, 0), core(40, 50, 505)]
+        );
+    }
+}
