@@ -76,6 +76,18 @@ pub enum EventKind {
         /// Operand size in bytes, 4 or 8.
         size: u8,
     },
+    /// An item of a group of block items, e.g. one register of a PEBS record (BBP, BIP, BEP).
+    BlockItem {
+        /// Type of the group: 1 general purpose registers, 4 and 5 basic information and
+        /// memory, 8 LBRs, 16 XMM registers; see the manual's table of BBP types.
+        group: u8,
+        /// Which item of the group.
+        id: u8,
+        /// Its value.
+        payload: u64,
+        /// Instruction the record is about, when the trace tells.
+        ip: Option<Address>,
+    },
     /// Any other packet worth keeping, by the manual's name, with its payload.
     Other {
         /// Packet mnemonic as in the manual, e.g. `PIP`, `VMCS`, `CBR`, `EXSTOP`, `CFE`.
@@ -92,7 +104,8 @@ pub enum EventKind {
 pub struct Gap {
     /// The first step after the gap.
     pub step: u64,
-    /// Byte offset in the thread's PT stream at which decoding failed.
+    /// Byte offset in the thread's PT stream at which decoding failed; for
+    /// [`GapReason::BeforeFirstPsb`] where it began, which is the number of bytes skipped.
     pub offset: u64,
     /// Address at which decoding stood, when known.
     pub at: Option<Address>,
@@ -187,6 +200,15 @@ impl ThreadTrace {
         self.steps += u64::from(run.count);
     }
 
+    /// Takes back the newest runs until `runs` of them are left.
+    pub fn truncate(&mut self, runs: usize) {
+        for run in self.runs.drain(runs.min(self.runs.len())..) {
+            self.steps -= u64::from(run.count);
+        }
+        self.checkpoints
+            .truncate(self.runs.len().div_ceil(RUNS_PER_CHECKPOINT));
+    }
+
     /// Number of steps.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -219,7 +241,11 @@ impl ThreadTrace {
     }
 
     /// Addresses of all steps from `first` on, oldest first.
-    pub fn addresses<'a>(&'a self, code: &'a Code, first: u64) -> impl Iterator<Item = Address> + 'a {
+    pub fn addresses<'a>(
+        &'a self,
+        code: &'a Code,
+        first: u64,
+    ) -> impl Iterator<Item = Address> + 'a {
         let (run, skip) = self.locate(first).unwrap_or((self.runs.len(), 0));
         self.runs[run..]
             .iter()
