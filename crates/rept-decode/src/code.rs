@@ -1,0 +1,306 @@
+//! Static code, decoded once: blocks, how each ends, and where it was seen to lead.
+//!
+//! A block is named by its [`BlockId`], which is also its index here. What the flow needs
+//! at every step (count, kind of end, successors) is in a small hot record; addresses are
+//! in a second array. Successors are found by address once and then linked.
+//!
+//! A cached block is valid for one *epoch* of the code image, a span of time in which no
+//! code changes (see [`crate::CodeImage::changes`]). In a later epoch the image is asked
+//! again, and the block is kept when generation or bytes are the same.
+
+mod end;
+
+pub(crate) use end::{End, is_ptwrite, is_vm_entry};
+
+use crate::{CodeBytes, CodeImage};
+use end::end_of;
+use hashbrown::HashMap;
+use iced_x86::{Decoder, DecoderError, DecoderOptions};
+use rept_trace::{Address, Block, BlockId, Code, GapReason, Timestamp};
+
+/// Longest x86 instruction.
+const MAX_INSTRUCTION_BYTES: usize = 15;
+
+/// "Not linked yet".
+const UNLINKED: u32 = u32::MAX;
+
+/// What the flow reads at every block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hot {
+    /// Number of instructions.
+    pub(crate) count: u16,
+    /// How the block ends.
+    pub(crate) end: End,
+    /// Successors, `UNLINKED` or a block's index: `[fall through or return site, taken]`.
+    links: [u32; 2],
+}
+
+/// Addresses and cache state of a block.
+#[derive(Clone, Copy, Debug)]
+struct Cold {
+    end: Address,
+    // Of a direct branch; of an indirect one, where it led last.
+    target: Address,
+    bitness: u8,
+    generation: u64,
+    epoch: u32,
+    // Another block that starts at the same address with other bytes, made earlier.
+    older: Option<BlockId>,
+}
+
+/// All static code met so far; shared by the threads of a trace, so that each block is there once.
+#[derive(Debug, Default)]
+pub struct CodeBuilder {
+    code: Code,
+    hot: Vec<Hot>,
+    cold: Vec<Cold>,
+    by_start: HashMap<(u64, u8), BlockId>,
+    epoch: u32,
+}
+
+/// Which way a block is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the next instruction, or back to it from a call.
+    Next = 0,
+    /// To the target of the branch.
+    Taken = 1,
+}
+
+impl CodeBuilder {
+    /// A table without blocks.
+    pub fn new() -> CodeBuilder {
+        CodeBuilder::default()
+    }
+
+    /// The blocks so far.
+    pub fn code(&self) -> &Code {
+        &self.code
+    }
+
+    /// The finished table.
+    pub fn finish(self) -> Code {
+        self.code
+    }
+
+    #[inline]
+    pub(crate) fn hot(&self, id: BlockId) -> Hot {
+        self.hot[id.0 as usize]
+    }
+
+    pub(crate) fn block(&self, id: BlockId) -> &Block {
+        self.code.block(id)
+    }
+
+    /// Address behind the block.
+    pub(crate) fn end_address(&self, id: BlockId) -> Address {
+        self.cold[id.0 as usize].end
+    }
+
+    /// Target of the direct branch at the block's end.
+    pub(crate) fn target(&self, id: BlockId) -> Address {
+        self.cold[id.0 as usize].target
+    }
+
+    /// The successor in that direction, when it was linked.
+    #[inline]
+    pub(crate) fn linked(&self, id: BlockId, way: Way) -> Option<BlockId> {
+        let link = self.hot[id.0 as usize].links[way as usize];
+        (link != UNLINKED).then_some(BlockId(link))
+    }
+
+    /// Remembers a successor.
+    pub(crate) fn link(&mut self, id: BlockId, way: Way, to: BlockId) {
+        self.hot[id.0 as usize].links[way as usize] = to.0;
+    }
+
+    /// The block where the indirect branch at the end of `id` led last, if that was `to`.
+    #[inline]
+    pub(crate) fn linked_indirect(&self, id: BlockId, to: Address) -> Option<BlockId> {
+        let known = self.cold[id.0 as usize].target == to;
+        known.then(|| self.linked(id, Way::Taken)).flatten()
+    }
+
+    /// Remembers where the indirect branch at the end of `id` led.
+    pub(crate) fn link_indirect(&mut self, id: BlockId, address: Address, to: BlockId) {
+        self.cold[id.0 as usize].target = address;
+        self.link(id, Way::Taken, to);
+    }
+
+    /// Enters an epoch of the image: what was found in another one is asked for again.
+    /// Says whether it is a new one.
+    pub(crate) fn enter_epoch(&mut self, epoch: u32) -> bool {
+        if self.epoch == epoch {
+            return false;
+        }
+        self.epoch = epoch;
+        for hot in &mut self.hot {
+            hot.links = [UNLINKED; 2];
+        }
+        true
+    }
+
+    /// The block that starts at `at`, decoded now unless it is known.
+    pub(crate) fn lookup(
+        &mut self,
+        at: Address,
+        bitness: u8,
+        time: Option<Timestamp>,
+        image: &(impl CodeImage + ?Sized),
+        max_instructions: u16,
+    ) -> Result<BlockId, GapReason> {
+        let known = self.by_start.get(&(at.0, bitness)).copied();
+        if let Some(id) = known
+            && self.cold[id.0 as usize].epoch == self.epoch
+        {
+            return Ok(id);
+        }
+        let found = image
+            .code(at, time)
+            .map_err(|missing| GapReason::MissingCode {
+                wanted: missing.wanted,
+            })?;
+        if let Some(id) = known
+            && self.cold[id.0 as usize].generation == found.generation
+        {
+            self.cold[id.0 as usize].epoch = self.epoch;
+            return Ok(id);
+        }
+        let stitched = stitch(at, time, image, found)?;
+        let bytes = stitched.as_deref().unwrap_or(found.bytes);
+        // A stitched block is one instruction: what follows it is contiguous again.
+        let max = if stitched.is_some() {
+            1
+        } else {
+            max_instructions.clamp(1, 4096)
+        };
+        let (block, hot, target) =
+            decode(at, bitness, bytes, max).ok_or(GapReason::BadInstruction)?;
+        Ok(self.insert(block, hot, target, found.generation, known))
+    }
+
+    /// Adds a block, or finds it among those that start at the same address.
+    fn insert(
+        &mut self,
+        block: Block,
+        hot: Hot,
+        target: Address,
+        generation: u64,
+        newest: Option<BlockId>,
+    ) -> BlockId {
+        let key = (block.at.0, block.bitness);
+        let mut same = newest;
+        while let Some(id) = same
+            && *self.block(id) != block
+        {
+            same = self.cold[id.0 as usize].older;
+        }
+        if let Some(id) = same {
+            return self.bring_to_front(id, key, generation);
+        }
+        self.cold.push(Cold {
+            end: block.end(),
+            target,
+            bitness: block.bitness,
+            generation,
+            epoch: self.epoch,
+            older: newest,
+        });
+        self.hot.push(hot);
+        let id = self.code.push(block);
+        self.by_start.insert(key, id);
+        id
+    }
+
+    /// Makes a block that has been seen before the newest of its address again.
+    fn bring_to_front(&mut self, id: BlockId, key: (u64, u8), generation: u64) -> BlockId {
+        let newest = self.by_start.insert(key, id);
+        let (epoch, old) = (self.epoch, self.cold[id.0 as usize].older);
+        if newest != Some(id) {
+            let mut before = newest;
+            while let Some(at) = before {
+                let cold = &mut self.cold[at.0 as usize];
+                if cold.older == Some(id) {
+                    cold.older = old;
+                    break;
+                }
+                before = cold.older;
+            }
+            self.cold[id.0 as usize].older = newest;
+        }
+        let cold = &mut self.cold[id.0 as usize];
+        cold.generation = generation;
+        cold.epoch = epoch;
+        id
+    }
+
+    /// Execution mode of a block, in bits.
+    pub(crate) fn bitness(&self, id: BlockId) -> u8 {
+        self.cold[id.0 as usize].bitness
+    }
+}
+
+/// The bytes of one instruction that may reach into the next piece of code, when `found` is
+/// so short that it might.
+fn stitch(
+    at: Address,
+    time: Option<Timestamp>,
+    image: &(impl CodeImage + ?Sized),
+    found: CodeBytes<'_>,
+) -> Result<Option<Vec<u8>>, GapReason> {
+    if found.bytes.len() >= MAX_INSTRUCTION_BYTES {
+        return Ok(None);
+    }
+    let mut bytes = found.bytes.to_vec();
+    while bytes.len() < MAX_INSTRUCTION_BYTES {
+        match image.code(at.offset(bytes.len() as u64), time) {
+            Ok(more) if !more.bytes.is_empty() => bytes.extend_from_slice(more.bytes),
+            _ => break,
+        }
+    }
+    bytes.truncate(MAX_INSTRUCTION_BYTES);
+    Ok(Some(bytes))
+}
+
+/// The block at the begin of `bytes`; `None` when there is not a single instruction.
+fn decode(
+    at: Address,
+    bitness: u8,
+    bytes: &[u8],
+    max_instructions: u16,
+) -> Option<(Block, Hot, Address)> {
+    let mut decoder = Decoder::with_ip(u32::from(bitness), bytes, at.0, DecoderOptions::NONE);
+    let mut starts = Vec::new();
+    let mut end = End::Split;
+    let mut target = Address(0);
+    let mut len = 0;
+    while decoder.can_decode() && starts.len() < usize::from(max_instructions) {
+        let instruction = decoder.decode();
+        if decoder.last_error() != DecoderError::None {
+            break;
+        }
+        let (kind, to) = end_of(&instruction);
+        if kind == Some(End::Undefined) && !starts.is_empty() {
+            break;
+        }
+        starts.push(len as u16);
+        len = decoder.position();
+        if let Some(kind) = kind {
+            end = kind;
+            target = to;
+            break;
+        }
+    }
+    let hot = Hot {
+        count: starts.len() as u16,
+        end,
+        links: [UNLINKED; 2],
+    };
+    let block = Block {
+        at,
+        bytes: bytes[..len].into(),
+        starts: starts.into(),
+        bitness,
+    };
+    (hot.count > 0).then_some((block, hot, target))
+}

@@ -1,0 +1,390 @@
+//! From packets to steps.
+//!
+//! Packets are pushed in, one at a time; each is used up at once as far as it leads.
+//! Execution *stands* before the first instruction about which no packet has spoken yet,
+//! so nothing runs ahead of the packets and nothing has to be taken back when an
+//! interrupt cuts a straight line of code short:
+//!
+//! | packet | what it makes execution do |
+//! |---|---|
+//! | TNT | run through as many conditional branches and compressed returns |
+//! | TIP | run through the next indirect branch |
+//! | FUP | run straight on to its address; what comes next says why |
+//! | TIP.PGD | run to where tracing ended; after a FUP: nothing more |
+//! | PSB+ | run straight on to its FUP's address, which checks the path so far |
+//!
+//! Source: SDM "Intel Processor Trace", sections "Trace Packets and Data Types" and
+//! "Software Implications".
+
+mod status;
+mod walk;
+
+use crate::clock::Clock;
+use crate::code::CodeBuilder;
+use crate::errata::Errata;
+use crate::packet::{IpPayload, LastIp, Packet};
+use crate::returns::Returns;
+use crate::{CodeImage, DecodeOptions, Resync};
+use rept_trace::{Address, Event, EventKind, Gap, GapReason, Interval, ThreadTrace, Timestamp};
+use status::{Boundary, Waiting};
+use walk::{Outcomes, Standing, Stop, Walk};
+
+/// What is known of where execution is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Tracing is on, and execution stands at a known instruction.
+    Traced,
+    /// Tracing is off.
+    Off,
+    /// Not known: before the first PSB+, after an overflow, after damage.
+    Lost,
+}
+
+/// What the caller must do after a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Next {
+    /// Push the next packet.
+    Packet,
+    /// Packets up to the next PSB are of no use.
+    Boundary,
+}
+
+/// The path of one thread in the making.
+pub(crate) struct Flow<'c, I: ?Sized> {
+    image: &'c I,
+    options: DecodeOptions,
+    errata: Errata,
+    code: &'c mut CodeBuilder,
+    out: ThreadTrace,
+    clock: Clock,
+    last_ip: LastIp,
+    place: Place,
+    standing: Standing,
+    bitness: u8,
+    // A MODE.Exec packet told the mode, or a PSB+ did.
+    bitness_known: bool,
+    next_mode: Option<u8>,
+    pending: Outcomes,
+    returns: Returns,
+    // Nothing was missed since the stack was last empty on both sides.
+    returns_reliable: bool,
+    compression_seen: bool,
+    // A FUP announced an asynchronous event here.
+    interrupted: Option<Address>,
+    waiting: Waiting,
+    boundary: Option<Boundary>,
+    // No step since the last PSB+, whose FUP may be spurious (BDM70).
+    at_boundary: bool,
+    // Offset of the packet in hand.
+    offset: u64,
+    timing: status::Timing,
+}
+
+impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
+    pub(crate) fn new(
+        thread: rept_trace::ThreadId,
+        image: &'c I,
+        options: DecodeOptions,
+        code: &'c mut CodeBuilder,
+    ) -> Flow<'c, I> {
+        code.enter_epoch(0);
+        Flow {
+            image,
+            options,
+            errata: options.cpu.map(Errata::of).unwrap_or_default(),
+            code,
+            out: ThreadTrace::new(thread),
+            clock: Clock::new(options.time),
+            last_ip: LastIp::default(),
+            place: Place::Lost,
+            standing: Standing::Address(Address(0), None),
+            bitness: 64,
+            bitness_known: false,
+            next_mode: None,
+            pending: Outcomes::default(),
+            returns: Returns::new(),
+            returns_reliable: false,
+            compression_seen: false,
+            interrupted: None,
+            waiting: Waiting::default(),
+            boundary: None,
+            at_boundary: false,
+            offset: 0,
+            timing: status::Timing::default(),
+        }
+    }
+
+    pub(crate) fn errata(&self) -> Errata {
+        self.errata
+    }
+
+    /// The path, complete.
+    pub(crate) fn finish(mut self) -> ThreadTrace {
+        self.flush_waiting(None);
+        self.out
+    }
+
+    /// Uses up the packet at byte `offset` of the stream.
+    #[inline]
+    pub(crate) fn packet(&mut self, offset: u64, packet: &Packet) -> Next {
+        self.offset = offset;
+        if let Packet::Tnt { bits, len, .. } = *packet
+            && self.boundary.is_none()
+        {
+            return self.tnt(bits, len);
+        }
+        self.other(packet)
+    }
+
+    fn other(&mut self, packet: &Packet) -> Next {
+        if self.boundary.is_some() && !status::may_be_in_boundary(packet) {
+            self.boundary = None;
+            return self.unexpected(packet.name(), "PSBEND");
+        }
+        match *packet {
+            Packet::Tip(ip) => self.tip(ip),
+            Packet::TipPge(ip) => self.enable(ip),
+            Packet::TipPgd(ip) => self.disable(ip),
+            Packet::Fup(ip) => self.fup(ip),
+            Packet::Ovf => self.overflow(),
+            Packet::Psb => self.begin_boundary(),
+            Packet::PsbEnd => self.end_boundary(),
+            _ => {
+                self.status(packet);
+                Next::Packet
+            }
+        }
+    }
+
+    fn tnt(&mut self, bits: u64, len: u8) -> Next {
+        match self.place {
+            Place::Lost => return Next::Packet,
+            Place::Off => return self.unexpected("TNT", "TIP.PGE"),
+            Place::Traced => {}
+        }
+        if self.interrupted.is_some() || !self.pending.append(bits, len) {
+            return self.unexpected("TNT", "TIP");
+        }
+        let walked = self.use_outcomes();
+        self.after_flow("TNT", walked)
+    }
+
+    fn tip(&mut self, payload: IpPayload) -> Next {
+        let Some(to) = self.last_ip.update(payload) else {
+            return self.unexpected("TIP without IP", "TIP with IP");
+        };
+        match self.place {
+            Place::Lost => {
+                self.resume(to);
+                return Next::Packet;
+            }
+            Place::Off => return self.unexpected("TIP", "TIP.PGE"),
+            Place::Traced => {}
+        }
+        let walked = match self.interrupted.take() {
+            Some(from) => {
+                self.event(EventKind::AsyncBranch { from, to });
+                self.resume(to);
+                Ok(())
+            }
+            None => self.take_indirect(to).and_then(|()| self.use_outcomes()),
+        };
+        self.after_flow("TIP", walked)
+    }
+
+    fn enable(&mut self, payload: IpPayload) -> Next {
+        let Some(ip) = self.last_ip.update(payload) else {
+            return self.unexpected("TIP.PGE without IP", "TIP.PGE with IP");
+        };
+        if self.place == Place::Traced && !self.at_boundary {
+            // The end of the section before was lost; this packet states all that is needed.
+            self.gap(GapReason::UnexpectedPacket {
+                packet: "TIP.PGE",
+                expected: "TIP.PGD",
+            });
+        }
+        self.flush_waiting(None);
+        self.pending = Outcomes::default();
+        self.interrupted = None;
+        self.event(EventKind::Enabled { ip });
+        self.resume(ip);
+        self.after_flow("TIP.PGE", Ok(()))
+    }
+
+    fn disable(&mut self, payload: IpPayload) -> Next {
+        let to = self.last_ip.update(payload);
+        let walked = match (self.place, self.interrupted.take()) {
+            (Place::Traced, Some(at)) => self.disable_asynchronously(at, to),
+            (Place::Traced, None) if self.pending.len > 0 => {
+                Err(Stop::Needs("TIP for an indirect branch"))
+            }
+            (Place::Traced, None) => self
+                .walk_to_disable(to)
+                .map(|()| self.event(EventKind::Disabled { ip: to })),
+            (Place::Off, _) => Err(Stop::Needs("TIP.PGE")),
+            // After an overflow (APL11), or after damage: nothing to walk, nothing to tell.
+            (Place::Lost, _) => Ok(()),
+        };
+        let next = self.after_flow("TIP.PGD", walked);
+        if next == Next::Packet {
+            self.place = Place::Off;
+        }
+        next
+    }
+
+    /// The end of tracing after a FUP.
+    fn disable_asynchronously(&mut self, at: Address, to: Option<Address>) -> Walk<()> {
+        if self.errata.skd022 && self.at_vm_entry() {
+            self.run_one()?;
+            self.event(EventKind::Disabled { ip: to });
+        } else {
+            self.event(EventKind::AsyncDisabled { at, ip: to });
+        }
+        Ok(())
+    }
+
+    fn fup(&mut self, payload: IpPayload) -> Next {
+        let ip = self.last_ip.update(payload);
+        if let Some(boundary) = &mut self.boundary {
+            boundary.fup = ip;
+            return Next::Packet;
+        }
+        let Some(ip) = ip else {
+            self.flush_waiting(None);
+            return Next::Packet;
+        };
+        let walked = match self.place {
+            Place::Lost => {
+                self.resume(ip);
+                Ok(())
+            }
+            Place::Off => Ok(()),
+            Place::Traced if self.pending.len > 0 => Err(Stop::Needs("TIP for an indirect branch")),
+            Place::Traced => self.walk_to(ip),
+        };
+        let next = self.after_flow("FUP", walked);
+        if next == Next::Packet && self.flush_waiting(Some(ip)) && self.place == Place::Traced {
+            self.interrupted = Some(ip);
+        }
+        next
+    }
+
+    fn overflow(&mut self) -> Next {
+        self.boundary = None;
+        self.flush_waiting(None);
+        self.clock.overflow();
+        self.event(EventKind::Overflow { ip: None });
+        self.gap(GapReason::Overflow);
+        self.lose();
+        self.timing.overflow = Some(self.out.events.len() - 1);
+        Next::Packet
+    }
+
+    /// Execution goes on at `ip`, in the mode announced last.
+    fn resume(&mut self, ip: Address) {
+        self.stand_at(ip);
+        self.switch_mode();
+        if let Some(index) = self.timing.overflow.take()
+            && let Some(Event {
+                kind: EventKind::Overflow { ip: known },
+                ..
+            }) = self.out.events.get_mut(index)
+        {
+            *known = Some(ip);
+        }
+    }
+
+    /// The mode of a MODE.Exec packet begins here.
+    fn switch_mode(&mut self) {
+        let Some(bitness) = self.next_mode.take() else {
+            return;
+        };
+        if bitness != self.bitness || !self.bitness_known {
+            self.event(EventKind::ExecMode { bitness });
+        }
+        self.bitness = bitness;
+        self.bitness_known = true;
+    }
+
+    /// Books a packet that moved execution: time for what follows, or damage.
+    #[inline]
+    fn after_flow(&mut self, packet: &'static str, walked: Walk<()>) -> Next {
+        self.at_boundary = false;
+        self.mark_flow();
+        match walked {
+            Ok(()) => Next::Packet,
+            Err(stop) => self.damage(packet, stop),
+        }
+    }
+
+    #[cold]
+    fn damage(&mut self, packet: &'static str, stop: Stop) -> Next {
+        match stop {
+            Stop::Needs(expected) => self.unexpected(packet, expected),
+            Stop::Code(reason) => {
+                self.gap(reason);
+                self.lost()
+            }
+        }
+    }
+
+    #[cold]
+    fn unexpected(&mut self, packet: &'static str, expected: &'static str) -> Next {
+        self.gap(GapReason::UnexpectedPacket { packet, expected });
+        self.lost()
+    }
+
+    /// Gives up until packets tell where execution is.
+    fn lost(&mut self) -> Next {
+        self.flush_waiting(None);
+        self.lose();
+        match self.options.resync {
+            Resync::Boundary => Next::Boundary,
+            Resync::NextAddress => Next::Packet,
+        }
+    }
+
+    fn lose(&mut self) {
+        self.place = Place::Lost;
+        self.pending = Outcomes::default();
+        self.returns.clear();
+        self.returns_reliable = false;
+        self.interrupted = None;
+        self.boundary = None;
+        self.at_boundary = false;
+        self.next_mode = None;
+    }
+
+    /// The stream has a hole or is unreadable at `offset`; the next packet is a PSB.
+    pub(crate) fn broken(&mut self, offset: u64, reason: GapReason) {
+        self.offset = offset;
+        self.flush_waiting(None);
+        self.gap(reason);
+        self.lose();
+    }
+
+    fn gap(&mut self, reason: GapReason) {
+        self.out.gaps.push(Gap {
+            step: self.out.steps(),
+            offset: self.offset,
+            at: (self.place == Place::Traced).then(|| self.address()),
+            reason,
+        });
+    }
+
+    fn event(&mut self, kind: EventKind) {
+        let event = Event {
+            step: self.out.steps(),
+            time: self.clock.now(),
+            kind,
+        };
+        self.out.events.push(event);
+    }
+
+    /// The time to ask the code image about.
+    fn time_of_code(&self) -> Option<Timestamp> {
+        let Interval { earliest, .. } = self.clock.now();
+        (earliest.0 != 0).then_some(earliest)
+    }
+}

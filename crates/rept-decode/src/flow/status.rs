@@ -1,0 +1,355 @@
+//! Packets that tell something without moving execution: PSB+, time, modes, events.
+
+use super::{Flow, Next, Outcomes, Place};
+use crate::CodeImage;
+use crate::packet::Packet;
+use rept_trace::{Address, EventKind, Interval, TimeMark, Timestamp};
+
+/// Block items kept of one group; a PEBS record has fewer than a hundred.
+const MAX_GROUP_ITEMS: usize = 512;
+
+/// What the packets between PSB and PSBEND said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Boundary {
+    pub(super) fup: Option<Address>,
+    bitness: Option<u8>,
+}
+
+/// Events that wait for the FUP that tells their instruction.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiting {
+    events: Vec<EventKind>,
+    // Type of the group of block items that is open.
+    group: u8,
+    // One of them also moves execution: the FUP is that of an interrupt.
+    moves: bool,
+}
+
+/// Marks and events whose upper bound in time is still open.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Timing {
+    // The event of an overflow that waits for its address.
+    pub(super) overflow: Option<usize>,
+    // First mark and first event that are open.
+    open_mark: usize,
+    open_event: usize,
+    // A timing packet came since the last packet that moved execution.
+    fresh: bool,
+    // Not later than what the last packet that moved execution told about.
+    floor: u64,
+}
+
+/// Whether a packet may stand between PSB and PSBEND.
+pub(super) fn may_be_in_boundary(packet: &Packet) -> bool {
+    !matches!(
+        packet,
+        Packet::Tnt { .. } | Packet::Tip(_) | Packet::TipPge(_) | Packet::TipPgd(_)
+    )
+}
+
+impl<I: CodeImage + ?Sized> Flow<'_, I> {
+    pub(super) fn begin_boundary(&mut self) -> Next {
+        self.last_ip.reset();
+        self.flush_waiting(None);
+        if self.pending.len > 0 || self.interrupted.is_some() {
+            let _ = self.unexpected("PSB", "TIP");
+        }
+        self.boundary = Some(Boundary::default());
+        Next::Packet
+    }
+
+    pub(super) fn end_boundary(&mut self) -> Next {
+        let Some(Boundary { fup, bitness }) = self.boundary.take() else {
+            return self.unexpected("PSBEND", "PSB");
+        };
+        match (fup, self.place) {
+            (Some(ip), Place::Traced) => self.check_boundary(ip),
+            (Some(ip), Place::Off | Place::Lost) => self.enter_at_boundary(ip, bitness),
+            // Tracing is off; where it was thought on, its end was lost.
+            (None, Place::Traced) => {
+                let _ = self.unexpected("PSB+ without FUP", "TIP.PGD");
+                self.place = Place::Off;
+            }
+            (None, _) => self.place = Place::Off,
+        }
+        self.returns.clear();
+        self.returns_reliable = true;
+        self.pending = Outcomes::default();
+        self.at_boundary = true;
+        self.mark_flow();
+        Next::Packet
+    }
+
+    /// The processor says where it is: that is where the path must lead.
+    fn check_boundary(&mut self, ip: Address) {
+        if let Err(stop) = self.walk_to(ip) {
+            let _ = self.damage("FUP", stop);
+            self.resume(ip);
+        }
+    }
+
+    fn enter_at_boundary(&mut self, ip: Address, bitness: Option<u8>) {
+        if let Some(bitness) = bitness {
+            self.bitness = bitness;
+            self.bitness_known = true;
+        }
+        self.next_mode = None;
+        self.resume(ip);
+    }
+
+    /// A packet that moves nothing.
+    pub(super) fn status(&mut self, packet: &Packet) {
+        match *packet {
+            Packet::Tsc { tsc } => {
+                let time = self.clock.tsc(tsc);
+                self.exact_time(time);
+            }
+            Packet::Mtc { ctc } => {
+                let time = self.clock.mtc(ctc);
+                self.exact_time(time);
+            }
+            Packet::Tma { ctc, fast_counter } => self.clock.tma(ctc, fast_counter),
+            Packet::Cyc { cycles } => self.timing.fresh |= self.clock.cyc(cycles),
+            Packet::Cbr { ratio } => {
+                self.clock.cbr(ratio);
+                self.other_event("CBR", u64::from(ratio));
+            }
+            Packet::ModeExec {
+                long, default_32, ..
+            } => self.exec_mode(long, default_32),
+            Packet::ModeTsx {
+                in_transaction,
+                aborted,
+            } => self.transaction(in_transaction, aborted),
+            Packet::Pip { cr3, non_root } => {
+                self.other_event("PIP", cr3 >> 4 | u64::from(non_root))
+            }
+            Packet::Vmcs { base } => self.other_event("VMCS", base),
+            _ => self.rare(packet),
+        }
+    }
+
+    /// Packets of power events, PTWRITE, PEBS, event trace and trigger tracing.
+    fn rare(&mut self, packet: &Packet) {
+        match *packet {
+            Packet::Ptw { payload, size, ip } => self.ptwrite(payload, size, ip),
+            Packet::ExStop { ip } => self.bound_event("EXSTOP", 0, ip, false),
+            Packet::Mwait { hints, extensions } => {
+                self.bound_event(
+                    "MWAIT",
+                    u64::from(extensions) << 32 | u64::from(hints),
+                    true,
+                    false,
+                );
+            }
+            Packet::Pwre {
+                state,
+                sub_state,
+                hardware,
+            } => {
+                let payload =
+                    u64::from(hardware) << 7 | u64::from(state) << 12 | u64::from(sub_state) << 8;
+                self.other_event("PWRE", payload);
+            }
+            Packet::Pwrx {
+                last,
+                deepest,
+                reason,
+            } => {
+                let payload = u64::from(reason) << 8 | u64::from(last) << 4 | u64::from(deepest);
+                self.other_event("PWRX", payload);
+            }
+            Packet::Bbp { kind, .. } => {
+                self.flush_waiting(None);
+                self.waiting.group = kind;
+            }
+            Packet::Bip { id, payload, .. } => self.block_item(id, payload),
+            Packet::Bep { ip: false } => drop(self.flush_waiting(None)),
+            Packet::Cfe { kind, ip, vector } => {
+                let moves = matches!(kind, 0x1 | 0x3 | 0x5 | 0x6 | 0x8..=0xa | 0xc);
+                self.bound_event("CFE", u64::from(vector) << 8 | u64::from(kind), ip, moves);
+            }
+            Packet::Evd { payload, .. } => self.other_event("EVD", payload),
+            Packet::Trig {
+                triggers,
+                instructions,
+                ip,
+                ..
+            } => {
+                let payload = u64::from(instructions.unwrap_or(0)) << 8 | u64::from(triggers);
+                self.bound_event("TRIG", payload, ip, false);
+            }
+            Packet::Mnt { payload } => self.other_event("MNT", payload),
+            Packet::TraceStop => self.other_event("TraceStop", 0),
+            _ => {}
+        }
+    }
+
+    /// An event without an address of its own. In a PSB+ it restates what is known already.
+    fn other_event(&mut self, name: &'static str, payload: u64) {
+        if self.boundary.is_none() {
+            self.event(EventKind::Other {
+                name,
+                ip: None,
+                payload,
+            });
+        }
+    }
+
+    /// An event whose address a FUP tells, when `ip` is set.
+    fn bound_event(&mut self, name: &'static str, payload: u64, ip: bool, moves: bool) {
+        let event = EventKind::Other {
+            name,
+            ip: None,
+            payload,
+        };
+        if ip {
+            self.wait(event, moves);
+        } else {
+            self.event(event);
+        }
+    }
+
+    fn wait(&mut self, event: EventKind, moves: bool) {
+        if self.waiting.events.len() >= MAX_GROUP_ITEMS {
+            self.flush_waiting(None);
+        }
+        self.waiting.events.push(event);
+        self.waiting.moves |= moves;
+    }
+
+    fn block_item(&mut self, id: u8, payload: u64) {
+        let group = self.waiting.group;
+        self.wait(
+            EventKind::BlockItem {
+                group,
+                id,
+                payload,
+                ip: None,
+            },
+            false,
+        );
+    }
+
+    fn ptwrite(&mut self, payload: u64, size: u8, ip: bool) {
+        let event = EventKind::Ptwrite {
+            ip: None,
+            payload,
+            size,
+        };
+        if ip {
+            return self.wait(event, false);
+        }
+        let walkable = self.place == Place::Traced && self.pending.len == 0;
+        let ip = if walkable {
+            self.walk_to_ptwrite()
+        } else {
+            None
+        };
+        self.event(EventKind::Ptwrite { ip, payload, size });
+    }
+
+    fn exec_mode(&mut self, long: bool, default_32: bool) {
+        let bitness = match (long, default_32) {
+            (true, _) => 64,
+            (false, true) => 32,
+            (false, false) => 16,
+        };
+        match &mut self.boundary {
+            Some(boundary) => boundary.bitness = Some(bitness),
+            None => self.next_mode = Some(bitness),
+        }
+    }
+
+    /// In a PSB+ the state is restated. Otherwise, with tracing on, a FUP tells the place;
+    /// that of an abort is followed by the branch to the abort handler.
+    fn transaction(&mut self, in_transaction: bool, aborted: bool) {
+        if self.boundary.is_some() {
+            return;
+        }
+        let event = EventKind::Transaction {
+            in_transaction,
+            aborted,
+        };
+        match self.place {
+            Place::Traced => self.wait(event, aborted),
+            Place::Off | Place::Lost => self.event(event),
+        }
+    }
+
+    /// Delivers the events that waited for a FUP. Says whether that FUP announces an
+    /// asynchronous branch: it does when nothing waited for it, or something that moves execution.
+    pub(super) fn flush_waiting(&mut self, at: Option<Address>) -> bool {
+        let moves = self.waiting.moves || self.waiting.events.is_empty();
+        self.waiting.moves = false;
+        for mut event in std::mem::take(&mut self.waiting.events) {
+            match &mut event {
+                EventKind::Other { ip, .. }
+                | EventKind::BlockItem { ip, .. }
+                | EventKind::Ptwrite { ip, .. } => *ip = at,
+                _ => {}
+            }
+            self.event(event);
+        }
+        moves
+    }
+
+    /// An exact time: all steps so far ran before it.
+    fn exact_time(&mut self, time: Option<u64>) {
+        let Some(time) = time else { return };
+        self.close_marks(time);
+        self.push_mark(Interval {
+            earliest: Timestamp(self.timing.floor),
+            latest: Timestamp(time),
+        });
+        self.timing.open_mark = self.out.times.len();
+        self.timing.fresh = true;
+        self.follow_image(time);
+    }
+
+    /// Bounds from above what was left open.
+    fn close_marks(&mut self, time: u64) {
+        for mark in &mut self.out.times[self.timing.open_mark..] {
+            mark.time.latest = mark.time.latest.min(Timestamp(time));
+        }
+        for event in &mut self.out.events[self.timing.open_event..] {
+            event.time.latest = event.time.latest.min(Timestamp(time));
+        }
+        self.timing.open_event = self.out.events.len();
+    }
+
+    /// After a packet that moved execution: it was made when the branches it tells about had
+    /// run, so what follows ran after the last timing packet before it.
+    #[inline]
+    pub(super) fn mark_flow(&mut self) {
+        if self.timing.fresh {
+            self.timing.fresh = false;
+            let now = self.clock.now();
+            self.timing.floor = now.earliest.0;
+            self.push_mark(now);
+        }
+    }
+
+    /// Keeps the first and the last mark before a step: the first bounds what ran before it,
+    /// the last what runs after it.
+    fn push_mark(&mut self, time: Interval) {
+        let step = self.out.steps();
+        let mark = TimeMark { step, time };
+        match self.out.times.as_mut_slice() {
+            [.., first, last] if first.step == step && last.step == step => *last = mark,
+            _ => self.out.times.push(mark),
+        }
+        self.timing.open_mark = self.timing.open_mark.min(self.out.times.len() - 1);
+    }
+
+    /// Lets the code table know which of the image's epochs `time` is in.
+    fn follow_image(&mut self, time: u64) {
+        let changes = self.image.changes();
+        if !changes.is_empty() {
+            let epoch = changes.partition_point(|&change| change.0 <= time) as u32;
+            if self.code.enter_epoch(epoch) {
+                self.forget_block();
+            }
+        }
+    }
+}

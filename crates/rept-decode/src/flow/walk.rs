@@ -1,0 +1,434 @@
+//! Walking over code: from where execution stands to where a packet says it went.
+
+use super::{Flow, Place};
+use crate::CodeImage;
+use crate::code::{End, Way, is_ptwrite};
+use crate::returns::Call;
+use rept_trace::{Address, BlockId, GapReason, Run};
+
+/// Where execution stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Standing {
+    /// Before a block that is known.
+    Block(BlockId),
+    /// At an address whose block was not looked up yet, and the branch that led there.
+    Address(Address, Option<(BlockId, Way)>),
+}
+
+/// Outcomes of branches that were not walked over yet; the oldest is the highest bit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcomes {
+    bits: u64,
+    pub(super) len: u32,
+}
+
+impl Outcomes {
+    /// Adds younger outcomes; `false` when there is no room for them.
+    #[inline]
+    pub(super) fn append(&mut self, bits: u64, len: u8) -> bool {
+        let total = self.len + u32::from(len);
+        if total > u64::BITS || len == 0 {
+            return len == 0;
+        }
+        self.bits |= (bits << (u64::BITS - u32::from(len))) >> self.len;
+        self.len = total;
+        true
+    }
+
+    /// Whether the oldest was taken.
+    #[inline]
+    fn taken(self) -> bool {
+        self.bits >> 63 == 1
+    }
+
+    #[inline]
+    fn use_up(&mut self) {
+        self.bits <<= 1;
+        self.len -= 1;
+    }
+}
+
+/// Why a walk did not get where the packet says.
+pub(super) enum Stop {
+    /// The code has a branch that needs another packet first.
+    Needs(&'static str),
+    /// Something is wrong with the code.
+    Code(GapReason),
+}
+
+/// Result of a walk.
+pub(super) type Walk<T> = Result<T, Stop>;
+
+impl<I: CodeImage + ?Sized> Flow<'_, I> {
+    /// Where execution stands.
+    pub(super) fn address(&self) -> Address {
+        match self.standing {
+            Standing::Block(id) => self.code.block(id).at,
+            Standing::Address(at, _) => at,
+        }
+    }
+
+    /// Looks the block here up again: code may have changed.
+    pub(super) fn forget_block(&mut self) {
+        self.standing = Standing::Address(self.address(), None);
+    }
+
+    pub(super) fn stand_at(&mut self, at: Address) {
+        self.standing = Standing::Address(at, None);
+        self.place = Place::Traced;
+    }
+
+    /// The block that execution stands before.
+    #[inline]
+    fn block_here(&mut self) -> Walk<BlockId> {
+        match self.standing {
+            Standing::Block(id) => Ok(id),
+            Standing::Address(at, via) => self.look_up(at, via),
+        }
+    }
+
+    fn look_up(&mut self, at: Address, via: Option<(BlockId, Way)>) -> Walk<BlockId> {
+        let time = self.time_of_code();
+        let max = self.options.limits.block_instructions;
+        let id = self
+            .code
+            .lookup(at, self.bitness, time, self.image, max)
+            .map_err(Stop::Code)?;
+        if let Some((from, way)) = via
+            && self.code.bitness(from) == self.bitness
+        {
+            self.code.link(from, way, id);
+        }
+        self.standing = Standing::Block(id);
+        Ok(id)
+    }
+
+    /// Leaves block `from`.
+    #[inline]
+    fn go(&mut self, from: BlockId, way: Way) {
+        self.standing = match self.code.linked(from, way) {
+            Some(to) => Standing::Block(to),
+            None => {
+                let at = match way {
+                    Way::Next => self.code.end_address(from),
+                    Way::Taken => self.code.target(from),
+                };
+                Standing::Address(at, Some((from, way)))
+            }
+        };
+    }
+
+    #[inline]
+    fn run_whole(&mut self, id: BlockId, count: u16) {
+        self.out.push(Run { block: id, count });
+    }
+
+    fn push_call(&mut self, id: BlockId) {
+        let to = self.code.end_address(id);
+        self.returns.push(Call { to, block: id });
+    }
+
+    /// Runs the block here if it needs no packet to be left; otherwise says how it ends.
+    #[inline]
+    fn pass(&mut self, id: BlockId) -> Result<(), End> {
+        let hot = self.code.hot(id);
+        let way = match hot.end {
+            End::Split | End::Control => Way::Next,
+            End::Jump => Way::Taken,
+            End::Call => {
+                self.push_call(id);
+                Way::Taken
+            }
+            end => return Err(end),
+        };
+        self.run_whole(id, hot.count);
+        self.go(id, way);
+        Ok(())
+    }
+
+    /// Walks as far as the outcomes at hand lead. Some are left over when an indirect
+    /// branch among them waits for its TIP ("deferred TIP").
+    pub(super) fn use_outcomes(&mut self) -> Walk<()> {
+        let mut budget = self.budget();
+        while self.pending.len > 0 {
+            let id = self.block_here()?;
+            let end = match self.pass(id) {
+                Ok(()) => {
+                    budget.spend(self)?;
+                    continue;
+                }
+                Err(end) => end,
+            };
+            match end {
+                End::Conditional => self.branch(id),
+                End::Return if self.is_compressed()? => self.compressed_return(id)?,
+                End::Undefined => return Err(Stop::Needs("FUP of the exception")),
+                _ => return Ok(()),
+            }
+            budget = self.budget();
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn branch(&mut self, id: BlockId) {
+        let way = if self.pending.taken() {
+            Way::Taken
+        } else {
+            Way::Next
+        };
+        self.pending.use_up();
+        self.run_whole(id, self.code.hot(id).count);
+        self.go(id, way);
+    }
+
+    /// Whether the oldest outcome belongs to the return here; if not, a TIP does.
+    fn is_compressed(&mut self) -> Walk<bool> {
+        let taken = self.pending.taken();
+        let known = self
+            .options
+            .return_compression
+            .or(self.compression_seen.then_some(true));
+        match (known, taken, self.returns.is_empty()) {
+            (Some(false), ..) => Ok(false),
+            (_, true, false) => Ok(true),
+            (Some(true), false, _) => Err(Stop::Needs("TNT with a taken bit for the return")),
+            (Some(true), true, true) => Err(Stop::Needs("call for the compressed return")),
+            (None, false, _) => Ok(false),
+            // The call may have been in a gap.
+            (None, true, true) if !self.returns_reliable => {
+                Err(Stop::Needs("call for the compressed return"))
+            }
+            (None, true, true) => Ok(false),
+        }
+    }
+
+    fn compressed_return(&mut self, id: BlockId) -> Walk<()> {
+        let call = self
+            .returns
+            .pop()
+            .ok_or(Stop::Needs("call for the compressed return"))?;
+        self.compression_seen = true;
+        self.pending.use_up();
+        self.run_whole(id, self.code.hot(id).count);
+        self.standing = match self.code.linked(call.block, Way::Next) {
+            Some(to) => Standing::Block(to),
+            None => Standing::Address(call.to, Some((call.block, Way::Next))),
+        };
+        Ok(())
+    }
+
+    /// Walks through the next indirect branch or far transfer, which led to `to`.
+    pub(super) fn take_indirect(&mut self, to: Address) -> Walk<()> {
+        let id = self.walk_to_indirect()?;
+        self.run_indirect(id);
+        self.switch_mode();
+        if let Some(next) = self.code.linked_indirect(id, to)
+            && self.code.bitness(next) == self.bitness
+        {
+            self.standing = Standing::Block(next);
+            return Ok(());
+        }
+        self.standing = Standing::Address(to, None);
+        if let Ok(next) = self.block_here() {
+            self.code.link_indirect(id, to, next);
+        }
+        Ok(())
+    }
+
+    fn walk_to_indirect(&mut self) -> Walk<BlockId> {
+        let mut budget = self.budget();
+        loop {
+            let id = self.block_here()?;
+            match self.pass(id) {
+                Ok(()) => budget.spend(self)?,
+                Err(End::Conditional) => return Err(Stop::Needs("TNT for a conditional branch")),
+                Err(End::Undefined) => return Err(Stop::Needs("FUP of the exception")),
+                Err(_) => return Ok(id),
+            }
+        }
+    }
+
+    /// Runs a block that ends with an indirect branch or a far transfer.
+    fn run_indirect(&mut self, id: BlockId) {
+        let hot = self.code.hot(id);
+        match hot.end {
+            End::IndirectCall => self.push_call(id),
+            End::Return => drop(self.returns.pop()),
+            _ => {}
+        }
+        self.run_whole(id, hot.count);
+    }
+
+    /// Walks straight on until `target` is the next instruction, without using up any packet.
+    /// On failure nothing was walked.
+    pub(super) fn walk_to(&mut self, target: Address) -> Walk<()> {
+        let (runs, standing, returns) =
+            (self.out.runs().len(), self.standing, self.returns.clone());
+        let walked = self.try_walk_to(target);
+        if walked.is_err() {
+            self.out.truncate(runs);
+            self.standing = standing;
+            self.returns = returns;
+        }
+        walked
+    }
+
+    fn try_walk_to(&mut self, target: Address) -> Walk<()> {
+        let mut budget = self.budget();
+        while self.address() != target {
+            let id = self.block_here()?;
+            if self.run_part(id, target) {
+                return Ok(());
+            }
+            match self.pass(id) {
+                Ok(()) => budget.spend(self)?,
+                Err(end) => return Err(Stop::Needs(needed(end))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the part of the block here that lies before `target`, when that is inside.
+    fn run_part(&mut self, id: BlockId, target: Address) -> bool {
+        let block = self.code.block(id);
+        let offset = target.0.wrapping_sub(block.at.0);
+        let Some(index) = u16::try_from(offset)
+            .ok()
+            .and_then(|offset| block.starts.binary_search(&offset).ok())
+        else {
+            return false;
+        };
+        self.run_whole(id, index as u16);
+        self.standing = Standing::Address(target, None);
+        true
+    }
+
+    /// Walks to where tracing ended without an asynchronous event, and through the branch that ended it.
+    pub(super) fn walk_to_disable(&mut self, to: Option<Address>) -> Walk<()> {
+        let mut budget = self.budget();
+        loop {
+            let id = self.block_here()?;
+            if let Some(to) = to
+                && self.run_part_behind_start(id, to)
+            {
+                return Ok(());
+            }
+            if self.disables_without_branch(id, to) {
+                self.run_whole(id, self.code.hot(id).count);
+                return Ok(());
+            }
+            match self.pass(id) {
+                Ok(()) => {}
+                Err(End::Conditional) if self.leads_to(id, to) => {
+                    self.run_whole(id, self.code.hot(id).count);
+                    return Ok(());
+                }
+                Err(End::Conditional) => return Err(Stop::Needs("TNT for a conditional branch")),
+                Err(End::Undefined) => return Err(Stop::Needs("FUP of the exception")),
+                Err(_) => {
+                    self.run_indirect(id);
+                    return Ok(());
+                }
+            }
+            if to == Some(self.address()) {
+                return Ok(());
+            }
+            budget.spend(self)?;
+        }
+    }
+
+    /// Sequential code that runs out of the traced region inside a block.
+    fn run_part_behind_start(&mut self, id: BlockId, to: Address) -> bool {
+        self.code.block(id).at != to && self.run_part(id, to)
+    }
+
+    /// A MOV to CR3 or WRMSR that switched tracing off: a TIP.PGD without address, and no
+    /// other reason for it before the next branch.
+    fn disables_without_branch(&self, id: BlockId, to: Option<Address>) -> bool {
+        to.is_none() && self.code.hot(id).end == End::Control
+    }
+
+    /// Whether the conditional branch at the end of `id` can lead to `to`.
+    fn leads_to(&self, id: BlockId, to: Option<Address>) -> bool {
+        to.is_some_and(|to| to == self.code.target(id) || to == self.code.end_address(id))
+    }
+
+    /// Walks to the next PTWRITE if nothing but straight code lies before it.
+    pub(super) fn walk_to_ptwrite(&mut self) -> Option<Address> {
+        let (runs, standing, returns) =
+            (self.out.runs().len(), self.standing, self.returns.clone());
+        let mut budget = self.budget();
+        loop {
+            let id = self.block_here().ok()?;
+            let block = self.code.block(id);
+            if let Some(index) = (0..block.instructions()).find(|&index| is_ptwrite(block, index)) {
+                let at = block.address(index);
+                if index > 0 {
+                    self.run_part(id, at);
+                }
+                return Some(at);
+            }
+            if self.pass(id).is_err() || budget.spend(self).is_err() {
+                self.out.truncate(runs);
+                self.standing = standing;
+                self.returns = returns;
+                return None;
+            }
+        }
+    }
+
+    /// Runs the instruction here, whatever it is; tracing ended with it.
+    pub(super) fn run_one(&mut self) -> Walk<()> {
+        let id = self.block_here()?;
+        self.run_whole(id, 1);
+        self.standing = Standing::Address(self.code.end_address(id), None);
+        Ok(())
+    }
+
+    /// Whether the instruction here is a VM entry.
+    pub(super) fn at_vm_entry(&mut self) -> bool {
+        self.block_here()
+            .is_ok_and(|id| crate::code::is_vm_entry(self.code.block(id)))
+    }
+
+    fn budget(&self) -> Budget {
+        Budget {
+            blocks: self.options.limits.blocks_without_packet,
+            runs: self.out.runs().len(),
+        }
+    }
+}
+
+/// What a block of this end waits for.
+fn needed(end: End) -> &'static str {
+    match end {
+        End::Conditional => "TNT for a conditional branch",
+        End::Return => "TNT or TIP for a return",
+        End::Undefined => "exception",
+        _ => "TIP for an indirect branch",
+    }
+}
+
+/// Bounds the blocks that run without a packet being used up.
+struct Budget {
+    blocks: u32,
+    // Runs before the walk, to go back to when it turns out to be endless.
+    runs: usize,
+}
+
+impl Budget {
+    #[inline]
+    fn spend<I: CodeImage + ?Sized>(&mut self, flow: &mut Flow<'_, I>) -> Walk<()> {
+        match self.blocks.checked_sub(1) {
+            Some(left) => {
+                self.blocks = left;
+                Ok(())
+            }
+            None => {
+                flow.out.truncate(self.runs);
+                Err(Stop::Code(GapReason::Limit))
+            }
+        }
+    }
+}

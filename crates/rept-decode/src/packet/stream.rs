@@ -1,0 +1,87 @@
+//! Walking over a buffer of packets, and finding a place to begin.
+
+use super::{Packet, ParseError, parse};
+
+/// The bytes of a PSB packet: the one pattern that cannot occur inside other packets.
+pub const PSB: [u8; 16] = [
+    0x02, 0x82, 0x02, 0x82, 0x02, 0x82, 0x02, 0x82, 0x02, 0x82, 0x02, 0x82, 0x02, 0x82, 0x02, 0x82,
+];
+
+/// Offset of the first PSB in `bytes` at or behind `from`.
+///
+/// A PSB cannot be told from the tail of a longer run of its two bytes; the earliest
+/// place that parses is taken.
+pub fn find_psb(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        // The window's last byte decides how far to jump: 82 may end a PSB, 02 be its last but one.
+        let window = bytes.get(at..at + PSB.len())?;
+        match window[PSB.len() - 1] {
+            0x82 if window == PSB => return Some(at),
+            0x82 => at += 2,
+            0x02 => at += 1,
+            _ => at += PSB.len(),
+        }
+    }
+}
+
+/// The packets of a buffer with their offsets, until the first error or the end.
+#[derive(Clone, Debug)]
+pub struct Packets<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+    item_bytes: Option<u8>,
+}
+
+impl<'a> Packets<'a> {
+    /// The packets of `bytes` from `offset` on, which must be the first byte of a packet.
+    pub fn new(bytes: &'a [u8], offset: usize) -> Packets<'a> {
+        Packets {
+            bytes,
+            offset: offset.min(bytes.len()),
+            item_bytes: None,
+        }
+    }
+
+    /// Offset of the next packet.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Goes on at the first PSB at or behind `from`; `false`, and at the end, when there is none.
+    pub fn sync(&mut self, from: usize) -> bool {
+        let found = find_psb(self.bytes, from);
+        self.offset = found.unwrap_or(self.bytes.len());
+        self.item_bytes = None;
+        found.is_some()
+    }
+}
+
+/// What [`super::parse`] must know behind `packet`, given what it knew before.
+#[inline]
+pub(crate) fn item_bytes_after(packet: &Packet, before: Option<u8>) -> Option<u8> {
+    match packet {
+        Packet::Bbp { short, .. } => Some(if *short { 4 } else { 8 }),
+        Packet::Bep { .. } | Packet::Ovf | Packet::Psb => None,
+        _ => before,
+    }
+}
+
+impl Iterator for Packets<'_> {
+    type Item = (usize, Result<Packet, ParseError>);
+
+    /// The next packet; an error is yielded again and again until [`Packets::sync`].
+    fn next(&mut self) -> Option<Self::Item> {
+        let offset = self.offset;
+        let rest = &self.bytes[offset..];
+        if rest.is_empty() {
+            return None;
+        }
+        let parsed = parse(rest, self.item_bytes).map(|(packet, len)| {
+            self.item_bytes = item_bytes_after(&packet, self.item_bytes);
+            self.offset += len;
+            packet
+        });
+        Some((offset, parsed))
+    }
+}
