@@ -7,5 +7,6 @@ pub mod engine;
 pub mod history;
 pub mod lift;
 pub mod op;
+pub mod syscall;
 
 pub use engine::{History, Options, Statistics, recover};
