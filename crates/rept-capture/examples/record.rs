@@ -1,0 +1,37 @@
+//! Records one run: `record [-o DIR] [--truth] [--seed N] [--buffer BYTES] [--from PLACE] -- PROGRAM [ARGS…]`.
+
+use rept_capture::{RecordOptions, Recorder, Schedule};
+use std::error::Error;
+use std::ffi::OsString;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut options = RecordOptions::new("rept.capture");
+    let mut arguments = std::env::args_os().skip(1);
+    let text = |value: Option<OsString>| {
+        value
+            .and_then(|v| v.into_string().ok())
+            .ok_or("a value is missing")
+    };
+    while let Some(argument) = arguments.next() {
+        match argument.to_str().unwrap_or_default() {
+            "-o" => options.output = text(arguments.next())?.into(),
+            "--truth" => options.truth = true,
+            "--seed" => options.seed = text(arguments.next())?.parse()?,
+            "--buffer" => options.buffer = text(arguments.next())?.parse()?,
+            "--from" => options.from = Some(text(arguments.next())?.parse()?),
+            "--quanta" => {
+                options.schedule = Schedule::Quanta {
+                    longest: text(arguments.next())?.parse()?,
+                }
+            }
+            "--" => break,
+            other => return Err(format!("unknown option '{other}'").into()),
+        }
+    }
+    let program = arguments.next().ok_or("no program given")?;
+    let summary = Recorder::new(options, program, arguments).run(|progress| {
+        eprint!("\r{} steps ", progress.steps);
+    })?;
+    eprintln!("\r{summary:#?}");
+    Ok(())
+}

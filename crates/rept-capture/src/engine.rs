@@ -1,0 +1,170 @@
+//! How steps are obtained. There is one engine so far: [`step`] single-steps each thread
+//! with ptrace; [`approach`] brings the program to the starting point at full speed.
+//!
+//! An engine owns the traced process and tells the [`Recording`] what it executed.
+
+mod approach;
+mod end;
+mod signals;
+mod step;
+mod thread;
+
+use crate::code::CodeCache;
+use crate::core_file::CoreWriter;
+use crate::error::Error;
+use crate::maps::{self, Mapping};
+use crate::recording::Recording;
+use crate::schedule::Scheduler;
+use crate::sys::{self, Ranges, Wait};
+use libc::user_regs_struct as Registers;
+use std::collections::BTreeMap;
+use thread::{Attempt, State, Stop, Thread};
+
+pub(crate) use approach::Start;
+
+/// RFLAGS bit of single-stepping.
+const TRAP_FLAG: u64 = 1 << 8;
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It called `exit` with this status.
+    Status(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+/// Called now and then with what has been done so far.
+pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(u64, usize);
+
+pub(crate) struct Engine {
+    pid: i32,
+    threads: BTreeMap<i32, Thread>,
+    code: CodeCache,
+    mappings: Vec<Mapping>,
+    scheduler: Scheduler,
+    pub(crate) recording: Recording,
+    ranges: Ranges,
+    core: CoreWriter,
+    pub(crate) core_bytes: u64,
+    exit: Option<Exit>,
+    /// Odd things that a user should know, each once.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Engine {
+    /// Takes over a process that stands at the end of its first `exec`.
+    pub(crate) fn new(
+        pid: i32,
+        recording: Recording,
+        scheduler: Scheduler,
+        core: CoreWriter,
+    ) -> Result<Engine, Error> {
+        let mut engine = Engine {
+            pid,
+            threads: BTreeMap::new(),
+            code: CodeCache::default(),
+            mappings: Vec::new(),
+            scheduler,
+            recording,
+            ranges: Ranges::default(),
+            core,
+            core_bytes: 0,
+            exit: None,
+            notes: Vec::new(),
+        };
+        engine.recording.program(pid);
+        engine.adopt(pid, None)?;
+        engine.read_mappings(pid);
+        Ok(engine)
+    }
+
+    /// How the program ended, once it has.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        self.exit
+    }
+
+    fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    // A stopped thread becomes ours.
+    fn adopt(&mut self, tid: i32, parent: Option<i32>) -> Result<(), Error> {
+        let registers = program_registers(tid)?;
+        self.threads.insert(tid, Thread::stopped(registers));
+        self.recording.thread_begins(tid, parent);
+        Ok(())
+    }
+
+    fn read_mappings(&mut self, tid: i32) {
+        self.mappings = maps::read(self.pid);
+        self.code.mappings_changed(&self.mappings);
+        self.recording.mappings_changed(tid, &self.mappings);
+    }
+
+    // A thread made another one; returns the new one, stopped at its first instruction,
+    // or nothing when it belongs to another process, which is let go.
+    fn cloned(&mut self, parent: i32) -> Result<Option<i32>, Error> {
+        let tid = sys::event_message(parent)? as i32;
+        let Some((_, stop)) = sys::wait(tid, true)? else {
+            return Ok(None);
+        };
+        if matches!(stop, Wait::Exited(_) | Wait::Killed { .. }) {
+            return Ok(None);
+        }
+        if !std::path::Path::new(&format!("/proc/{}/task/{tid}", self.pid)).exists() {
+            sys::detach(tid);
+            return Ok(None);
+        }
+        self.adopt(tid, Some(parent))?;
+        Ok(Some(tid))
+    }
+
+    // The process runs another program: the thread `tid`, whose id may have been another.
+    fn replaced(&mut self, tid: i32) -> Result<(), Error> {
+        let gone: Vec<i32> = self.threads.keys().copied().filter(|&t| t != tid).collect();
+        for thread in gone {
+            self.ended(thread);
+        }
+        let registers = program_registers(tid)?;
+        self.threads.insert(tid, Thread::stopped(registers));
+        self.recording.program(tid);
+        self.read_mappings(tid);
+        Ok(())
+    }
+
+    fn ended(&mut self, tid: i32) {
+        if self.threads.remove(&tid).is_some() {
+            self.recording.thread_ends(tid);
+        }
+    }
+
+    fn process_ended(&mut self, tid: i32, wait: Wait) {
+        self.ended(tid);
+        if tid == self.pid {
+            self.exit = match wait {
+                Wait::Killed { signal, .. } => Some(Exit::Signal(signal)),
+                Wait::Exited(status) => Some(Exit::Status(status)),
+                _ => self.exit,
+            };
+        }
+    }
+
+    fn thread(&mut self, tid: i32) -> Option<&mut Thread> {
+        self.threads.get_mut(&tid)
+    }
+}
+
+/// A stopped thread's registers as the program knows them. SYSCALL copied RFLAGS with the
+/// trap flag into R11; what the program would have found there is put back.
+fn program_registers(tid: i32) -> Result<Registers, Error> {
+    let mut registers = sys::registers(tid)?;
+    let after_syscall = registers.orig_rax as i64 >= 0;
+    if after_syscall && registers.r11 & TRAP_FLAG != 0 {
+        registers.r11 &= !TRAP_FLAG;
+        sys::set_registers(tid, &registers)?;
+    }
+    Ok(registers)
+}

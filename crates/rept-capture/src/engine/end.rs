@@ -1,0 +1,145 @@
+//! How a process ends: the last packets, and the core.
+
+use super::{Engine, Exit, State};
+use crate::core_file::{CoreThread, KernelCore, OwnCore};
+use crate::error::Error;
+use crate::sys::{self, Resume, Wait};
+
+/// Bit of a wait status that says that a core was written.
+const WCOREFLAG: u64 = 0x80;
+const SYS_EXIT: u64 = 60;
+
+impl Engine {
+    /// `signal`, about to be delivered to the stopped thread `tid`, ends the process.
+    pub(super) fn dies(&mut self, tid: i32, signal: i32, core: bool) -> Result<(), Error> {
+        self.close_streams(tid)?;
+        let expected = match core {
+            true => self.core.expect_kernel(self.pid),
+            false => Err(format!("the kernel writes no core for signal {signal}")),
+        };
+        let expected = match expected {
+            Ok(expected) => Some(expected),
+            Err(why) => {
+                self.note(format!("core written by rept, not by the kernel: {why}"));
+                self.write_own_core(tid, signal)?;
+                None
+            }
+        };
+        sys::resume(tid, Resume::Run, signal)?;
+        self.bury(tid, signal, expected)
+    }
+
+    // Threads that sleep in a system call have run it; all others stop where they stand.
+    fn close_streams(&mut self, dying: i32) -> Result<(), Error> {
+        self.collect()?;
+        let tids: Vec<i32> = self.threads.keys().copied().collect();
+        for tid in tids {
+            match self.threads[&tid].state {
+                State::Syscall => self.commit_syscall(tid)?,
+                State::Ready | State::Halted if tid != dying => {
+                    let ip = self.threads[&tid].registers.rip;
+                    self.recording.interrupted(tid, ip, false);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    // Until no thread is left. The dying thread reports its exit after the kernel has
+    // written the core, while its memory is still there.
+    fn bury(&mut self, dying: i32, signal: i32, expected: Option<KernelCore>) -> Result<(), Error> {
+        let mut expected = expected;
+        while !self.threads.is_empty() {
+            let Some((tid, wait)) = sys::wait(-1, true)? else {
+                break;
+            };
+            match wait {
+                Wait::Exited(_) | Wait::Killed { .. } => self.process_ended(tid, wait),
+                Wait::Event {
+                    event: libc::PTRACE_EVENT_EXIT,
+                    ..
+                } => {
+                    if tid == dying
+                        && let Some(core) = expected.take()
+                    {
+                        self.take_core(tid, signal, &core)?;
+                    }
+                    self.let_go(tid)?;
+                }
+                _ => self.let_go(tid)?,
+            }
+        }
+        self.threads.clear();
+        self.exit = Some(self.exit.unwrap_or(Exit::Signal(signal)));
+        Ok(())
+    }
+
+    fn let_go(&mut self, tid: i32) -> Result<(), Error> {
+        match sys::resume(tid, Resume::Run, 0) {
+            Err(error) if error.is_gone() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn take_core(&mut self, tid: i32, signal: i32, core: &KernelCore) -> Result<(), Error> {
+        let why = match sys::event_message(tid)? & WCOREFLAG {
+            0 => "the kernel could not write one".to_owned(),
+            _ => match self.core.take(core) {
+                Ok(bytes) => {
+                    self.core_bytes = bytes;
+                    return Ok(());
+                }
+                Err(error) => format!("the kernel's could not be moved ({error})"),
+            },
+        };
+        core.restore();
+        self.note(format!("core written by rept, not by the kernel: {why}"));
+        self.write_own_core(tid, signal)
+    }
+
+    // From what is known of each thread: some may be gone already.
+    fn write_own_core(&mut self, first: i32, signal: i32) -> Result<(), Error> {
+        let mut threads: Vec<CoreThread> = Vec::new();
+        let others = self.threads.keys().copied().filter(|&tid| tid != first);
+        for tid in std::iter::once(first).chain(others) {
+            let Some(thread) = self.threads.get(&tid) else {
+                continue;
+            };
+            threads.push(CoreThread::new(tid, thread.registers));
+        }
+        let signal_info = match signal {
+            0 => None,
+            _ => sys::signal_info(first)
+                .ok()
+                .map(|info| sys::signal_info_bytes(&info)),
+        };
+        let core = OwnCore {
+            pid: self.pid,
+            threads: &threads,
+            signal,
+            signal_info,
+        };
+        self.core_bytes = core.write(self.core.path())?;
+        Ok(())
+    }
+
+    /// The stopped thread `tid` is exiting. If the process exits with it, this is the last
+    /// time that its memory can be read.
+    pub(super) fn before_exit(&mut self, tid: i32) -> Result<(), Error> {
+        let registers = sys::registers(tid)?;
+        let others = self
+            .threads
+            .iter()
+            .any(|(&t, thread)| t != tid && thread.state != State::Leaving);
+        let alone = registers.orig_rax == SYS_EXIT && others;
+        if alone || self.core_bytes != 0 {
+            return Ok(());
+        }
+        self.close_streams(tid)?;
+        if let Some(thread) = self.thread(tid) {
+            thread.registers = registers;
+        }
+        self.write_own_core(tid, 0)
+    }
+}

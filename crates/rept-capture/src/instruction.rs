@@ -1,0 +1,317 @@
+//! What the recorder knows of one static instruction: where control goes, what memory it
+//! touches, and what single-stepping would falsify.
+
+use crate::stream::Flow;
+use iced_x86::{
+    Code, ConditionCode, Decoder, DecoderOptions, FlowControl, InstructionInfoFactory, MemorySize,
+    Mnemonic, OpAccess, Register, UsedMemory,
+};
+use libc::user_regs_struct as Registers;
+
+/// Longest x86 instruction.
+pub(crate) const MAX_BYTES: usize = 15;
+
+const RFLAGS_DF: u64 = 1 << 10;
+
+/// One instruction, decoded.
+#[derive(Clone, Debug)]
+pub(crate) struct Instruction {
+    pub(crate) bytes: [u8; MAX_BYTES],
+    pub(crate) length: u8,
+    pub(crate) kind: Kind,
+    /// A REP-prefixed string instruction: one trap per iteration, one step in all.
+    pub(crate) repeats: bool,
+    memory: Vec<UsedMemory>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    /// Direct jump: plain to the trace unit, but not followed by the next instruction.
+    Jump {
+        target: u64,
+    },
+    Conditional {
+        target: u64,
+        condition: Condition,
+    },
+    Call {
+        target: u64,
+    },
+    CallIndirect,
+    /// Indirect jump, far transfer, return from interrupt.
+    Indirect,
+    Return,
+    /// `syscall` or `sysenter`.
+    Syscall,
+    /// `int n`, `int3`, `int1`, `into`: to the kernel, without having retired.
+    Interrupt,
+    /// `pushf`: stores the trap flag that stepping sets.
+    PushFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Flags(ConditionCode),
+    /// LOOP, LOOPE, LOOPNE, JRCXZ and the like: only told by where control went.
+    Counter,
+}
+
+/// A memory range that an instruction is about to touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Operand {
+    pub(crate) address: u64,
+    pub(crate) length: usize,
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+impl Instruction {
+    /// Decodes the first instruction of `bytes`, which stand at `at`; `None` when they hold none.
+    pub(crate) fn decode(bytes: &[u8], at: u64) -> Option<Instruction> {
+        let decoded = Decoder::with_ip(64, bytes, at, DecoderOptions::NONE).decode();
+        if decoded.is_invalid() {
+            return None;
+        }
+        let length = decoded.len();
+        let mut kept = [0; MAX_BYTES];
+        kept[..length].copy_from_slice(&bytes[..length]);
+        let memory = InstructionInfoFactory::new()
+            .info(&decoded)
+            .used_memory()
+            .to_vec();
+        Some(Instruction {
+            bytes: kept,
+            length: length as u8,
+            kind: kind(&decoded),
+            repeats: decoded.is_string_instruction()
+                && (decoded.has_rep_prefix() || decoded.has_repne_prefix()),
+            memory,
+        })
+    }
+
+    pub(crate) fn next(&self, at: u64) -> u64 {
+        at.wrapping_add(u64::from(self.length))
+    }
+
+    /// What the trace unit sees of this instruction, which ran with `before` and led to `target`.
+    pub(crate) fn flow(&self, before: &Registers, target: u64) -> Flow {
+        let next = self.next(before.rip);
+        match self.kind {
+            Kind::Plain | Kind::Jump { .. } | Kind::PushFlags | Kind::Syscall | Kind::Interrupt => {
+                Flow::Plain
+            }
+            Kind::Conditional {
+                target: taken,
+                condition,
+            } => {
+                let taken = match condition {
+                    Condition::Flags(code) if taken == next => holds(code, before.eflags),
+                    _ => target == taken,
+                };
+                Flow::Conditional { taken }
+            }
+            Kind::Call { target } => Flow::Call { next, target },
+            Kind::CallIndirect => Flow::CallIndirect { next, target },
+            Kind::Indirect => Flow::Indirect { target },
+            Kind::Return => Flow::Return { target },
+        }
+    }
+
+    /// Whether `target` can follow when the instruction ran to its end.
+    pub(crate) fn leads_to(&self, at: u64, target: u64) -> bool {
+        let next = self.next(at);
+        match self.kind {
+            Kind::Plain | Kind::PushFlags | Kind::Syscall => target == next,
+            Kind::Conditional { target: taken, .. } => target == next || target == taken,
+            Kind::Call { target: to } | Kind::Jump { target: to } => target == to,
+            _ => true,
+        }
+    }
+
+    /// The memory that it touches when it runs with `registers`. `vector(register, lane,
+    /// bytes)` gives elements of vector registers, which only gathers and scatters ask for.
+    pub(crate) fn operands(
+        &self,
+        registers: &Registers,
+        mut vector: impl FnMut(Register, usize, usize) -> Option<u64>,
+    ) -> Vec<Operand> {
+        let mut out = Vec::with_capacity(self.memory.len());
+        for used in &self.memory {
+            let Some((read, write)) = directions(used.access()) else {
+                continue;
+            };
+            let elements = gather_elements(used);
+            for element in 0..elements {
+                let address = used.virtual_address(element, |register, lane, bytes| {
+                    value(registers, register).or_else(|| vector(register, lane, bytes))
+                });
+                let Some(address) = address else { continue };
+                let length = match used.memory_size() {
+                    MemorySize::Xsave | MemorySize::Xsave64 => xsave_bytes(),
+                    size if elements > 1 => size.element_size(),
+                    size => size.size(),
+                };
+                out.push(Operand {
+                    address,
+                    length,
+                    read,
+                    write,
+                });
+            }
+        }
+        if self.repeats {
+            out.iter_mut()
+                .for_each(|operand| stretch(operand, registers));
+        }
+        out
+    }
+
+    /// Of the `operands` of a REP instruction, the part that was touched when RCX is `after`.
+    pub(crate) fn trim(&self, operand: &mut Operand, before: &Registers, after: u64) {
+        let element = operand.length.checked_div(before.rcx as usize).unwrap_or(0);
+        let done = before.rcx.wrapping_sub(after) as usize * element;
+        if before.eflags & RFLAGS_DF != 0 {
+            operand.address += (operand.length - done.min(operand.length)) as u64;
+        }
+        operand.length = done.min(operand.length);
+    }
+}
+
+fn kind(decoded: &iced_x86::Instruction) -> Kind {
+    match decoded.code() {
+        Code::Syscall | Code::Sysenter => return Kind::Syscall,
+        _ if matches!(decoded.mnemonic(), Mnemonic::Pushf | Mnemonic::Pushfq) => {
+            return Kind::PushFlags;
+        }
+        _ => {}
+    }
+    let far = decoded.is_jmp_far()
+        || decoded.is_call_far()
+        || decoded.is_jmp_far_indirect()
+        || decoded.is_call_far_indirect();
+    match decoded.flow_control() {
+        _ if far => Kind::Indirect,
+        FlowControl::ConditionalBranch => Kind::Conditional {
+            target: decoded.near_branch_target(),
+            condition: match decoded.condition_code() {
+                ConditionCode::None => Condition::Counter,
+                _ if decoded.code().is_loopcc() => Condition::Counter,
+                code => Condition::Flags(code),
+            },
+        },
+        FlowControl::Call => Kind::Call {
+            target: decoded.near_branch_target(),
+        },
+        FlowControl::IndirectCall => Kind::CallIndirect,
+        FlowControl::IndirectBranch => Kind::Indirect,
+        FlowControl::Return if decoded.mnemonic() == Mnemonic::Ret => Kind::Return,
+        FlowControl::Return => Kind::Indirect,
+        FlowControl::UnconditionalBranch => Kind::Jump {
+            target: decoded.near_branch_target(),
+        },
+        FlowControl::Interrupt => Kind::Interrupt,
+        _ => Kind::Plain,
+    }
+}
+
+fn holds(code: ConditionCode, flags: u64) -> bool {
+    let flag = |position: u32| flags >> position & 1 != 0;
+    let (carry, parity, zero, sign, overflow) = (flag(0), flag(2), flag(6), flag(7), flag(11));
+    match code {
+        ConditionCode::None => true,
+        ConditionCode::o => overflow,
+        ConditionCode::no => !overflow,
+        ConditionCode::b => carry,
+        ConditionCode::ae => !carry,
+        ConditionCode::e => zero,
+        ConditionCode::ne => !zero,
+        ConditionCode::be => carry || zero,
+        ConditionCode::a => !carry && !zero,
+        ConditionCode::s => sign,
+        ConditionCode::ns => !sign,
+        ConditionCode::p => parity,
+        ConditionCode::np => !parity,
+        ConditionCode::l => sign != overflow,
+        ConditionCode::ge => sign == overflow,
+        ConditionCode::le => zero || sign != overflow,
+        ConditionCode::g => !zero && sign == overflow,
+    }
+}
+
+fn directions(access: OpAccess) -> Option<(bool, bool)> {
+    match access {
+        OpAccess::Read | OpAccess::CondRead => Some((true, false)),
+        OpAccess::Write | OpAccess::CondWrite => Some((false, true)),
+        OpAccess::ReadWrite | OpAccess::ReadCondWrite => Some((true, true)),
+        OpAccess::None | OpAccess::NoMemAccess => None,
+    }
+}
+
+// Elements that a gather or scatter addresses one by one; 1 for everything else.
+fn gather_elements(used: &UsedMemory) -> usize {
+    match used.vsib_size() as usize {
+        0 => 1,
+        index_bytes => {
+            let size = used.memory_size();
+            let indices = used.index().size() / index_bytes;
+            indices.min(size.element_count().max(1))
+        }
+    }
+}
+
+// A REP string instruction runs RCX times, upwards or downwards.
+fn stretch(operand: &mut Operand, registers: &Registers) {
+    let element = operand.length;
+    operand.length = element.saturating_mul(registers.rcx as usize);
+    if registers.eflags & RFLAGS_DF != 0 {
+        let below = operand.length.saturating_sub(element);
+        operand.address = operand.address.wrapping_sub(below as u64);
+    }
+}
+
+// Size of the XSAVE area for the features that the kernel enabled: CPUID leaf 0Dh, EBX.
+fn xsave_bytes() -> usize {
+    std::arch::x86_64::__cpuid_count(0xd, 0).ebx as usize
+}
+
+// A general-purpose register or part of one; for a segment register its base.
+fn value(registers: &Registers, register: Register) -> Option<u64> {
+    let r = registers;
+    let full = match register.full_register() {
+        Register::RAX => r.rax,
+        Register::RCX => r.rcx,
+        Register::RDX => r.rdx,
+        Register::RBX => r.rbx,
+        Register::RSP => r.rsp,
+        Register::RBP => r.rbp,
+        Register::RSI => r.rsi,
+        Register::RDI => r.rdi,
+        Register::R8 => r.r8,
+        Register::R9 => r.r9,
+        Register::R10 => r.r10,
+        Register::R11 => r.r11,
+        Register::R12 => r.r12,
+        Register::R13 => r.r13,
+        Register::R14 => r.r14,
+        Register::R15 => r.r15,
+        Register::FS => r.fs_base,
+        Register::GS => r.gs_base,
+        Register::DS | Register::ES | Register::SS | Register::CS => 0,
+        _ => return None,
+    };
+    Some(match register.size() {
+        _ if register.is_segment_register() => full,
+        1 if matches!(
+            register,
+            Register::AH | Register::BH | Register::CH | Register::DH
+        ) =>
+        {
+            full >> 8 & 0xff
+        }
+        1 => full & 0xff,
+        2 => full & 0xffff,
+        4 => full & 0xffff_ffff,
+        _ => full,
+    })
+}

@@ -1,0 +1,194 @@
+use crate::core_file::CoreWriter;
+use crate::engine::{Engine, Exit, Start};
+use crate::error::Error;
+use crate::from::StartPoint;
+use crate::recording::Recording;
+use crate::schedule::{Schedule, Scheduler};
+use crate::sys::{self, ExecResult, Launch, Wait};
+use crate::target;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Least size of a ring: four PSB periods of 2 KiB, so that a reader always finds a PSB.
+pub const LEAST_BUFFER_BYTES: usize = 8 << 10;
+
+/// How to record.
+#[derive(Clone, Debug)]
+pub struct RecordOptions {
+    /// Directory for `perf.data`, `core` and `truth`; made when it is not there.
+    pub output: PathBuf,
+    /// Size of each thread's ring of PT packets, in bytes; only the newest survive.
+    pub buffer: usize,
+    /// Whether to write `truth`.
+    pub truth: bool,
+    /// Seed of everything that is left to chance.
+    pub seed: u64,
+    /// Where recording starts; `None`: at the program's first instruction.
+    pub from: Option<StartPoint>,
+    /// How threads are interleaved.
+    pub schedule: Schedule,
+    /// Whether the kernel may place mappings at random. Without, runs can be repeated.
+    pub aslr: bool,
+}
+
+impl RecordOptions {
+    /// The defaults, writing into `output`: rings of 256 KiB, no truth, seed 0, from the
+    /// program's beginning, a core for each thread, no address randomisation.
+    pub fn new(output: impl Into<PathBuf>) -> RecordOptions {
+        RecordOptions {
+            output: output.into(),
+            buffer: 256 << 10,
+            truth: false,
+            seed: 0,
+            from: None,
+            schedule: Schedule::Cores,
+            aslr: false,
+        }
+    }
+}
+
+/// What has been done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps recorded.
+    pub steps: u64,
+    /// Threads seen.
+    pub threads: usize,
+    /// Time since the program was started.
+    pub elapsed: Duration,
+}
+
+/// What was recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Executed instructions, of all threads.
+    pub steps: u64,
+    /// Threads that ran.
+    pub threads: usize,
+    /// Time from the program's start to the last byte written, in seconds.
+    pub seconds: f64,
+    /// Size of all files written, in bytes.
+    pub bytes: u64,
+    /// How the program ended.
+    pub exit: Exit,
+    /// What a user should know beyond that, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Records one run of a program.
+#[derive(Debug)]
+pub struct Recorder {
+    options: RecordOptions,
+    program: OsString,
+    arguments: Vec<OsString>,
+}
+
+impl Recorder {
+    /// A recorder of `program` (a path, or a name to be looked up in `PATH`) with these
+    /// arguments. Environment, working directory and standard streams are the caller's.
+    pub fn new<I, S>(options: RecordOptions, program: impl AsRef<OsStr>, arguments: I) -> Recorder
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        Recorder {
+            options,
+            program: program.as_ref().to_owned(),
+            arguments: arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned())
+                .collect(),
+        }
+    }
+
+    /// Runs the program to its end. `progress` is called every few thousand steps.
+    ///
+    /// # Errors
+    /// The program cannot be run (missing, not executable, not 64-bit, set-user-ID), the
+    /// system forbids ptrace, the starting point is never reached, or the output
+    /// directory cannot be written.
+    pub fn run(self, mut progress: impl FnMut(Progress)) -> Result<Summary, Error> {
+        let begun = Instant::now();
+        let options = &self.options;
+        if options.buffer < LEAST_BUFFER_BYTES {
+            return Err(Error::option(format!(
+                "a buffer of {} bytes holds no whole PSB period: give at least {LEAST_BUFFER_BYTES}",
+                options.buffer
+            )));
+        }
+        let path = target::find(&self.program)?;
+        let recording = Recording::create(&options.output, options.buffer, options.truth)?;
+        let pid = self.launch(path)?;
+        let scheduler = Scheduler::new(options.schedule, options.seed);
+        let core = CoreWriter::new(&options.output);
+        let mut engine = Engine::new(pid, recording, scheduler, core)?;
+        if let Some(point) = &options.from {
+            engine.approach(Start::new(point))?;
+        }
+        engine.step_to_end(&mut |steps, threads| {
+            progress(Progress {
+                steps,
+                threads,
+                elapsed: begun.elapsed(),
+            });
+        })?;
+        finish(engine, begun)
+    }
+
+    // Starts the program; returns its process, stopped at the end of `exec`.
+    fn launch(&self, path: PathBuf) -> Result<i32, Error> {
+        let c_string = |text: &OsStr| {
+            CString::new(text.as_bytes())
+                .map_err(|_| Error::option("an argument holds a zero byte"))
+        };
+        let mut arguments = vec![c_string(&self.program)?];
+        for argument in &self.arguments {
+            arguments.push(c_string(argument)?);
+        }
+        let launch = Launch {
+            path: c_string(path.as_os_str())?,
+            arguments,
+            aslr: self.options.aslr,
+        };
+        let (pid, result) = sys::launch(&launch)?;
+        await_exec(pid, result, &path)?;
+        Ok(pid)
+    }
+}
+
+fn await_exec(pid: i32, result: ExecResult, path: &std::path::Path) -> Result<(), Error> {
+    loop {
+        match sys::wait(pid, true)? {
+            Some((
+                _,
+                Wait::Event {
+                    event: libc::PTRACE_EVENT_EXEC,
+                    ..
+                },
+            )) => return Ok(()),
+            Some((_, Wait::Exited(_) | Wait::Killed { .. })) | None => {
+                return Err(Error::io("run", path, result.error()));
+            }
+            Some((_, Wait::Signal(signal))) => sys::resume(pid, sys::Resume::Run, signal)?,
+            Some(_) => sys::resume(pid, sys::Resume::Run, 0)?,
+        }
+    }
+}
+
+fn finish(engine: Engine, begun: Instant) -> Result<Summary, Error> {
+    let exit = engine.exit().unwrap_or(Exit::Signal(libc::SIGKILL));
+    let (steps, threads) = (engine.recording.steps(), engine.recording.threads());
+    let core_bytes = engine.core_bytes;
+    let notes = engine.notes;
+    let bytes = engine.recording.finish()? + core_bytes;
+    Ok(Summary {
+        steps,
+        threads,
+        seconds: begun.elapsed().as_secs_f64(),
+        bytes,
+        exit,
+        notes,
+    })
+}

@@ -1,0 +1,77 @@
+//! Finds the program to run, and says why it cannot be.
+
+use crate::error::Error;
+use object::{Object, ObjectKind};
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The file that `program` means: a path, or a name in `PATH`.
+///
+/// # Errors
+/// It is missing, not executable, no 64-bit x86 program, or set-user-ID.
+pub(crate) fn find(program: &OsStr) -> Result<PathBuf, Error> {
+    let path = match program.as_bytes().contains(&b'/') {
+        true => PathBuf::from(program),
+        false => in_search_path(program)
+            .ok_or_else(|| Error::program(Path::new(program), "not found in PATH"))?,
+    };
+    check(&path)?;
+    Ok(path)
+}
+
+fn in_search_path(name: &OsStr) -> Option<PathBuf> {
+    let directories = env::var_os("PATH")?;
+    env::split_paths(&directories)
+        .map(|directory| directory.join(name))
+        .find(|path| is_executable(path))
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+fn check(path: &Path) -> Result<(), Error> {
+    let data = fs::metadata(path).map_err(|source| Error::io("run", path, source))?;
+    if !data.is_file() {
+        return Err(Error::program(path, "not a file"));
+    }
+    if !is_executable(path) {
+        return Err(Error::program(path, "not executable"));
+    }
+    const SET_ID: u32 = 0o6000;
+    if data.mode() & SET_ID != 0 && data.uid() != sys_uid() {
+        return Err(Error::program(
+            path,
+            "set-user-ID and set-group-ID programs cannot be traced",
+        ));
+    }
+    check_format(path)
+}
+
+fn sys_uid() -> u32 {
+    fs::metadata("/proc/self").map_or(u32::MAX, |data| data.uid())
+}
+
+// Scripts are run by their interpreter, which the kernel finds.
+fn check_format(path: &Path) -> Result<(), Error> {
+    let file = fs::File::open(path).map_err(|source| Error::io("read", path, source))?;
+    let cache = object::ReadCache::new(file);
+    let mut first = [0; 2];
+    first.copy_from_slice(object::ReadRef::read_bytes_at(&cache, 0, 2).unwrap_or(b"??"));
+    if &first == b"#!" {
+        return Ok(());
+    }
+    let parsed =
+        object::File::parse(&cache).map_err(|_| Error::program(path, "not an ELF program"))?;
+    if !parsed.is_64() || parsed.architecture() != object::Architecture::X86_64 {
+        return Err(Error::program(path, "not a 64-bit x86 program"));
+    }
+    match parsed.kind() {
+        ObjectKind::Executable | ObjectKind::Dynamic => Ok(()),
+        _ => Err(Error::program(path, "not an ELF program")),
+    }
+}
