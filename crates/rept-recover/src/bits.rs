@@ -79,6 +79,64 @@ impl Bits {
         (self.value ^ value) & self.known == 0
     }
 
+    /// Bits known to be one.
+    pub const fn ones(self) -> u64 {
+        self.value
+    }
+
+    /// Bits known to be zero.
+    pub const fn zeros(self) -> u64 {
+        self.known & !self.value
+    }
+
+    /// The lowest `width` bits; nothing is known of those above.
+    pub const fn low(self, width: u32) -> Bits {
+        Bits::new(self.known & mask(width), self.value)
+    }
+
+    /// The `width` bits from bit `at` on, moved down; nothing is known of those above.
+    pub const fn field(self, at: u32, width: u32) -> Bits {
+        Bits {
+            known: self.known >> at,
+            value: self.value >> at,
+        }
+        .low(width)
+    }
+
+    /// The same bits, `at` places up; nothing is known of those below.
+    pub const fn shifted(self, at: u32) -> Bits {
+        Bits {
+            known: self.known << at,
+            value: self.value << at,
+        }
+    }
+
+    /// What holds of both: bits known in both with the same value.
+    pub const fn join(self, other: Bits) -> Bits {
+        Bits::new(
+            self.known & other.known & !(self.value ^ other.value),
+            self.value,
+        )
+    }
+
+    /// May both describe the same word?
+    pub const fn compatible(self, other: Bits) -> bool {
+        (self.value ^ other.value) & self.known & other.known == 0
+    }
+
+    /// Learns that `ones` are one and `zeros` are zero.
+    ///
+    /// # Errors
+    /// [`Contradiction`] when a bit would be both.
+    pub const fn force(&mut self, ones: u64, zeros: u64) -> Result<(), Contradiction> {
+        if ones & zeros != 0 || ones & self.zeros() != 0 || zeros & self.value != 0 {
+            return Err(Contradiction);
+        }
+        self.known |= ones | zeros;
+        self.value |= ones;
+        Ok(())
+    }
+
     /// Learns `other` too. True when something new was learned.
     ///
     /// # Errors

@@ -1,6 +1,36 @@
 //! Micro-operations: relations over words, learned in every direction.
+//!
+//! A [`MicroOp`] says `d = op(a, b, c)`. It is not an assignment: [`MicroOp::narrow`] learns
+//! whatever the relation implies about *any* of its words from what is known of the others.
+//! There is no subtraction: `a - b = d` is written `b + d = a`. Each operation has one forward
+//! function ([`MicroOp::eval`], the definition) and one rule; the exhaustive test holds them
+//! against each other for every combination of known, unknown and contradicting bits.
+//!
+//! # Layout of the words
+//! * Operations act on the low `width` bits of each word and say nothing of the bits above, so
+//!   that `al`, `ax` and `eax` need no extraction.
+//! * *Predicates* (see [`Op::is_predicate`]) have a one-bit result. It lies at bit
+//!   `imm & 0x3f` of `d`: flags are computed in place. Bit 7 of `imm` negates it; the high
+//!   byte is the operation's own parameter.
+//! * `lanes` > 1 packs: the relation holds separately for each of the `lanes` elements of
+//!   `width` bits. Predicates then yield one bit per lane, ascending from their bit.
+//!
+//! Rules never allocate. Those of wires, logic, addition, comparison and selection are exact
+//! (they find every bit that is forced); multiplication, division and bit counting are exact
+//! when few bits are unknown and sound always.
 
-use crate::bits::{Bits, Contradiction};
+mod add;
+mod bitfield;
+mod compare;
+mod count;
+mod logic;
+mod multiply;
+mod shift;
+mod wire;
+
+pub(crate) use wire::field_imm;
+
+use crate::bits::{Bits, Contradiction, mask};
 use crate::effect::Word;
 
 /// A relation `d = op(a, b, c)` over words of `width` bits.
@@ -8,8 +38,10 @@ use crate::effect::Word;
 pub struct MicroOp {
     /// Which relation.
     pub op: Op,
-    /// Width of the words in bits, 1 to 64.
+    /// Width of the words (with lanes: of one element) in bits, 1 to 64.
     pub width: u8,
+    /// Number of elements, each related by itself; 1 for scalars. `lanes * width <= 64`.
+    pub lanes: u8,
     /// Immediate parameter (shift count, field position), meaning depends on `op`.
     pub imm: u16,
     /// Result.
@@ -22,34 +54,276 @@ pub struct MicroOp {
     pub c: Word,
 }
 
-/// Kinds of [`MicroOp`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Op {
-    /// `d = a`.
-    Copy,
-    /// `d = a ^ b`.
-    Xor,
+/// What is known of the words of one relation, cut to the width of the operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) d: Bits,
+    pub(crate) a: Bits,
+    pub(crate) b: Bits,
+    pub(crate) c: Bits,
 }
 
+/// Outcome of a rule.
+pub(crate) type Rule = Result<(), Contradiction>;
+
+/// How many operands an operation has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Arity {
+    /// `a`.
+    One,
+    /// `a` and `b`.
+    Two,
+    /// `a`, `b` and `c`.
+    Three,
+}
+
+macro_rules! operations {
+    (words { $( $(#[$doc:meta])* $name:ident, $arity:ident, $eval:path, $rule:path; )* }
+     predicates { $( $(#[$pdoc:meta])* $pname:ident, $parity:ident, $peval:path, $prule:path; )* }) => {
+        /// Kinds of [`MicroOp`]. `w` is the width, `n` the immediate.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Op {
+            $( $(#[$doc])* $name, )*
+            $( $(#[$pdoc])* $pname, )*
+        }
+
+        impl Op {
+            /// Every operation.
+            pub const ALL: &[Op] = &[$(Op::$name,)* $(Op::$pname,)*];
+
+            /// Number of operands.
+            pub const fn arity(self) -> Arity {
+                match self {
+                    $(Op::$name => Arity::$arity,)*
+                    $(Op::$pname => Arity::$parity,)*
+                }
+            }
+
+            /// The result is one bit (at bit `imm & 0x3f` of `d`).
+            pub const fn is_predicate(self) -> bool {
+                match self {
+                    $(Op::$name => false,)*
+                    $(Op::$pname => true,)*
+                }
+            }
+
+            /// The definition: `a`, `b`, `c` are cut to the width, and so must the result be.
+            fn eval(self, width: u32, imm: u16, [a, b, c]: [u64; 3]) -> u64 {
+                match self {
+                    $(Op::$name => $eval(width, imm, a, b, c),)*
+                    $(Op::$pname => u64::from($peval(width, imm >> 8, a, b, c)),)*
+                }
+            }
+
+            #[inline]
+            fn rule(self, width: u32, imm: u16, k: &mut Known) -> Rule {
+                match self {
+                    $(Op::$name => $rule(width, imm, k),)*
+                    $(Op::$pname => $prule(width, imm >> 8, k),)*
+                }
+            }
+        }
+    };
+}
+
+operations! {
+    words {
+    /// `d = a`.
+    Copy, One, wire::eval_copy, wire::copy;
+    /// `d` = the `n >> 8` bits of `a` from bit `n & 0xff` on.
+    Extract, One, wire::eval_extract, wire::extract;
+    /// `d = a` with the `n >> 8` bits from bit `n & 0xff` on replaced by `b`.
+    Insert, Two, wire::eval_insert, wire::insert;
+    /// `d = a` in all bits but those of the mask `n` (of which it says nothing).
+    Keep, One, wire::eval_keep, wire::keep;
+    /// `d` = the low `n` bits of `a`, sign-extended.
+    SignExtend, One, wire::eval_sign_extend, wire::sign_extend;
+    /// `d = a` with the bytes in reverse order; width 16, 32 or 64.
+    Bswap, One, wire::eval_bswap, wire::bswap;
+    /// `d = a << n`, `n < w`.
+    Shl, One, wire::eval_shl, wire::shl;
+    /// `d = a >> n` (unsigned), `n < w`.
+    Shr, One, wire::eval_shr, wire::shr;
+    /// `d = a >> n` (signed), `n < w`.
+    Sar, One, wire::eval_sar, wire::sar;
+    /// `d` = the high half of `a:b` shifted left by `n <= w`.
+    Funnel, Two, wire::eval_funnel, wire::funnel;
+    /// `d = a` rotated left by `n <= w` through the carry `c` (bit 0).
+    Rcl, Three, wire::eval_rcl, wire::rcl;
+    /// `d = !a`.
+    Not, One, logic::eval_not, logic::not;
+    /// `d = a & b`.
+    And, Two, logic::eval_and, logic::and;
+    /// `d = a | b`.
+    Or, Two, logic::eval_or, logic::or;
+    /// `d = a ^ b`.
+    Xor, Two, logic::eval_xor, logic::xor;
+    /// Each bit of `d` = bit `4 a + 2 b + c` of the truth table `n`.
+    Ternary, Three, logic::eval_ternary, logic::ternary;
+    /// `d = if c & 1 { a } else { b }`.
+    Select, Three, logic::eval_select, logic::select;
+    /// `d = a + b`.
+    Add, Two, add::eval_add, add::add;
+    /// `d = a + b + (c & 1)`.
+    AddCarry, Three, add::eval_add_carry, add::add_carry;
+    /// `d = a * b`.
+    MulLow, Two, multiply::eval_low, multiply::low;
+    /// `d` = the high half of the unsigned product.
+    MulHigh, Two, multiply::eval_high, multiply::high;
+    /// `d` = the high half of the signed product.
+    MulHighSigned, Two, multiply::eval_high_signed, multiply::high_signed;
+    /// `d` = the quotient of the unsigned division of `c:a` by `b`; 0 where the processor faults.
+    Quotient, Three, multiply::eval_quotient, multiply::quotient;
+    /// `d` = the quotient of the signed division of `c:a` by `b`; 0 where the processor faults.
+    QuotientSigned, Three, multiply::eval_quotient_signed, multiply::quotient_signed;
+    /// `d = a << b`; 0 when `b >= w`.
+    ShlBy, Two, shift::eval_shl, shift::shl;
+    /// `d = a >> b` (unsigned); 0 when `b >= w`.
+    ShrBy, Two, shift::eval_shr, shift::shr;
+    /// `d = a >> b` (signed); all sign when `b >= w`.
+    SarBy, Two, shift::eval_sar, shift::sar;
+    /// `d = a` rotated left by `b` modulo `w`.
+    RolBy, Two, shift::eval_rol, shift::rol;
+    /// `d = a` rotated left through the carry `c` (bit 0) by `b` modulo `w + 1`.
+    RclBy, Three, shift::eval_rcl, shift::rcl;
+    /// `d` = the high half of `a:b` shifted left by `c`; `b` when `c >= w`.
+    FunnelBy, Three, shift::eval_funnel, shift::funnel;
+    /// `d` = number of ones in `a`.
+    Popcnt, One, count::eval_popcnt, count::popcnt;
+    /// `d` = number of zeros below the lowest one of `a`; `w` when there is none.
+    Tzcnt, One, count::eval_tzcnt, count::tzcnt;
+    /// `d` = number of zeros above the highest one of `a`; `w` when there is none.
+    Lzcnt, One, count::eval_lzcnt, count::lzcnt;
+    /// `d` = the low bits of `a` scattered to the places of the ones of `b`.
+    Pdep, Two, bitfield::eval_pdep, bitfield::pdep;
+    /// `d` = the bits of `a` at the ones of `b`, gathered.
+    Pext, Two, bitfield::eval_pext, bitfield::pext;
+    /// `d` = the CRC-32C (of the `crc32` instruction) of `a` (32 bits) after the `n` bits of `b`.
+    Crc32, Two, bitfield::eval_crc32, bitfield::crc32;
+    }
+    predicates {
+    /// `a == b`.
+    Eq, Two, compare::eval_eq, compare::eq;
+    /// `a == 0`.
+    Zero, One, compare::eval_zero, compare::zero;
+    /// `a < b` (unsigned).
+    Ult, Two, compare::eval_ult, compare::ult;
+    /// `a < b` (signed).
+    Slt, Two, compare::eval_slt, compare::slt;
+    /// `a + b + (c & 1)` carries out of `w` bits.
+    Carry, Three, compare::eval_carry, compare::carry;
+    /// Bit `n` of `a`.
+    Bit, One, compare::eval_bit, compare::bit;
+    /// Bit `4 a + 2 b + c` of the truth table `n`, for the highest bits of `a`, `b`, `c`.
+    TopBits, Three, compare::eval_top_bits, compare::top_bits;
+    /// The low byte of `a` has an even number of ones.
+    Parity, One, compare::eval_parity, compare::parity;
+    /// Condition code `2 n` (0 overflow, 1 below, 2 equal, 3 below or equal, 4 sign, 5 parity,
+    /// 6 less, 7 less or equal) of the flags word `a`; the width is 16.
+    Condition, One, compare::eval_condition, compare::condition;
+    }
+}
+
+/// Bit of `imm` that negates a predicate.
+pub const NEGATE: u16 = 0x80;
+
 impl MicroOp {
+    /// The bits of `d`, `a`, `b`, `c` that take part in the relation.
+    pub fn masks(&self) -> [u64; 4] {
+        let whole = mask(u32::from(self.width) * u32::from(self.lanes));
+        let d = if self.op.is_predicate() {
+            mask(u32::from(self.lanes)) << (self.imm & 0x3f)
+        } else {
+            match self.op {
+                Op::Keep => whole & !u64::from(self.imm),
+                _ => whole,
+            }
+        };
+        let used = |needed: Arity, bits: u64| if self.op.arity() >= needed { bits } else { 0 };
+        let c = match self.op {
+            Op::Rcl | Op::RclBy | Op::Select | Op::AddCarry | Op::Carry => 1,
+            _ => whole,
+        };
+        let a = match self.op {
+            Op::Keep => whole & !u64::from(self.imm),
+            Op::Condition => compare::CONDITION_FLAGS,
+            _ => whole,
+        };
+        [d, a, used(Arity::Two, whole), used(Arity::Three, c)]
+    }
+
+    /// The forward function: the bits of `d` that take part in the relation, others zero.
+    pub fn eval(&self, a: u64, b: u64, c: u64) -> u64 {
+        let width = u32::from(self.width);
+        let mut d = 0;
+        for lane in 0..u32::from(self.lanes) {
+            let cut = |word: u64| (word >> (lane * width)) & mask(width);
+            let result = self.op.eval(width, self.imm, [cut(a), cut(b), cut(c)]);
+            d |= if self.op.is_predicate() {
+                (result ^ u64::from(self.imm & NEGATE != 0)) << (u32::from(self.imm & 0x3f) + lane)
+            } else {
+                (result & mask(width)) << (lane * width)
+            };
+        }
+        d & self.masks()[0]
+    }
+
     /// Learns what the relation implies; true when a word changed.
     ///
     /// # Errors
     /// [`Contradiction`] when no values satisfy the relation.
+    #[inline]
     pub fn narrow(&self, words: &mut [Bits]) -> Result<bool, Contradiction> {
-        let (a, b) = (words[usize::from(self.a.0)], words[usize::from(self.b.0)]);
-        let d = words[usize::from(self.d.0)];
-        match self.op {
-            Op::Copy => {
-                let changed = words[usize::from(self.d.0)].learn(a)?;
-                Ok(words[usize::from(self.a.0)].learn(d)? || changed)
-            }
-            Op::Xor => {
-                let xor = |x: Bits, y: Bits| Bits::new(x.known & y.known, x.value ^ y.value);
-                let changed = words[usize::from(self.d.0)].learn(xor(a, b))?;
-                let changed = words[usize::from(self.a.0)].learn(xor(d, b))? || changed;
-                Ok(words[usize::from(self.b.0)].learn(xor(d, a))? || changed)
+        let mut changed = false;
+        for lane in 0..u32::from(self.lanes) {
+            changed |= self.narrow_lane(words, lane)?;
+        }
+        Ok(changed)
+    }
+
+    #[inline]
+    fn narrow_lane(&self, words: &mut [Bits], lane: u32) -> Result<bool, Contradiction> {
+        let width = u32::from(self.width);
+        let at = lane * width;
+        let load = |word: Word| words[usize::from(word.0)].field(at, width);
+        let predicate = self.op.is_predicate();
+        let place = u32::from(self.imm & 0x3f) + lane;
+        let flip = u64::from(self.imm & NEGATE != 0);
+        let before = Known {
+            d: if predicate {
+                negated(words[usize::from(self.d.0)].field(place, 1), flip)
+            } else {
+                load(self.d)
+            },
+            a: load(self.a),
+            b: load(self.b),
+            c: load(self.c),
+        };
+        let mut after = before;
+        self.op.rule(width, self.imm, &mut after)?;
+        let mut changed = false;
+        if after.d != before.d {
+            let d = if predicate {
+                negated(after.d, flip).shifted(place)
+            } else {
+                after.d.shifted(at)
+            };
+            changed |= words[usize::from(self.d.0)].learn(d)?;
+        }
+        for (word, new, old) in [
+            (self.a, after.a, before.a),
+            (self.b, after.b, before.b),
+            (self.c, after.c, before.c),
+        ] {
+            if new != old {
+                changed |= words[usize::from(word.0)].learn(new.shifted(at))?;
             }
         }
+        Ok(changed)
     }
+}
+
+/// A one-bit word, negated when `flip` is 1.
+fn negated(bit: Bits, flip: u64) -> Bits {
+    Bits::new(bit.known, bit.value ^ flip)
 }
