@@ -1,17 +1,68 @@
 //! Lowering: from one static x86 instruction to its [`Effect`].
+//!
+//! [`lift`] decodes the bytes and asks the families under `lift/x86/` for the meaning; each
+//! states it as the manual does, over word handles of a builder (`lift/builder.rs`) that
+//! keeps sub-registers, addressing and flags in one place. An instruction (or a form of one)
+//! that no family claims *forgets*: it loses exactly what the decoder's access table, corrected
+//! where that is known to be short, says it may write (`lift/forget.rs`).
+//!
+//! The cost is paid once per static instruction; callers keep the [`Effect`].
+
+mod builder;
+mod finish;
+mod flags;
+mod forget;
+mod operand;
+mod value;
+mod vector;
+mod x86;
 
 use crate::effect::Effect;
+use builder::Builder;
+use iced_x86::{Decoder, DecoderOptions, Instruction};
 use rept_trace::Address;
 
 /// Flag bits of RFLAGS that the lowering may be asked for: CF, PF, AF, ZF, SF, DF, OF.
 pub const ALL_FLAGS: u16 = 0xcd5;
 
+pub use flags::{FlagUse, flag_use};
+
+/// What a family says about a mnemonic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lowered {
+    /// Its meaning is stated.
+    Done,
+    /// This form is beyond the family: forget what it may write.
+    Forget,
+    /// Another family's.
+    Elsewhere,
+}
+
 /// Lowers the instruction `bytes` (exactly one instruction) at `at`, run in `bitness`-bit mode.
 ///
 /// `live_flags`: RFLAGS bits that somebody may read before they are overwritten; others need
 /// not be computed (they are unknown in the new RFLAGS word, or `kills_flags` is set when none is live).
+/// [`flag_use`] says what an instruction reads and overwrites, for computing them.
 /// Bytes that are no instruction forget everything.
 pub fn lift(bytes: &[u8], at: Address, bitness: u8, live_flags: u16) -> Effect {
-    let _ = (bytes, at, bitness, live_flags);
-    Effect::default()
+    let Some(instruction) = decode(bytes, at, bitness) else {
+        return forget::everything();
+    };
+    if bitness == 64 {
+        let builder = Builder::new(&instruction, live_flags);
+        if x86::lower(&builder) == Lowered::Done {
+            return builder.finish(true);
+        }
+    }
+    forget::forget(&instruction, bitness, live_flags)
+}
+
+/// The one instruction that `bytes` are, if they are one.
+fn decode(bytes: &[u8], at: Address, bitness: u8) -> Option<Instruction> {
+    if !matches!(bitness, 16 | 32 | 64) {
+        return None;
+    }
+    let mut decoder = Decoder::with_ip(u32::from(bitness), bytes, at.0, DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    (!instruction.is_invalid() && instruction.len() == bytes.len()).then_some(instruction)
 }

@@ -1,0 +1,61 @@
+//! The instruction set, by families. Each states its mnemonics one line at a time.
+
+mod arithmetic;
+mod bits;
+mod conditional;
+mod control;
+mod flags;
+mod logic;
+mod move_data;
+mod multiply;
+mod shift;
+mod stack;
+mod string;
+mod system;
+mod vector_move;
+
+use crate::lift::Lowered;
+use crate::lift::builder::Builder;
+use iced_x86::{Mnemonic, OpKind};
+
+type Family = fn(&Builder, Mnemonic) -> Lowered;
+
+/// In order of how often programs run them.
+const FAMILIES: &[Family] = &[
+    move_data::lower,
+    arithmetic::lower,
+    control::lower,
+    logic::lower,
+    stack::lower,
+    shift::lower,
+    conditional::lower,
+    multiply::lower,
+    bits::lower,
+    vector_move::lower,
+    string::lower,
+    flags::lower,
+    system::lower,
+];
+
+/// Lowers the builder's instruction, if a family knows its meaning.
+pub(super) fn lower(builder: &Builder) -> Lowered {
+    let instruction = &builder.instruction;
+    let foreign = (0..instruction.op_count()).any(|operand| {
+        instruction.op_kind(operand) == OpKind::Register && {
+            let register = instruction.op_register(operand);
+            register.is_segment_register()
+                || register.is_cr()
+                || register.is_dr()
+                || register.is_tr()
+        }
+    });
+    if foreign || builder.instruction.is_privileged() {
+        return Lowered::Forget;
+    }
+    let mnemonic = instruction.mnemonic();
+    FAMILIES
+        .iter()
+        .map(|family| family(builder, mnemonic))
+        .find(|&lowered| lowered != Lowered::Elsewhere)
+        .unwrap_or(Lowered::Forget)
+}

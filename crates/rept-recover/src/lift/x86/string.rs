@@ -1,0 +1,196 @@
+//! String instructions. One iteration is ordinary accesses; counted ones state what becomes of
+//! the registers and leave the memory operands to the engine, which knows the counts.
+
+use crate::effect::{Flow, StringKind, StringOp};
+use crate::lift::Lowered;
+use crate::lift::builder::{Builder, Place};
+use crate::lift::flags::DF;
+use crate::lift::value::Val;
+use crate::op::Op;
+use iced_x86::{Mnemonic as M, OpKind, Register as R};
+use rept_trace::RegWord;
+
+pub(super) fn lower(b: &Builder, m: M) -> Lowered {
+    let (kind, element) = match m {
+        M::Movsb => (StringKind::Movs, 1),
+        M::Movsw => (StringKind::Movs, 2),
+        M::Movsd if is_string(b) => (StringKind::Movs, 4),
+        M::Movsq => (StringKind::Movs, 8),
+        M::Stosb => (StringKind::Stos, 1),
+        M::Stosw => (StringKind::Stos, 2),
+        M::Stosd => (StringKind::Stos, 4),
+        M::Stosq => (StringKind::Stos, 8),
+        M::Lodsb => (StringKind::Lods, 1),
+        M::Lodsw => (StringKind::Lods, 2),
+        M::Lodsd => (StringKind::Lods, 4),
+        M::Lodsq => (StringKind::Lods, 8),
+        M::Cmpsb => (StringKind::Cmps, 1),
+        M::Cmpsw => (StringKind::Cmps, 2),
+        M::Cmpsd if is_string(b) => (StringKind::Cmps, 4),
+        M::Cmpsq => (StringKind::Cmps, 8),
+        M::Scasb => (StringKind::Scas, 1),
+        M::Scasw => (StringKind::Scas, 2),
+        M::Scasd => (StringKind::Scas, 4),
+        M::Scasq => (StringKind::Scas, 8),
+        _ => return Lowered::Elsewhere,
+    };
+    if uses_narrow_addresses(b) {
+        return Lowered::Forget;
+    }
+    if b.instruction.has_rep_prefix() || b.instruction.has_repne_prefix() {
+        repeated(b, kind, element);
+    } else {
+        once(b, kind, element);
+    }
+    Lowered::Done
+}
+
+/// MOVSD and CMPSD name vector instructions too.
+fn is_string(b: &Builder) -> bool {
+    b.instruction.is_string_instruction()
+}
+
+fn uses_narrow_addresses(b: &Builder) -> bool {
+    (0..b.instruction.op_count()).any(|operand| {
+        matches!(
+            b.instruction.op_kind(operand),
+            OpKind::MemorySegSI
+                | OpKind::MemorySegDI
+                | OpKind::MemoryESDI
+                | OpKind::MemorySegESI
+                | OpKind::MemorySegEDI
+                | OpKind::MemoryESEDI
+        )
+    })
+}
+
+fn has_source(kind: StringKind) -> bool {
+    matches!(kind, StringKind::Movs | StringKind::Lods | StringKind::Cmps)
+}
+
+fn has_destination(kind: StringKind) -> bool {
+    kind != StringKind::Lods
+}
+
+fn accumulator(element: u32) -> R {
+    match element {
+        1 => R::AL,
+        2 => R::AX,
+        4 => R::EAX,
+        _ => R::RAX,
+    }
+}
+
+/// Linear address of `[rsi]`, in its segment.
+fn source(b: &Builder) -> Val<'_> {
+    let pointer = b.input(RegWord::RSI);
+    b.segment_base(b.instruction.memory_segment())
+        .map_or(pointer, |base| pointer + base)
+}
+
+fn once(b: &Builder, kind: StringKind, element: u32) {
+    let from = Place {
+        address: source_word(b, kind),
+        offset: 0,
+    };
+    let to = Place {
+        address: b.input(RegWord::RDI).word,
+        offset: 0,
+    };
+    match kind {
+        StringKind::Movs => b.store(to, element, b.load(from, element)),
+        StringKind::Stos => b.store(to, element, b.input(RegWord::RAX)),
+        StringKind::Lods => b.set_register(accumulator(element), b.load(from, element)),
+        StringKind::Cmps => {
+            let x = b.load(from, element);
+            super::arithmetic::subtract(b, x, b.load(to, element));
+        }
+        StringKind::Scas => {
+            let x = b.register(accumulator(element));
+            super::arithmetic::subtract(b, x, b.load(to, element));
+        }
+    }
+    advance(b, kind, b.constant(u64::from(element), 64));
+}
+
+fn source_word(b: &Builder, kind: StringKind) -> crate::effect::Word {
+    if has_source(kind) {
+        source(b).word
+    } else {
+        b.input(RegWord::RDI).word
+    }
+}
+
+/// Moves the pointers by `distance`, downwards when DF is set.
+fn advance<'b>(b: &'b Builder, kind: StringKind, distance: Val<'b>) {
+    let down = b.constant(0, 64) - distance;
+    let step = b.select(b.old_flags().bit(DF), down, distance);
+    let advanced = |register| b.write(register, b.input(register) + step);
+    if has_source(kind) {
+        advanced(RegWord::RSI);
+    }
+    if has_destination(kind) {
+        advanced(RegWord::RDI);
+    }
+}
+
+fn repeated(b: &Builder, kind: StringKind, element: u32) {
+    let before = b.input(RegWord::RCX);
+    let compares = matches!(kind, StringKind::Cmps | StringKind::Scas);
+    let (after, iterations) = if compares {
+        let after = b.unknown(64);
+        (after, before - after)
+    } else {
+        (b.constant(0, 64), before)
+    };
+    b.write(RegWord::RCX, after);
+    if compares {
+        // No iteration, no comparison: the flags stay.
+        b.flags_only_if(before.is_zero().negated());
+        not_more(b, after, before);
+    }
+    advance(b, kind, iterations.shl(element.trailing_zeros()));
+    let loaded = (kind == StringKind::Lods).then(|| load_last(b, before, element));
+    let direction = b.bit(b.old_flags().bit(DF)).word;
+    b.parts.borrow_mut().string = Some(StringOp {
+        kind,
+        element: element as u8,
+        repeated: true,
+        count: Some((before.word, after.word)),
+        source: None,
+        destination: None,
+        direction,
+        accumulator: match kind {
+            StringKind::Stos | StringKind::Scas => Some(b.input(RegWord::RAX).word),
+            _ => loaded.map(|value| value.word),
+        },
+    });
+    let from = has_source(kind).then(|| source(b).word);
+    let to = has_destination(kind).then(|| b.input(RegWord::RDI).word);
+    if let Some(string) = &mut b.parts.borrow_mut().string {
+        (string.source, string.destination) = (from, to);
+    }
+    b.set_flow(Flow::Next);
+}
+
+/// `after <= before`: counts only go down.
+fn not_more<'b>(b: &'b Builder, after: Val<'b>, before: Val<'b>) {
+    before.below(after).place(b, b.constant(0, 1).word, 0);
+}
+
+/// REP LODS keeps the last element, if there was one. Returns the element.
+fn load_last<'b>(b: &'b Builder, count: Val<'b>, element: u32) -> Val<'b> {
+    let loaded = b.unknown(element * 8);
+    let register = accumulator(element);
+    let old = b.input(RegWord::RAX);
+    let new = match element {
+        1 | 2 => old.insert(0, loaded),
+        _ => loaded.zero_extended(64),
+    };
+    let kept = b.select(count.is_zero(), old, new);
+    b.set_register(
+        register.full_register(),
+        b.apply(Op::Copy, 64, 0, [kept; 3], 64),
+    );
+    loaded
+}
