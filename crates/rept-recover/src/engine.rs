@@ -21,23 +21,29 @@ mod cells;
 mod cuts;
 mod exchange;
 mod graph;
+mod kernel;
 mod lower;
 mod pending;
+mod race;
 mod retract;
+mod string;
 mod view;
 mod visit;
+mod wide;
 mod worklist;
 
 use crate::bits::Bits;
 use build::{Built, build};
 use cells::Cells;
 use graph::{Graph, NONE};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
+use kernel::Remapped;
 use pending::PendingSet;
 use rept_order::Order;
 use rept_trace::{FinalState, Trace};
 use retract::Tracking;
 pub use view::History;
+use wide::Wide;
 use worklist::Worklist;
 
 /// Steps of all threads at most; ids are 30 bits wide.
@@ -125,6 +131,8 @@ pub(crate) struct Engine<'a> {
     work: Worklist,
     /// Accesses that may write at a place not yet known.
     pending: PendingSet,
+    /// The same, of each thread apart, when several threads have steps, and not too many.
+    pending_of: Vec<PendingSet>,
     grade: Grade,
     /// Pending stores that a memory value may pass in this stage.
     limit: u32,
@@ -146,6 +154,12 @@ pub(crate) struct Engine<'a> {
     /// Accesses that would learn or tell more if fewer stores were pending.
     blocked: Vec<u32>,
     is_blocked: Vec<bool>,
+    /// Placed accesses of any length.
+    wides: HashMap<u32, Wide>,
+    /// System calls that changed mappings, by ascending access.
+    remapped: Vec<Remapped>,
+    /// Memory that the kernel may write at any time after a system call.
+    lasting: Vec<Remapped>,
     words: Vec<Bits>,
     statistics: Statistics,
 }
@@ -160,6 +174,11 @@ impl<'a> Engine<'a> {
             work: Worklist::full(graph.steps.len() as u32),
             cells: Cells::new(last.memory),
             order,
+            pending_of: if threaded {
+                pending_of(&graph)
+            } else {
+                Vec::new()
+            },
             pending,
             grade: Grade::Certain,
             limit: 0,
@@ -174,6 +193,9 @@ impl<'a> Engine<'a> {
             disabled: HashSet::new(),
             blocked: Vec::new(),
             is_blocked: vec![false; accesses],
+            wides: HashMap::new(),
+            remapped: Vec::new(),
+            lasting: Vec::new(),
             words: Vec::new(),
             statistics: Statistics::default(),
             graph,
@@ -267,4 +289,25 @@ impl<'a> Engine<'a> {
             next = self.graph.next_use[next as usize];
         }
     }
+}
+
+/// Threads for which pending stores are counted apart; with more, every thread's count for all.
+const MAX_COUNTED: usize = 64;
+
+/// The pending accesses of each thread.
+fn pending_of(graph: &Graph) -> Vec<PendingSet> {
+    let threads = graph.versions.len();
+    if threads > MAX_COUNTED {
+        return Vec::new();
+    }
+    let thread_of =
+        |id: usize| graph.segments[graph.segment_of(graph.accesses[id].step)].thread as usize;
+    let threads_of: Vec<usize> = (0..graph.accesses.len()).map(thread_of).collect();
+    (0..threads)
+        .map(|thread| {
+            PendingSet::new(graph.accesses.len(), |id| {
+                threads_of[id] == thread && graph.accesses[id].kind.writes()
+            })
+        })
+        .collect()
 }

@@ -6,6 +6,7 @@ use super::graph::{
     Access, AccessKind, AccessState, Graph, KernelCall, NONE, Outcome, Pair, SegmentStart, Step,
     ThreadVersions,
 };
+use super::kernel::ARGUMENTS;
 use super::lower::{Lowered, decode};
 use crate::bits::Bits;
 use crate::effect::{Effect, Flow, StringKind, StringOp};
@@ -23,17 +24,6 @@ const PRESERVED: [RegWord; 7] = [
     RegWord::gpr(13),
     RegWord::gpr(14),
     RegWord::gpr(15),
-];
-
-/// Number, then arguments, of a system call.
-const SYSCALL_ARGUMENTS: [RegWord; 7] = [
-    RegWord::RAX,
-    RegWord::RDI,
-    RegWord::RSI,
-    RegWord::RDX,
-    RegWord::gpr(10),
-    RegWord::gpr(8),
-    RegWord::gpr(9),
 ];
 
 /// Calls that may be open between a call and its return before the search for it ends.
@@ -340,6 +330,12 @@ impl<'a> Builder<'a> {
             let node = self.current(thread, word);
             self.add_use(node, step);
         }
+        if effect.flow == Flow::Syscall {
+            // The kernel reads its arguments; learning one later brings the step back.
+            for node in saved {
+                self.add_use(node, step);
+            }
+        }
         let fresh = self.graph.nodes.len() as u32;
         for word in effect.inputs()..effect.nodes() {
             self.graph.nodes.push(effect.template[word], step);
@@ -392,7 +388,7 @@ impl<'a> Builder<'a> {
     fn before_flow(&mut self, thread: usize, effect: &Effect) -> [u32; PRESERVED.len()] {
         let words = match effect.flow {
             Flow::Call { .. } => PRESERVED,
-            Flow::Syscall => SYSCALL_ARGUMENTS,
+            Flow::Syscall => ARGUMENTS,
             _ => return [NONE; PRESERVED.len()],
         };
         words.map(|word| self.current(thread, word))

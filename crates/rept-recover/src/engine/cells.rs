@@ -71,6 +71,8 @@ impl Entry {
 /// Eight aligned bytes of memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell {
+    /// Address / 8.
+    pub(crate) number: u64,
     /// What the dump says.
     pub(crate) last: Bits,
     /// Bits that cannot have changed during the window.
@@ -111,6 +113,7 @@ impl<'a> Cells<'a> {
         let (last, constant) = final_bits(self.memory, number * CELL);
         let cell = self.cells.len() as u32;
         self.cells.push(Cell {
+            number,
             last,
             constant,
             head: NONE,
@@ -171,6 +174,11 @@ impl<'a> Cells<'a> {
         }
         self.cells[entry.cell as usize].hint = NONE;
         self.free.push(id);
+    }
+
+    /// The access has an entry in the cell.
+    pub(crate) fn contains(&self, cell: u32, order: u32) -> bool {
+        self.tree.contains_key(&(cell, order))
     }
 
     /// The last entry of a cell before `order`, or `NONE`.

@@ -4,7 +4,8 @@
 //! holds what the access before it held. The dump is one more access at the end.
 
 use super::cells::{CELL, Entry, spread};
-use super::graph::{AccessState, NONE};
+use super::graph::{AccessKind, AccessState, NONE};
+use super::pending::PendingSet;
 use super::retract::Cause;
 use super::{Engine, Grade};
 use crate::bits::Bits;
@@ -42,7 +43,7 @@ impl Engine<'_> {
             };
             self.enter(id, 1, node, store, second);
         }
-        self.pending.remove(id);
+        self.settled(id);
         self.tell(id);
     }
 
@@ -58,23 +59,34 @@ impl Engine<'_> {
             bytes: (((1u16 << piece.size) - 1) << piece.offset) as u8,
             store,
         };
-        let entry = self.cells.insert(entry);
-        self.graph.accesses[id as usize].entries[part] = entry;
-        if store && self.grade == Grade::Inferred {
-            self.cut_transfers(entry);
+        self.graph.accesses[id as usize].entries[part] = self.insert_entry(entry);
+    }
+
+    /// Adds an entry to its timeline; what passed over a store there is taken back.
+    pub(super) fn insert_entry(&mut self, entry: Entry) -> u32 {
+        let id = self.cells.insert(entry);
+        if entry.store && self.grade == Grade::Inferred {
+            self.cut_transfers(id);
+            if self.threaded {
+                self.cut_raced(id);
+            }
         }
+        id
     }
 
     /// Takes an access whose address was retracted out of its timelines; it is pending again.
     pub(super) fn displace(&mut self, id: u32) {
+        let entries = self.entries_of(id);
+        self.wides.remove(&id);
         let access = &mut self.graph.accesses[id as usize];
         access.state = AccessState::Pending;
         access.told = 0;
+        access.entries = [NONE; 2];
         let writes = access.kind.writes();
-        for entry in std::mem::replace(&mut access.entries, [NONE; 2]) {
-            if entry == NONE {
-                continue;
-            }
+        if access.kind == AccessKind::Kernel {
+            self.displace_kernel(id);
+        }
+        for entry in entries {
             let Entry { previous, next, .. } = self.cells.entries[entry as usize];
             self.cells.remove(entry);
             for neighbour in [previous, next] {
@@ -84,8 +96,33 @@ impl Engine<'_> {
             }
         }
         if writes {
-            self.pending.insert(id);
+            self.unsettled(id);
         }
+    }
+
+    /// The access is no longer pending.
+    pub(super) fn settled(&mut self, id: u32) {
+        self.pending.remove(id);
+        if let Some(own) = self.own_pending(id) {
+            own.remove(id);
+        }
+    }
+
+    fn unsettled(&mut self, id: u32) {
+        self.pending.insert(id);
+        if let Some(own) = self.own_pending(id) {
+            own.insert(id);
+        }
+    }
+
+    /// The set of pending accesses of the thread that makes this one.
+    fn own_pending(&mut self, id: u32) -> Option<&mut PendingSet> {
+        if self.pending_of.is_empty() {
+            return None;
+        }
+        let segment = self.graph.segment_of(self.graph.accesses[id as usize].step);
+        self.pending_of
+            .get_mut(self.graph.segments[segment].thread as usize)
     }
 
     /// Exchanges what is known of an access with its neighbours in time.
@@ -98,12 +135,17 @@ impl Engine<'_> {
                 continue;
             }
             let entry = self.cells.entries[entry as usize];
-            self.tell_constant(entry);
-            if !entry.store {
-                self.tell_before(entry);
-            }
-            self.tell_after(entry);
+            self.tell_entry(entry);
         }
+    }
+
+    /// Exchanges what is known of one entry with its neighbours in time.
+    pub(super) fn tell_entry(&mut self, entry: Entry) {
+        self.tell_constant(entry);
+        if !entry.store {
+            self.tell_before(entry);
+        }
+        self.tell_after(entry);
     }
 
     /// Bytes that never changed.
@@ -121,13 +163,16 @@ impl Engine<'_> {
         }
     }
 
-    /// A load holds what the accesses before it held.
+    /// A load holds what the accesses before it held, or what the kernel put into fresh memory.
     fn tell_before(&mut self, entry: Entry) {
         let mut left = entry.bytes;
         let mut previous = entry.previous;
         for _ in 0..MAX_WALK {
-            if left == 0 || previous == NONE {
+            if left == 0 {
                 return;
+            }
+            if previous == NONE {
+                return self.tell_fresh(entry, left);
             }
             let earlier = self.cells.entries[previous as usize];
             let shared = left & earlier.bytes;
@@ -136,6 +181,37 @@ impl Engine<'_> {
             }
             left &= !earlier.bytes;
             previous = earlier.previous;
+        }
+    }
+
+    /// The first access of bytes that a system call mapped holds zeros.
+    fn tell_fresh(&mut self, entry: Entry, bytes: u8) {
+        let address = self.cells.cells[entry.cell as usize]
+            .number
+            .wrapping_mul(CELL);
+        let Some((order, bits)) = self.fresh_memory(entry.order, address) else {
+            return;
+        };
+        let bits = Bits::new(bits.known & spread(bytes), bits.value);
+        let mapped = Entry {
+            order,
+            store: true,
+            ..entry
+        };
+        if !self.passes(mapped, entry.order)
+            || (self.threaded && !self.unraced(mapped, Some(entry)))
+        {
+            return;
+        }
+        if self
+            .learn(
+                entry.node,
+                entry.to_node(bits),
+                Cause::Transfer(entry.order),
+            )
+            .is_err()
+        {
+            self.transfer_conflict(order, entry.order);
         }
     }
 
@@ -211,7 +287,15 @@ impl Engine<'_> {
             self.block(if later == NONE { earlier.order } else { later });
             return false;
         }
-        between == 0 || !self.refuted.contains(&(earlier.order, later))
+        let address = self.cells.cells[earlier.cell as usize]
+            .number
+            .wrapping_mul(CELL);
+        if self.remapped_between(earlier.order, end, address).is_some()
+            || self.lasting_before(end, address)
+        {
+            return false;
+        }
+        !self.refuted.contains(&(earlier.order, later))
     }
 
     /// The access is to be told again when fewer stores are pending.
@@ -228,8 +312,13 @@ impl Engine<'_> {
         blocked.sort_unstable();
         for id in blocked {
             self.is_blocked[id as usize] = false;
-            if self.graph.accesses[id as usize].state == AccessState::Placed {
-                self.tell(id);
+            match self.graph.accesses[id as usize].state {
+                AccessState::Placed if self.wides.contains_key(&id) => {
+                    self.untold(id);
+                    self.tell_wide(id);
+                }
+                AccessState::Placed => self.tell(id),
+                _ => {}
             }
         }
     }
@@ -271,11 +360,6 @@ impl Engine<'_> {
             left &= !earlier.bytes;
             previous = self.cells.entries[previous as usize].previous;
         }
-    }
-
-    /// No other thread may have written the bytes around these two accesses.
-    fn unraced(&self, _earlier: Entry, _later: Option<Entry>) -> bool {
-        true
     }
 }
 

@@ -3,7 +3,7 @@
 //! `u32` and ascend in sequence order, so that "earlier" is "smaller".
 
 use crate::bits::Bits;
-use crate::effect::{Effect, Flow};
+use crate::effect::Effect;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
@@ -216,10 +216,5 @@ impl Graph {
                 self.use_step[current as usize]
             })
         }))
-    }
-
-    /// The step is a system call.
-    pub(crate) fn is_syscall(&self, step: u32) -> bool {
-        self.effect(step).flow == Flow::Syscall
     }
 }

@@ -8,7 +8,7 @@
 //! DIVERGENCE: the paper blames by dereference level; here the transfer that passed most pending
 //! stores is blamed first, which is the same idea (least trusted first) on a finer scale.
 
-use super::graph::{AccessKind, AccessState, NONE};
+use super::graph::{AccessState, NONE};
 use super::{Engine, Grade};
 use crate::bits::Bits;
 use hashbrown::HashSet;
@@ -119,6 +119,15 @@ impl Tracking {
             && (self.cause[index] == cause.encode() || self.cause[index] == Cause::MANY)
     }
 
+    /// A node was added.
+    pub(super) fn push(&mut self) {
+        if !self.first.is_empty() {
+            for column in [&mut self.first, &mut self.last, &mut self.cause] {
+                column.push(0);
+            }
+        }
+    }
+
     fn forget(&mut self, node: u32) {
         let node = node as usize;
         (self.first[node], self.last[node], self.cause[node]) = (0, 0, 0);
@@ -138,7 +147,12 @@ impl Engine<'_> {
     /// The step's relations contradict what is known of its nodes.
     pub(super) fn conflict_at(&mut self, step: u32) {
         let nodes = self.nodes_of(step);
-        if self.correct(&nodes, None) {
+        self.conflict_between(step, &nodes);
+    }
+
+    /// The step's relations contradict what is known of some nodes.
+    pub(super) fn conflict_between(&mut self, step: u32, nodes: &[u32]) {
+        if self.correct(nodes, None) {
             self.work.insert(step);
             return;
         }
@@ -147,8 +161,7 @@ impl Engine<'_> {
 
     /// Two accesses that should hold the same bytes do not (`NONE`: the dump).
     pub(super) fn transfer_conflict(&mut self, earlier: u32, later: u32) {
-        let of = |id: u32| (id != NONE).then(|| self.graph.accesses[id as usize].node);
-        let nodes: Vec<u32> = [of(earlier), of(later)].into_iter().flatten().collect();
+        let nodes = self.nodes_of_accesses(earlier, later);
         let own = self.suspect(earlier, later);
         if !self.correct(&nodes, own) {
             self.refuted.insert((earlier, later));
@@ -161,6 +174,11 @@ impl Engine<'_> {
         if !self.correct(&nodes, Some(Suspect::Pair(number))) {
             self.graph.pairs[number as usize].refuted = true;
         }
+    }
+
+    fn nodes_of_accesses(&self, earlier: u32, later: u32) -> Vec<u32> {
+        let ids = [earlier, later].into_iter().filter(|&id| id != NONE);
+        ids.flat_map(|id| self.nodes_of_access(id)).collect()
     }
 
     fn nodes_of(&self, step: u32) -> Vec<u32> {
@@ -250,8 +268,8 @@ impl Engine<'_> {
             found.extend(self.nodes_of(step));
             for id in self.graph.accesses_of(step) {
                 let access = self.graph.accesses[id as usize];
-                if access.node == node && access.state == AccessState::Placed {
-                    if access.kind == AccessKind::Load {
+                if access.state == AccessState::Placed && self.nodes_of_access(id).contains(&node) {
+                    if !access.kind.writes() {
                         self.transfer_sources(id, found, worst);
                     }
                     self.later_sources(id, found, worst);
@@ -270,10 +288,10 @@ impl Engine<'_> {
     /// The accesses before a load, and the transfers from them.
     fn transfer_sources(&self, later: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
         self.placement_sources(later, found);
-        found.push(self.graph.accesses[later as usize].node);
+        found.extend(self.nodes_of_access(later));
         for earlier in self.neighbours(later, Direction::Before) {
             *worst = (*worst).max(self.suspect(earlier, later));
-            found.push(self.graph.accesses[earlier as usize].node);
+            found.extend(self.nodes_of_access(earlier));
             self.placement_sources(earlier, found);
         }
     }
@@ -285,25 +303,29 @@ impl Engine<'_> {
                 .filter(|_| self.is_last(earlier)),
         );
         for later in self.neighbours(earlier, Direction::After) {
-            if self.graph.accesses[later as usize].kind == AccessKind::Load {
+            if !self.graph.accesses[later as usize].kind.writes() {
                 *worst = (*worst).max(self.suspect(earlier, later));
-                found.push(self.graph.accesses[later as usize].node);
+                found.extend(self.nodes_of_access(later));
                 self.placement_sources(later, found);
             }
         }
     }
 
     fn is_last(&self, id: u32) -> bool {
-        let entries = self.graph.accesses[id as usize].entries;
-        entries
+        self.entries_of(id)
             .into_iter()
-            .any(|entry| entry != NONE && self.cells.entries[entry as usize].next == NONE)
+            .any(|entry| self.cells.entries[entry as usize].next == NONE)
     }
 
     /// What the place of an access was taken from, if it was placed in this grade.
     fn placement_sources(&self, id: u32, found: &mut Vec<u32>) {
         let access = self.graph.accesses[id as usize];
         if access.state == AccessState::Placed && access.phase == self.grade as u8 {
+            if let Some(call) = self.kernel_call(access.step) {
+                found.extend(call.arguments);
+                found.push(call.result);
+                return;
+            }
             let mask = self.address_words(access.step);
             let words = 0..self.graph.effect(access.step).nodes();
             found.extend(
@@ -340,10 +362,7 @@ impl Engine<'_> {
     /// Accesses next to one in its timelines that share bytes with it.
     fn neighbours(&self, id: u32, direction: Direction) -> Vec<u32> {
         let mut found = Vec::new();
-        for entry in self.graph.accesses[id as usize].entries {
-            if entry == NONE {
-                continue;
-            }
+        for entry in self.entries_of(id) {
             let entry = self.cells.entries[entry as usize];
             let step = |e: u32| {
                 let e = self.cells.entries[e as usize];
@@ -376,14 +395,22 @@ impl Engine<'_> {
 
     /// Takes back what two accesses learned from each other.
     pub(super) fn retract_transfer(&mut self, earlier: u32, later: u32) {
-        let mut seeds = vec![self.graph.accesses[earlier as usize].node];
-        if later != NONE {
-            seeds.push(self.graph.accesses[later as usize].node);
-        }
+        let seeds = self.nodes_of_accesses(earlier, later);
         self.retract(&seeds, |tracking, node| match later {
             NONE => tracking.may_follow(node, 0, Cause::Final(earlier)),
             later => tracking.may_follow(node, 0, Cause::Transfer(later)),
         });
+    }
+
+    /// Takes back what an access learned from its neighbours, and they from it.
+    pub(super) fn retract_around(&mut self, id: u32) {
+        for earlier in self.neighbours(id, Direction::Before) {
+            self.retract_transfer(earlier, id);
+        }
+        for later in self.neighbours(id, Direction::After) {
+            self.retract_transfer(id, later);
+        }
+        self.retract_transfer(id, NONE);
     }
 
     /// Takes back those of `seeds` that `learned` says, and all that followed from them.
@@ -446,7 +473,12 @@ impl Engine<'_> {
         if access.state != AccessState::Placed {
             return;
         }
-        if access.node == node {
+        if self.wides.contains_key(&id) {
+            if self.nodes_of_access(id).contains(&node) {
+                self.untold(id);
+                self.transfer_dependents(id, moment, stack);
+            }
+        } else if access.node == node {
             // Not told of what is known now, whatever that is.
             self.graph.accesses[id as usize].told = !self.graph.nodes.bits[node as usize].known;
             self.transfer_dependents(id, moment, stack);
@@ -469,6 +501,9 @@ impl Engine<'_> {
     }
 
     fn feeds_address(&self, step: u32, node: u32) -> bool {
+        if let Some(call) = self.kernel_call(step) {
+            return call.arguments.contains(&node) || call.result == node;
+        }
         let mask = self.address_words(step);
         (0..self.graph.effect(step).nodes())
             .any(|word| mask >> word.min(63) & 1 == 1 && self.graph.node(step, word) == node)
@@ -486,10 +521,10 @@ impl Engine<'_> {
             }
         }
         for earlier in self.neighbours(id, Direction::Before) {
-            let other = self.graph.accesses[earlier as usize].node;
-            if self.tracking.may_follow(other, moment, Cause::Transfer(id)) {
-                stack.push(other);
-            }
+            let others = self.nodes_of_access(earlier).into_iter();
+            stack.extend(
+                others.filter(|&node| self.tracking.may_follow(node, moment, Cause::Transfer(id))),
+            );
         }
     }
 }

@@ -20,10 +20,21 @@ impl Engine<'_> {
             self.store_words(step, &words);
             self.place_known(step, &words);
             self.tell_changed(step);
+            self.visit_special(step, &words);
         }
         self.words = words;
         if narrowed == Err(Contradiction) {
             self.conflict_at(step);
+        }
+    }
+
+    /// Steps whose memory operands have a length of their own.
+    fn visit_special(&mut self, step: u32, words: &[Bits]) {
+        let effect = self.graph.effect(step);
+        if let Some(string) = effect.string {
+            self.visit_string(step, string, words);
+        } else if effect.flow == Flow::Syscall {
+            self.visit_syscall(step);
         }
     }
 
@@ -103,7 +114,7 @@ impl Engine<'_> {
     /// The access did not happen.
     pub(super) fn absent(&mut self, id: u32) {
         self.graph.accesses[id as usize].state = AccessState::Absent;
-        self.pending.remove(id);
+        self.settled(id);
     }
 
     /// Tells the neighbours of the step's accesses what is new.

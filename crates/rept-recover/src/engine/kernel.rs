@@ -1,0 +1,216 @@
+//! What system calls write, once their number, arguments and result are known: memory that the
+//! kernel wrote is forgotten, and what it did not write is kept.
+
+use super::Engine;
+use super::graph::{AccessState, KernelCall};
+use crate::bits::Bits;
+use crate::syscall::{Argument, Case, Effect, Frame, SystemCall, is_error, lookup};
+use rept_trace::RegWord;
+
+const MAP_ANONYMOUS: u64 = 0x20;
+const MAP_UNINITIALIZED: u64 = 0x400_0000;
+const PAGE: u64 = 4096;
+/// Memory behind the end of the heap that may have been given back.
+const BEHIND_BREAK: u64 = 1 << 30;
+
+/// From one system call on, a range of memory holds something else than before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remapped {
+    /// The call's access.
+    pub(super) order: u32,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    /// All bytes are zero.
+    pub(super) zero: bool,
+}
+
+/// The numbers of one execution, as far as known.
+struct Numbers {
+    arguments: [Option<u64>; 7],
+    result: Option<u64>,
+}
+
+impl Frame for Numbers {
+    fn argument(&self, argument: Argument) -> Option<u64> {
+        (1..=6)
+            .find(|&n| Argument::new(n) == Some(argument))
+            .and_then(|n| self.arguments[usize::from(n)])
+    }
+
+    fn result(&self) -> Option<u64> {
+        self.result
+    }
+
+    fn memory(&self, _address: u64, _size: u8) -> Option<u64> {
+        None
+    }
+}
+
+impl Engine<'_> {
+    /// Looks whether it is known by now what the system call of a step wrote.
+    pub(super) fn visit_syscall(&mut self, step: u32) {
+        let Some(call) = self.kernel_call(step) else {
+            return;
+        };
+        if self.graph.accesses[call.access as usize].state != AccessState::Pending {
+            return;
+        }
+        let value = |node: u32| self.graph.nodes.bits[node as usize].get();
+        let numbers = Numbers {
+            arguments: call.arguments.map(value),
+            result: value(call.result),
+        };
+        let Some(number) = numbers.arguments[0] else {
+            return;
+        };
+        let Some(known) = lookup(number) else { return };
+        if let Some(case) = known.case(&numbers)
+            && let Some((extents, lasting)) = extents(known, &numbers)
+            && let Some(remapped) = remapped(case, &numbers)
+        {
+            for (start, bytes) in lasting {
+                let end = start.saturating_add(bytes);
+                self.lasting.push(Remapped {
+                    order: call.access,
+                    start,
+                    end,
+                    zero: false,
+                });
+            }
+            self.place_kernel(call.access, &extents, remapped);
+        }
+    }
+
+    pub(super) fn kernel_call(&self, step: u32) -> Option<KernelCall> {
+        let calls = &self.graph.kernel_calls;
+        let ids = self.graph.accesses_of(step);
+        let index = calls.partition_point(|call| call.access < ids.start);
+        calls
+            .get(index)
+            .copied()
+            .filter(|call| call.access < ids.end)
+    }
+
+    fn place_kernel(
+        &mut self,
+        id: u32,
+        extents: &[(u64, u64)],
+        remapped: Option<(u64, u64, bool)>,
+    ) {
+        if let Some((start, end, zero)) = remapped {
+            let at = self.remapped.partition_point(|event| event.order < id);
+            self.remapped.insert(
+                at,
+                Remapped {
+                    order: id,
+                    start,
+                    end,
+                    zero,
+                },
+            );
+        }
+        if extents.is_empty() && remapped.is_none() {
+            self.absent(id);
+        } else {
+            self.place_wide(id, extents);
+        }
+    }
+
+    /// A call's place was retracted.
+    pub(super) fn displace_kernel(&mut self, id: u32) {
+        self.remapped.retain(|event| event.order != id);
+        self.lasting.retain(|event| event.order != id);
+    }
+
+    /// The kernel may write a cell at any time before an access: nothing passes.
+    pub(super) fn lasting_before(&self, before: u32, address: u64) -> bool {
+        let touches = |event: &Remapped| {
+            event.order < before && event.start < address + 8 && address < event.end
+        };
+        self.lasting.iter().any(touches)
+    }
+
+    /// The last change of mapping between two accesses that concerns an address.
+    pub(super) fn remapped_between(
+        &self,
+        after: u32,
+        before: u32,
+        address: u64,
+    ) -> Option<Remapped> {
+        let first = self.remapped.partition_point(|event| event.order <= after);
+        let end = self.remapped.partition_point(|event| event.order < before);
+        let events = self.remapped.get(first..end)?;
+        events
+            .iter()
+            .rev()
+            .find(|event| (event.start..event.end).contains(&address))
+            .copied()
+    }
+
+    /// What fresh memory holds at the cell of an access that nothing wrote before.
+    pub(super) fn fresh_memory(&mut self, order: u32, address: u64) -> Option<(u32, Bits)> {
+        let event = self.remapped_between(0, order, address)?;
+        event.zero.then_some((event.order, Bits::ZERO))
+    }
+}
+
+/// Ranges of memory as (address, bytes).
+type Extents = Vec<(u64, u64)>;
+
+/// What a call wrote, and what of it the kernel may write again at any time; `None`: not known.
+fn extents(call: &SystemCall, numbers: &Numbers) -> Option<(Extents, Extents)> {
+    let (mut all, mut lasting) = (Vec::new(), Vec::new());
+    for extent in call.extents(numbers)? {
+        if extent.length == Some(0) || extent.address == Some(0) {
+            continue;
+        }
+        let range = (extent.address?, extent.length?);
+        all.push(range);
+        lasting.extend(extent.lasting.then_some(range));
+    }
+    Some((all, lasting))
+}
+
+/// The range whose mapping a call changed, as (start, end, zero); the outer `None`: not known.
+#[expect(clippy::option_option, reason = "unknown and nothing are two answers")]
+fn remapped(case: &Case, numbers: &Numbers) -> Option<Option<(u64, u64, bool)>> {
+    let argument = |n: usize| numbers.arguments[n];
+    let range = |start: u64, bytes: u64, zero: bool| {
+        let bytes = bytes.checked_add(PAGE - 1)? & !(PAGE - 1);
+        Some(Some((start, start.checked_add(bytes)?, zero)))
+    };
+    match case.effect {
+        Effect::None
+        | Effect::Protect
+        | Effect::Exit
+        | Effect::SignalReturn
+        | Effect::Clone
+        | Effect::Segment => Some(None),
+        Effect::Map => {
+            let (start, flags) = (numbers.result?, argument(4)?);
+            if is_error(start) {
+                return range(argument(1)?, argument(2)?, false);
+            }
+            let zero = flags & MAP_ANONYMOUS != 0 && flags & MAP_UNINITIALIZED == 0;
+            range(start, argument(2)?, zero)
+        }
+        Effect::Unmap => range(argument(1)?, argument(2)?, false),
+        Effect::Break => range(numbers.result?, BEHIND_BREAK, false),
+        Effect::Discard => match argument(3)? {
+            4 | 8 | 9 | 24 => range(argument(1)?, argument(2)?, false),
+            _ => Some(None),
+        },
+        Effect::Remap | Effect::Attach | Effect::Detach | Effect::Exec => None,
+    }
+}
+
+/// Registers of [`KernelCall::arguments`], the number first.
+pub(super) const ARGUMENTS: [RegWord; 7] = [
+    RegWord::RAX,
+    RegWord::RDI,
+    RegWord::RSI,
+    RegWord::RDX,
+    RegWord::gpr(10),
+    RegWord::gpr(8),
+    RegWord::gpr(9),
+];

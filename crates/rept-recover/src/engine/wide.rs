@@ -1,0 +1,139 @@
+//! Accesses of any length: operands of string instructions, and what the kernel writes.
+//! Each cell that one covers has a node of its own.
+
+use super::Engine;
+use super::cells::{CELL, Entry};
+use super::graph::{AccessState, NONE};
+use crate::bits::Bits;
+use smallvec::SmallVec;
+
+/// Bytes of one access at most; a longer one stays pending.
+const MAX_BYTES: u64 = 1 << 22;
+
+/// A placed access of any length.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wide {
+    /// Entries, by ascending address within each extent.
+    pub(super) entries: Vec<u32>,
+    /// What was known of each entry's node when its neighbours last heard of it.
+    told: Vec<u64>,
+}
+
+impl Engine<'_> {
+    /// Places an access that covers `extents` (address, bytes); false when that is too much.
+    pub(super) fn place_wide(&mut self, id: u32, extents: &[(u64, u64)]) -> bool {
+        let bytes: u64 = extents
+            .iter()
+            .fold(0, |sum, &(_, bytes)| sum.saturating_add(bytes));
+        if bytes > MAX_BYTES {
+            return false;
+        }
+        let clock = self.tracking.tick();
+        let access = &mut self.graph.accesses[id as usize];
+        access.state = AccessState::Placed;
+        access.address = extents.first().map_or(0, |&(address, _)| address);
+        access.phase = self.grade as u8;
+        access.clock = clock;
+        self.wides.insert(id, Wide::default());
+        for &(address, bytes) in extents {
+            self.enter_extent(id, address, bytes);
+        }
+        self.settled(id);
+        self.tell_wide(id);
+        true
+    }
+
+    fn enter_extent(&mut self, id: u32, address: u64, bytes: u64) {
+        let access = self.graph.accesses[id as usize];
+        let mut at = address;
+        let mut left = bytes;
+        while left > 0 {
+            let offset = at % CELL;
+            let here = left.min(CELL - offset);
+            let cell = self.cells.cell(at / CELL);
+            // Extents of one call may share a cell: one entry an access and cell.
+            if !self.cells.contains(cell, id) {
+                let node = self.new_node(access.step);
+                let entry = Entry {
+                    order: id,
+                    cell,
+                    node,
+                    previous: NONE,
+                    next: NONE,
+                    shift: 0,
+                    bytes: (((1u16 << here) - 1) << offset) as u8,
+                    store: access.kind.writes(),
+                };
+                let entry = self.insert_entry(entry);
+                if let Some(wide) = self.wides.get_mut(&id) {
+                    wide.entries.push(entry);
+                    wide.told.push(0);
+                }
+            }
+            at = at.wrapping_add(here);
+            left -= here;
+        }
+    }
+
+    /// A node made while recovery runs.
+    fn new_node(&mut self, def: u32) -> u32 {
+        self.certain.extend((!self.certain.is_empty()).then_some(0));
+        self.assumed.extend((!self.assumed.is_empty()).then_some(0));
+        self.tracking.push();
+        self.graph.nodes.push(Bits::UNKNOWN, def)
+    }
+
+    /// Exchanges what is known of each cell of a wide access with its neighbours in time.
+    pub(super) fn tell_wide(&mut self, id: u32) {
+        let Some(wide) = self.wides.get(&id) else {
+            return;
+        };
+        for index in 0..wide.entries.len() {
+            // A contradiction on the way may have displaced the access itself.
+            let Some(wide) = self.wides.get_mut(&id) else {
+                return;
+            };
+            let entry = self.cells.entries[wide.entries[index] as usize];
+            let known = self.graph.nodes.bits[entry.node as usize].known;
+            // Nothing known is told once, when the access is new to its neighbours.
+            if wide.told[index] != known || known == 0 {
+                wide.told[index] = known;
+                self.tell_entry(entry);
+            }
+        }
+    }
+
+    /// Tells all cells again at the next occasion.
+    pub(super) fn untold(&mut self, id: u32) {
+        if let Some(wide) = self.wides.get_mut(&id) {
+            // All bits known is the one mask of which nothing more can be told.
+            wide.told.fill(0);
+        }
+    }
+
+    /// The entries of a placed access.
+    pub(super) fn entries_of(&self, id: u32) -> SmallVec<[u32; 2]> {
+        match self.wides.get(&id) {
+            Some(wide) => wide.entries.iter().copied().collect(),
+            None => {
+                let entries = self.graph.accesses[id as usize].entries;
+                entries.into_iter().filter(|&entry| entry != NONE).collect()
+            }
+        }
+    }
+
+    /// The nodes that hold an access's bytes.
+    pub(super) fn nodes_of_access(&self, id: u32) -> SmallVec<[u32; 2]> {
+        match self.wides.get(&id) {
+            Some(wide) => wide
+                .entries
+                .iter()
+                .map(|&entry| self.cells.entries[entry as usize].node)
+                .collect(),
+            None => [self.graph.accesses[id as usize].node]
+                .into_iter()
+                .filter(|&node| node != NONE)
+                .collect(),
+        }
+    }
+}
