@@ -30,7 +30,7 @@ pub trait BinaryProvider: Send + Sync {
 /// An ELF file on this machine.
 #[derive(Debug)]
 pub struct Binary {
-    bytes: FileBytes,
+    bytes: Arc<FileBytes>,
     pub(crate) layout: Layout,
 }
 
@@ -63,9 +63,22 @@ pub struct Binaries {
 impl Binary {
     /// Opens an ELF file; `None` when it cannot be read or is no 64-bit little-endian ELF file.
     pub fn open(path: &Path) -> Option<Binary> {
-        let bytes = FileBytes::open(path).ok()?;
+        Binary::parse(FileBytes::open(path).ok()?)
+    }
+
+    /// An ELF file that lies in memory, under a name for messages.
+    pub(crate) fn from_bytes(name: &str, bytes: &[u8]) -> Option<Binary> {
+        Binary::parse(FileBytes::from_vec(Path::new(name), bytes.to_vec()))
+    }
+
+    fn parse(bytes: FileBytes) -> Option<Binary> {
         let layout = Layout::parse(&bytes)?;
+        let bytes = Arc::new(bytes);
         Some(Binary { bytes, layout })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<FileBytes> {
+        &self.bytes
     }
 
     /// The whole file.

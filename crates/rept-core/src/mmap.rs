@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A whole file in memory, mapped where the system can map it and read otherwise (pipes, special files).
 ///
@@ -79,3 +80,50 @@ impl std::fmt::Debug for FileBytes {
         write!(f, "{} ({} bytes)", self.path.display(), self.len())
     }
 }
+
+/// Part of a file, or bytes unpacked from it, that debug-information readers can hold on to.
+#[derive(Clone)]
+pub(crate) enum Section {
+    /// The file, where the part begins, and its length.
+    InFile(Arc<FileBytes>, usize, usize),
+    /// Unpacked.
+    Unpacked(Arc<[u8]>),
+}
+
+impl Section {
+    /// No bytes.
+    pub(crate) fn empty() -> Section {
+        Section::Unpacked(Arc::new([]))
+    }
+
+    /// `len` bytes of `file` from `start` on; `None` when they are not all there.
+    pub(crate) fn in_file(file: &Arc<FileBytes>, start: usize, len: usize) -> Option<Section> {
+        file.get(start..start.checked_add(len)?)?;
+        Some(Section::InFile(file.clone(), start, len))
+    }
+}
+
+impl Deref for Section {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            // In range by construction: `in_file` checked it, and a file's bytes never change length.
+            Section::InFile(file, start, len) => &file[*start..*start + *len],
+            Section::Unpacked(bytes) => bytes,
+        }
+    }
+}
+
+impl std::fmt::Debug for Section {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "section of {} bytes", self.len())
+    }
+}
+
+// SAFETY: both variants point into memory behind an `Arc` that is never mutated or moved
+// while the `Arc` lives, so the slice stays where it is when the `Section` is moved.
+unsafe impl gimli::StableDeref for Section {}
+
+// SAFETY: a clone shares the same `Arc`, hence derefs to the same address.
+unsafe impl gimli::CloneStableDeref for Section {}
