@@ -1,0 +1,242 @@
+//! Opening a crash, and the pipeline from files to history.
+
+mod agree;
+mod builder;
+mod decode;
+mod percpu;
+
+use crate::Error;
+use crate::binaries::Binaries;
+use crate::capture::Capture;
+use crate::diagnostics::{Diagnostic, Subject};
+use crate::dump::{Dump, Module, ModuleFile};
+use crate::history::History;
+use crate::symbols::Symbols;
+pub use builder::Builder;
+use rept_order::Order;
+use rept_trace::{Address, FinalState, Mapping, Memory, ThreadId, Trace};
+use std::sync::{Arc, OnceLock};
+
+/// A crash that was opened: dump, trace, and the binaries they name.
+///
+/// Cheap to clone; all clones share what was read and decoded.
+#[derive(Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dump: Option<Dump>,
+    capture: Option<Capture>,
+    failures: Vec<Error>,
+    binaries: Binaries,
+    process: Option<u32>,
+    /// Findings from opening; decoding adds its own.
+    opened: Vec<Diagnostic>,
+    decoded: OnceLock<Decoded>,
+    order: OnceLock<Order>,
+    symbols: OnceLock<Symbols>,
+}
+
+/// The trace, and what was noticed on the way.
+struct Decoded {
+    trace: Trace,
+    diagnostics: Vec<Diagnostic>,
+    /// Threads whose registers in the dump are those at the end of their trace.
+    joined: Vec<ThreadId>,
+}
+
+impl Session {
+    /// What to open.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The dump, when there is one that can be read.
+    pub fn dump(&self) -> Option<&Dump> {
+        self.inner.dump.as_ref()
+    }
+
+    /// The trace container, when there is one that can be read.
+    pub fn capture(&self) -> Option<&Capture> {
+        self.inner.capture.as_ref()
+    }
+
+    /// Files that were asked for and could not be opened; the session holds the rest.
+    pub fn failures(&self) -> &[Error] {
+        &self.inner.failures
+    }
+
+    /// The process looked at.
+    pub fn process(&self) -> Option<u32> {
+        self.inner.process
+    }
+
+    /// Where binaries were looked for.
+    pub fn binaries(&self) -> &Binaries {
+        &self.inner.binaries
+    }
+
+    /// The dump belongs to another run than the trace: it is not used for recovery.
+    pub fn is_mismatched(&self) -> bool {
+        self.inner
+            .opened
+            .iter()
+            .any(|found| found.subject == Subject::Mismatch)
+    }
+
+    /// What ran, by thread. Decodes at the first call; empty without a trace.
+    pub fn decode(&self) -> &Trace {
+        &self.decoded().trace
+    }
+
+    /// Which thread's steps ran before which.
+    pub fn order(&self) -> &Order {
+        self.inner.order.get_or_init(|| Order::new(self.decode()))
+    }
+
+    /// Functions and lines.
+    pub fn symbols(&self) -> &Symbols {
+        let inner = &self.inner;
+        let capture = inner.capture.as_ref();
+        inner
+            .symbols
+            .get_or_init(|| Symbols::new(capture, inner.dump.as_ref(), &inner.binaries))
+    }
+
+    /// Recovers the data of the run. Takes seconds for millions of steps.
+    pub fn recover(&self, options: &rept_recover::Options) -> History {
+        let recovered =
+            rept_recover::recover(self.decode(), self.order(), &self.final_state(), options);
+        History::new(self.clone(), recovered)
+    }
+
+    /// The end of the run as recovery takes it: what the dump says of the threads whose trace
+    /// ends where the dump has them, and nothing when the dump belongs to another run.
+    pub fn final_state(&self) -> FinalState<'_> {
+        match self.inner.dump.as_ref().filter(|_| !self.is_mismatched()) {
+            Some(dump) => {
+                let mut state = dump.final_state();
+                state.threads.retain(|thread| self.is_joined(thread.thread));
+                state
+            }
+            None => FinalState {
+                threads: Vec::new(),
+                fault: None,
+                memory: &NoMemory,
+                auxv: Vec::new(),
+            },
+        }
+    }
+
+    /// Memory at the end, as [`Session::final_state`] has it.
+    pub(crate) fn final_memory(&self) -> &(dyn Memory + Sync) {
+        match self.inner.dump.as_ref().filter(|_| !self.is_mismatched()) {
+            Some(dump) => dump.memory(),
+            None => &NoMemory,
+        }
+    }
+
+    /// Everything noticed about the inputs so far: decoding and looking up symbols add to it.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        let inner = &self.inner;
+        let mut found = inner.opened.clone();
+        found.extend(
+            inner
+                .decoded
+                .get()
+                .iter()
+                .flat_map(|decoded| decoded.diagnostics.iter().cloned()),
+        );
+        if let Some(order) = inner.order.get() {
+            found.extend(
+                order
+                    .diagnostics()
+                    .iter()
+                    .map(|finding| Diagnostic::new(Subject::Order, finding.to_string())),
+            );
+        }
+        let degraded = inner
+            .symbols
+            .get()
+            .map(Symbols::degraded)
+            .unwrap_or_default();
+        let known: Vec<String> = found
+            .iter()
+            .map(|finding| finding.message.clone())
+            .collect();
+        let degraded = degraded
+            .into_iter()
+            .filter(|degraded| !known.contains(&degraded.reason));
+        found
+            .extend(degraded.map(|degraded| {
+                Diagnostic::new(Subject::Module(degraded.module), degraded.reason)
+            }));
+        found
+    }
+
+    fn is_joined(&self, thread: ThreadId) -> bool {
+        self.decoded().joined.contains(&thread)
+    }
+
+    fn decoded(&self) -> &Decoded {
+        let inner = &self.inner;
+        inner.decoded.get_or_init(|| match &inner.capture {
+            Some(capture) => {
+                decode::decode(capture, inner.dump.as_ref(), &inner.binaries, inner.process)
+            }
+            None => Decoded {
+                trace: Trace::default(),
+                diagnostics: Vec::new(),
+                joined: Vec::new(),
+            },
+        })
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("dump", &self.dump().map(Dump::path))
+            .field("capture", &self.capture().map(Capture::path))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Findings about the dump's modules.
+fn module_findings(dump: &Dump) -> Vec<Diagnostic> {
+    let finding = |module: &Module| match &module.file {
+        ModuleFile::Missing(missing) => Some(missing.to_string()),
+        ModuleFile::Unverified(binary) => Some(format!(
+            "{}: the dump has no build-id of it; {} is taken for its code, not for its data",
+            module.path,
+            binary.path().display()
+        )),
+        _ => None,
+    };
+    let found = dump.modules().iter().filter_map(|module| {
+        let message = finding(module)?;
+        Some(Diagnostic::new(
+            Subject::Module(module.path.clone()),
+            message,
+        ))
+    });
+    found.collect()
+}
+
+/// Memory about which nothing is known.
+struct NoMemory;
+
+impl Memory for NoMemory {
+    fn bytes(&self, _: Address) -> Option<&[u8]> {
+        None
+    }
+
+    fn constant_len(&self, _: Address) -> u64 {
+        0
+    }
+
+    fn mappings(&self) -> &[Mapping] {
+        &[]
+    }
+}

@@ -1,0 +1,139 @@
+//! What a session is made of.
+
+use super::{Inner, Session, agree, module_findings};
+use crate::Error;
+use crate::binaries::{Binaries, BinaryProvider};
+use crate::capture::{Capture, ImageFile, open_raw};
+use crate::diagnostics::{Diagnostic, Subject};
+use crate::dump::Dump;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// Says what to open; see [`Session::builder`].
+#[derive(Default)]
+pub struct Builder {
+    dump: Option<PathBuf>,
+    trace: Option<PathBuf>,
+    raw_image: Option<Vec<ImageFile>>,
+    directories: Vec<PathBuf>,
+    providers: Vec<Box<dyn BinaryProvider>>,
+    process: Option<u32>,
+}
+
+impl Builder {
+    /// The dump: an ELF core file.
+    pub fn dump(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.dump = Some(path.into());
+        self
+    }
+
+    /// The trace: a perf.data file.
+    pub fn trace(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.trace = Some(path.into());
+        self
+    }
+
+    /// The trace: a file of bare PT packets, and the code that ran.
+    pub fn raw_trace(mut self, path: impl Into<PathBuf>, image: Vec<ImageFile>) -> Builder {
+        self.trace = Some(path.into());
+        self.raw_image = Some(image);
+        self
+    }
+
+    /// A recording's folder: `core` and `perf.data` in it, unless named otherwise.
+    pub fn directory(mut self, path: impl AsRef<Path>) -> Builder {
+        let path = path.as_ref();
+        self.dump.get_or_insert_with(|| path.join("core"));
+        self.trace.get_or_insert_with(|| path.join("perf.data"));
+        self
+    }
+
+    /// A folder to look for binaries and debug files in, before the recorded paths.
+    pub fn binaries(mut self, directory: impl Into<PathBuf>) -> Builder {
+        self.directories.push(directory.into());
+        self
+    }
+
+    /// Another way to find binaries, asked last.
+    pub fn provider(mut self, provider: Box<dyn BinaryProvider>) -> Builder {
+        self.providers.push(provider);
+        self
+    }
+
+    /// The process to look at, in a trace of several; by default the dump's.
+    pub fn process(mut self, process: u32) -> Builder {
+        self.process = Some(process);
+        self
+    }
+
+    /// Opens the files. When one of dump and trace cannot be opened and the other can, the
+    /// session holds the other and [`Session::failures`] the reason.
+    ///
+    /// # Errors
+    /// When nothing was named, or nothing of it can be opened.
+    pub fn open(self) -> Result<Session, Error> {
+        let binaries = Binaries::new(self.directories, self.providers);
+        let mut failures = Vec::new();
+        let dump = self.dump.map(|path| Dump::open(&path, &binaries));
+        let dump = dump.and_then(|opened| keep(opened, &mut failures));
+        let capture = self.trace.map(|path| match &self.raw_image {
+            Some(image) => open_raw(&path, image),
+            None => Capture::open(&path),
+        });
+        let capture = capture.and_then(|opened| keep(opened, &mut failures));
+        if dump.is_none() && capture.is_none() {
+            let nothing =
+                || Error::missing(Path::new("rept"), "neither a dump nor a trace was named");
+            return Err(failures.into_iter().next().unwrap_or_else(nothing));
+        }
+        let process = self
+            .process
+            .or_else(|| agree::process(dump.as_ref(), capture.as_ref()));
+        let opened = findings(dump.as_ref(), capture.as_ref(), process);
+        Ok(Session {
+            inner: Arc::new(Inner {
+                dump,
+                capture,
+                failures,
+                binaries,
+                process,
+                opened,
+                decoded: OnceLock::new(),
+                order: OnceLock::new(),
+                symbols: OnceLock::new(),
+            }),
+        })
+    }
+}
+
+fn keep<T>(opened: Result<T, Error>, failures: &mut Vec<Error>) -> Option<T> {
+    opened.map_err(|error| failures.push(error)).ok()
+}
+
+fn findings(
+    dump: Option<&Dump>,
+    capture: Option<&Capture>,
+    process: Option<u32>,
+) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    if let Some(dump) = dump {
+        found.extend(
+            dump.problems()
+                .iter()
+                .map(|problem| Diagnostic::new(Subject::Dump, problem.to_string())),
+        );
+        found.extend(module_findings(dump));
+    }
+    if let Some(capture) = capture {
+        found.extend(
+            capture
+                .problems
+                .iter()
+                .map(|problem| Diagnostic::new(Subject::Trace, problem.to_string())),
+        );
+    }
+    if let (Some(dump), Some(capture)) = (dump, capture) {
+        found.extend(agree::mismatches(dump, capture, process));
+    }
+    found
+}

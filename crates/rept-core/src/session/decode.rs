@@ -1,0 +1,137 @@
+//! From a capture to a trace.
+
+use super::agree::{self, End};
+use super::{Decoded, percpu};
+use crate::binaries::Binaries;
+use crate::capture::{Capture, Stream};
+use crate::diagnostics::{Diagnostic, Subject};
+use crate::dump::Dump;
+use crate::image::ProcessImage;
+use rept_decode::{CodeBuilder, CpuModel, DecodeOptions, Decoder, TimeParameters};
+use rept_trace::{Gap, GapReason, ThreadId, ThreadTrace, Trace};
+
+/// Decodes all threads of the process, and joins their ends to the dump.
+pub(super) fn decode(
+    capture: &Capture,
+    dump: Option<&Dump>,
+    binaries: &Binaries,
+    process: Option<u32>,
+) -> Decoded {
+    let image = ProcessImage::new(capture, process, dump, binaries);
+    let options = options(capture);
+    let mut code = CodeBuilder::new();
+    let mut diagnostics = Vec::new();
+    let mut threads: Vec<ThreadTrace> = Vec::new();
+    let processes = capture.processes();
+    let ours = |thread: ThreadId| match (process, processes.get(&thread)) {
+        (Some(process), Some(&of_thread)) => process == of_thread,
+        _ => true,
+    };
+    for stream in capture.streams.iter().filter(|stream| stream.cpu.is_none()) {
+        let thread = stream.thread.unwrap_or_default();
+        if ours(thread) {
+            threads.push(one(capture, stream, thread, &image, &options, &mut code));
+        }
+    }
+    let per_cpu: Vec<(u32, ThreadTrace)> = capture
+        .streams
+        .iter()
+        .filter_map(|stream| Some((stream.cpu?, stream)))
+        .map(|(cpu, stream)| {
+            (
+                cpu,
+                one(capture, stream, ThreadId(cpu), &image, &options, &mut code),
+            )
+        })
+        .collect();
+    if !per_cpu.is_empty() {
+        threads.extend(percpu::split(&per_cpu, capture, process, &mut diagnostics));
+    }
+    threads.sort_by_key(|thread| thread.thread);
+    let code = code.finish();
+    let mut trace = Trace { code, threads };
+    let joined = join(&mut trace, dump, &mut diagnostics);
+    Decoded {
+        trace,
+        diagnostics,
+        joined,
+    }
+}
+
+fn one(
+    capture: &Capture,
+    stream: &Stream,
+    thread: ThreadId,
+    image: &ProcessImage<'_>,
+    options: &DecodeOptions,
+    code: &mut CodeBuilder,
+) -> ThreadTrace {
+    let mut decoder = Decoder::new(thread, image, options, code);
+    for (index, piece) in stream.pieces.iter().enumerate() {
+        if index > 0 {
+            decoder.lost_data();
+        }
+        decoder.feed(&capture.bytes(piece));
+    }
+    decoder.finish()
+}
+
+fn options(capture: &Capture) -> DecodeOptions {
+    let clock = &capture.clock;
+    let (numerator, denominator) = clock.tsc_per_ctc.unwrap_or_default();
+    let cpu = capture.cpu.filter(|cpu| cpu.intel).map(|cpu| CpuModel {
+        family: cpu.family,
+        model: cpu.model,
+        stepping: cpu.stepping,
+    });
+    DecodeOptions {
+        cpu,
+        time: TimeParameters {
+            tsc_ctc_numerator: numerator,
+            tsc_ctc_denominator: denominator,
+            mtc_shift: clock.mtc_period,
+            max_nonturbo_ratio: clock.max_nonturbo_ratio.unwrap_or(0),
+            ..TimeParameters::default()
+        },
+        return_compression: capture.uncompressed_returns.then_some(false),
+        ..DecodeOptions::default()
+    }
+}
+
+/// The threads whose trace ends where the dump has them. A thread that does not gets a gap
+/// at its end, so that nothing is concluded across the steps that are missing.
+fn join(
+    trace: &mut Trace,
+    dump: Option<&Dump>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<ThreadId> {
+    let mut joined = Vec::new();
+    for registers in dump.map(Dump::threads).unwrap_or_default() {
+        let id = registers.thread;
+        match agree::end_of(trace, id, registers.rip) {
+            End::Same | End::Unknown => joined.push(id),
+            End::Differs(at) => {
+                let message = format!(
+                    "its trace ends at {at}, the dump has it at {}: its registers in the dump are not used",
+                    registers.rip
+                );
+                diagnostics.push(Diagnostic::new(Subject::Thread(id), message));
+                mark_end(trace, id);
+            }
+        }
+    }
+    joined
+}
+
+fn mark_end(trace: &mut Trace, id: ThreadId) {
+    let Some(thread) = trace.threads.iter_mut().find(|thread| thread.thread == id) else {
+        return;
+    };
+    let step = thread.steps();
+    thread.gaps.push(Gap {
+        step,
+        offset: 0,
+        at: None,
+        reason: GapReason::LostData,
+    });
+}
