@@ -3,6 +3,7 @@
 use rept_capture::{RecordOptions, Recorder, Schedule};
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut options = RecordOptions::new("rept.capture");
@@ -29,9 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let program = arguments.next().ok_or("no program given")?;
+    let terminal = std::io::stderr().is_terminal();
     let summary = Recorder::new(options, program, arguments).run(|progress| {
-        eprint!("\r{} steps ", progress.steps);
+        if terminal {
+            eprint!("\r{} steps ", progress.steps);
+        }
     })?;
-    eprintln!("\r{summary:#?}");
+    eprintln!("{summary:#?}");
     Ok(())
 }

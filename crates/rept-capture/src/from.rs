@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::maps::Mapping;
 use object::{Object, ObjectSegment, ObjectSymbol};
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::str::FromStr;
@@ -81,23 +82,26 @@ impl StartPoint {
         &self.text
     }
 
-    /// The address, when what it stands in is mapped.
-    pub(crate) fn resolve(&self, mappings: &[Mapping]) -> Option<u64> {
+    /// The address, when what it stands in is mapped. `searched` keeps the files that do
+    /// not define the symbol, so that each is read once.
+    pub(crate) fn resolve(
+        &self,
+        mappings: &[Mapping],
+        searched: &mut HashSet<String>,
+    ) -> Option<u64> {
         let (library, symbol) = match &self.place {
             Place::Address(address) => return Some(*address),
             Place::Symbol { library, symbol } => (library.as_deref(), symbol.as_str()),
         };
-        let mut seen: Vec<&str> = Vec::new();
         for mapping in mappings.iter().filter(|m| m.is_file()) {
             let name = mapping.name.as_str();
-            if seen.contains(&name) || !names(library, name) {
+            if !names(library, name) || searched.contains(name) {
                 continue;
             }
-            seen.push(name);
-            let found = address_in(Path::new(name), symbol, mappings);
-            if found.is_some() {
-                return found;
-            }
+            match offset_in(Path::new(name), symbol) {
+                Some(offset) => return address_of(name, offset, mappings),
+                None => searched.insert(name.to_owned()),
+            };
         }
         None
     }
@@ -108,8 +112,8 @@ fn names(library: Option<&str>, path: &str) -> bool {
     library.is_none_or(|library| file.starts_with(library))
 }
 
-// The run-time address of a function of a mapped ELF file.
-fn address_in(path: &Path, symbol: &str, mappings: &[Mapping]) -> Option<u64> {
+// Where in an ELF file a function stands.
+fn offset_in(path: &Path, symbol: &str) -> Option<u64> {
     let cache = object::ReadCache::new(fs::File::open(path).ok()?);
     let file = object::File::parse(&cache).ok()?;
     let defined = |s: &object::Symbol<'_, '_, _>| s.is_definition() && s.name() == Ok(symbol);
@@ -121,11 +125,14 @@ fn address_in(path: &Path, symbol: &str, mappings: &[Mapping]) -> Option<u64> {
     let segment = file
         .segments()
         .find(|s| (s.address()..s.address() + s.size()).contains(&address))?;
-    let offset = segment.file_range().0 + (address - segment.address());
+    Some(segment.file_range().0 + (address - segment.address()))
+}
+
+// Where that offset is mapped executable, once it is.
+fn address_of(path: &str, offset: u64, mappings: &[Mapping]) -> Option<u64> {
     let holds = |m: &&Mapping| {
-        Path::new(&m.name) == path
-            && m.execute
-            && (m.offset..m.offset + (m.end - m.start)).contains(&offset)
+        let length = m.end - m.start;
+        m.name == path && m.execute && (m.offset..m.offset + length).contains(&offset)
     };
     let mapping = mappings.iter().find(holds)?;
     Some(mapping.start + (offset - mapping.offset))

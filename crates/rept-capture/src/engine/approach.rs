@@ -7,12 +7,14 @@ use crate::error::Error;
 use crate::from::StartPoint;
 use crate::maps;
 use crate::sys::{self, Resume, Wait};
+use std::collections::HashSet;
 
 /// A starting point on its way to be reached.
 pub(crate) struct Start<'a> {
     point: &'a StartPoint,
     address: Option<u64>,
     arrivals: u64,
+    searched: HashSet<String>,
 }
 
 impl<'a> Start<'a> {
@@ -21,6 +23,7 @@ impl<'a> Start<'a> {
             point,
             address: None,
             arrivals: 0,
+            searched: HashSet::new(),
         }
     }
 
@@ -62,7 +65,7 @@ impl Engine {
     // Looks for the place; once found, every thread gets the breakpoint.
     fn locate(&mut self, start: &mut Start<'_>) -> Result<(), Error> {
         let mappings = maps::read(self.pid);
-        start.address = start.point.resolve(&mappings);
+        start.address = start.point.resolve(&mappings, &mut start.searched);
         if start.address.is_some() {
             for &tid in self.threads.keys() {
                 match sys::breakpoint(tid, start.address) {
@@ -81,10 +84,10 @@ impl Engine {
             Wait::Exited(_) | Wait::Killed { .. } => self.gone(tid, start)?,
             Wait::Event { event, signal } => self.passes_event(tid, event, signal, start)?,
             Wait::Syscall => {
-                if start.address.is_none() {
-                    self.locate(start)?;
-                } else {
-                    sys::breakpoint(tid, start.address)?;
+                match start.address {
+                    Some(_) => sys::breakpoint(tid, start.address)?,
+                    None if may_have_mapped(tid)? => self.locate(start)?,
+                    None => {}
                 }
                 sys::resume(tid, start.how(), 0)?;
             }
@@ -201,4 +204,12 @@ impl Engine {
         self.stands(tid, registers, stop);
         Ok(())
     }
+}
+
+// Whether the system call that the thread is leaving made executable memory.
+fn may_have_mapped(tid: i32) -> Result<bool, Error> {
+    const ENTERING: i64 = -(libc::ENOSYS as i64);
+    let registers = sys::registers(tid)?;
+    let maps = matches!(registers.orig_rax as i64, libc::SYS_mmap | libc::SYS_mprotect);
+    Ok(maps && registers.rax as i64 != ENTERING)
 }

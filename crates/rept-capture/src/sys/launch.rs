@@ -63,6 +63,9 @@ fn child(launch: &Launch, argv: &[*const c_char], go: &mut Pipe, result: &Pipe) 
         unsafe { libc::_exit(127) };
     }
     prepare_core();
+    // SAFETY: no handler is involved. The Rust runtime ignores SIGPIPE; programs start with
+    // the default.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     if !launch.aslr {
         // SAFETY: no memory is involved. A refusal only means that addresses vary.
         unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
