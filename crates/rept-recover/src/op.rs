@@ -23,6 +23,7 @@ mod add;
 mod bitfield;
 mod compare;
 mod count;
+pub(crate) mod float;
 mod logic;
 mod multiply;
 mod shift;
@@ -200,6 +201,29 @@ operations! {
     Pext, Two, bitfield::eval_pext, bitfield::pext;
     /// `d` = the CRC-32C (of the `crc32` instruction) of `a` (32 bits) after the `n` bits of `b`.
     Crc32, Two, bitfield::eval_crc32, bitfield::crc32;
+    /// `d = a + b` as floating point of `w` bits, under MXCSR `c`; so the others with `Float`.
+    FloatAdd, Three, float::eval_add, float::add;
+    /// `d = a - b`.
+    FloatSub, Three, float::eval_sub, float::sub;
+    /// `d = a * b`.
+    FloatMul, Three, float::eval_mul, float::mul;
+    /// `d = a / b`.
+    FloatDiv, Three, float::eval_div, float::div;
+    /// `d = if a < b { a } else { b }`.
+    FloatMin, Three, float::eval_min, float::min;
+    /// `d = if a > b { a } else { b }`.
+    FloatMax, Three, float::eval_max, float::max;
+    /// `d` = the square root of `a`, under MXCSR `b`.
+    FloatSqrt, Two, float::eval_sqrt, float::sqrt;
+    /// `d = a` rounded to an integral value as `n` says (the immediate of `roundsd`), under MXCSR `b`.
+    FloatRound, Two, float::eval_round, float::round;
+    /// `d` = the number `a` of `n & 0x7f` bits in the format of `n >> 8` bits, under MXCSR `b`.
+    FloatResize, Two, float::eval_resize, float::resize;
+    /// `d` = the signed integer `a` of `n & 0x7f` bits in the format of `n >> 8` bits, under MXCSR `b`.
+    FloatFromInt, Two, float::eval_from_int, float::from_int;
+    /// `d` = the number `a` of `n & 0x7f` bits as a signed integer of `n >> 8` bits, under
+    /// MXCSR `b`, truncated when `n & 0x80`.
+    FloatToInt, Two, float::eval_to_int, float::to_int;
     }
     predicates {
     /// `a == b`.
@@ -221,6 +245,30 @@ operations! {
     /// Condition code `2 n` (0 overflow, 1 below, 2 equal, 3 below or equal, 4 sign, 5 parity,
     /// 6 less, 7 less or equal) of the flags word `a`; the width is 16.
     Condition, One, compare::eval_condition, compare::condition;
+    /// The order of the numbers `a` and `b`, under MXCSR `c`, is one of `n`: 1 less, 2 equal,
+    /// 4 greater, 8 unordered.
+    FloatCompare, Three, float::eval_compare, float::compare;
+    }
+}
+
+impl Op {
+    /// Floating point: the last operand is MXCSR, and only the result is ever learned.
+    pub const fn is_float(self) -> bool {
+        matches!(
+            self,
+            Op::FloatAdd
+                | Op::FloatSub
+                | Op::FloatMul
+                | Op::FloatDiv
+                | Op::FloatMin
+                | Op::FloatMax
+                | Op::FloatSqrt
+                | Op::FloatRound
+                | Op::FloatResize
+                | Op::FloatFromInt
+                | Op::FloatToInt
+                | Op::FloatCompare
+        )
     }
 }
 
@@ -242,6 +290,11 @@ impl MicroOp {
         let used = |needed: Arity, bits: u64| if self.op.arity() >= needed { bits } else { 0 };
         let c = match self.op {
             Op::Rcl | Op::RclBy | Op::Select | Op::AddCarry | Op::Carry => 1,
+            _ if self.op.is_float() => float::CONTROL & whole,
+            _ => whole,
+        };
+        let b = match self.op.arity() {
+            Arity::Two if self.op.is_float() => float::CONTROL & whole,
             _ => whole,
         };
         let a = match self.op {
@@ -249,7 +302,7 @@ impl MicroOp {
             Op::Condition => compare::CONDITION_FLAGS,
             _ => whole,
         };
-        [d, a, used(Arity::Two, whole), used(Arity::Three, c)]
+        [d, a, used(Arity::Two, b), used(Arity::Three, c)]
     }
 
     /// The forward function: the bits of `d` that take part in the relation, others zero.

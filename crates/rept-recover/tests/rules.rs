@@ -76,6 +76,10 @@ fn immediates(op: Op, width: u8) -> Vec<u16> {
         Op::Condition => (0..8)
             .flat_map(|code| [code << 8, code << 8 | NEGATE])
             .collect(),
+        Op::FloatRound => (0..4).collect(),
+        Op::FloatResize | Op::FloatFromInt => vec![w << 8 | w, w << 8 | (w - 1)],
+        Op::FloatToInt => vec![w << 8 | w, w << 8 | 0x80 | w],
+        Op::FloatCompare => (0..16).map(|outcomes| outcomes << 8).collect(),
         _ if op.is_predicate() => vec![0, NEGATE | 3],
         _ => vec![0],
     }
@@ -169,6 +173,7 @@ fn operation(op: Op, width: u8, lanes: u8, imm: u16) -> MicroOp {
 }
 
 /// Operations that may find less than everything at this width; each says why in its rule.
+/// Floating point joins them: it is learned forward only.
 const INEXACT: &[Op] = &[Op::Popcnt, Op::Quotient, Op::QuotientSigned];
 
 #[test]
@@ -191,7 +196,7 @@ fn rules_are_sound_and_precise() {
             score.cases, score.forced, score.missed_contradictions
         );
         assert!(
-            score.exact() || INEXACT.contains(&op),
+            score.exact() || INEXACT.contains(&op) || op.is_float(),
             "{op:?} is not exact"
         );
     }

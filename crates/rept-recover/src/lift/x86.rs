@@ -12,6 +12,7 @@ mod shift;
 mod stack;
 mod string;
 mod system;
+mod vector_float;
 mod vector_move;
 
 use crate::lift::Lowered;
@@ -32,6 +33,7 @@ const FAMILIES: &[Family] = &[
     multiply::lower,
     bits::lower,
     vector_move::lower,
+    vector_float::lower,
     string::lower,
     flags::lower,
     system::lower,
