@@ -207,6 +207,8 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         self.flush_waiting(None);
         self.pending = Outcomes::default();
         self.interrupted = None;
+        // Tracing was off when packets were dropped: the overflow itself has no address.
+        self.timing.overflow = None;
         self.event(EventKind::Enabled { ip });
         self.resume(ip);
         self.after_flow("TIP.PGE", Ok(()))
@@ -354,6 +356,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         self.boundary = None;
         self.at_boundary = false;
         self.next_mode = None;
+        self.bitness_known = false;
     }
 
     /// The stream has a hole or is unreadable at `offset`; the next packet is a PSB.
