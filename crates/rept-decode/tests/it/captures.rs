@@ -110,6 +110,12 @@ impl Capture {
         )
     }
 
+    /// TSC values that the reference gives for the last events, oldest first.
+    pub fn timestamps(&self) -> Vec<u64> {
+        let listed = self.entry["timestamps"]["tsc"].as_array();
+        listed.map_or(Vec::new(), |list| list.iter().map(number).collect())
+    }
+
     /// The first of the index's sample points that the trace does not pass through.
     pub fn first_difference(&self, trace: &Trace) -> String {
         let points = self.entry["expected"]["checkpoints"]

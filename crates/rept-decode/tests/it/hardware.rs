@@ -7,6 +7,7 @@
 
 use crate::captures::{Expected, captures};
 use rept_decode::{DecodeOptions, Resync};
+use rept_trace::{Event, EventKind};
 
 /// Each capture's address stream equals that of `key` in the index.
 fn check_streams(resync: Resync, key: &str) {
@@ -54,5 +55,30 @@ fn every_event_as_recorded() {
     for capture in captures() {
         let trace = capture.decode(&capture.options());
         crate::events::check(&capture, &trace);
+    }
+}
+
+/// MTC and CYC packets bound an event to some 20 ns at 3.7 GHz; the reference's estimate is inside.
+#[test]
+fn times_enclose_the_reference() {
+    const WIDEST: u64 = 80;
+    for capture in captures() {
+        let reference = capture.timestamps();
+        let trace = capture.decode(&capture.options());
+        let moved = |event: &&Event| !matches!(event.kind, EventKind::ExecMode { .. });
+        let newest_first = trace.threads[0].events.iter().filter(moved).rev();
+        for (event, tsc) in newest_first.zip(reference.iter().rev()) {
+            let (earliest, latest) = (event.time.earliest.0, event.time.latest.0);
+            assert!(
+                earliest <= *tsc && *tsc <= latest,
+                "{}: {event:?} is not at {tsc:#x}",
+                capture.name
+            );
+            assert!(
+                latest - earliest <= WIDEST,
+                "{}: {event:?} is wide",
+                capture.name
+            );
+        }
     }
 }
