@@ -262,6 +262,16 @@ fn stitch(
     Ok(Some(bytes))
 }
 
+/// Length of a JMPABS (REX2 A1, a 64-bit target), which iced-x86 does not know. Direct as it
+/// is, the processor gives it a TIP (SDM, APX).
+fn jmpabs(bytes: &[u8], bitness: u8) -> Option<usize> {
+    const LEN: usize = 11;
+    match bytes.get(..LEN)? {
+        [0xd5, rex, 0xa1, ..] if bitness == 64 && rex & 0x88 == 0 => Some(LEN),
+        _ => None,
+    }
+}
+
 /// The block at the begin of `bytes`; `None` when there is not a single instruction.
 fn decode(
     at: Address,
@@ -277,6 +287,11 @@ fn decode(
     while decoder.can_decode() && starts.len() < usize::from(max_instructions) {
         let instruction = decoder.decode();
         if decoder.last_error() != DecoderError::None {
+            if let Some(size) = jmpabs(&bytes[len..], bitness) {
+                starts.push(len as u16);
+                len += size;
+                end = End::IndirectJump;
+            }
             break;
         }
         let (kind, to) = end_of(&instruction);

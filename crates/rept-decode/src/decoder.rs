@@ -1,8 +1,10 @@
 //! From bytes to packets to the flow: pieces of a stream, lost data, damage, a new begin.
 
 use crate::flow::{Flow, Next};
-use crate::packet::{MAX_PACKET_BYTES, Packet, ParseErrorKind, find_psb, item_bytes_after, parse};
-use crate::{CodeBuilder, CodeImage, DecodeOptions};
+use crate::packet::{
+    MAX_PACKET_BYTES, ParseErrorKind, find_psb, item_bytes_after, parse_with_errata,
+};
+use crate::{CodeBuilder, CodeImage, DecodeOptions, Errata};
 use rept_trace::{GapReason, ThreadId, ThreadTrace};
 
 /// A piece of a thread's stream.
@@ -40,6 +42,7 @@ impl<'a> Stream<'a> {
 /// Decodes the stream of one thread as its bytes come in.
 pub struct Decoder<'c, I: ?Sized> {
     flow: Flow<'c, I>,
+    errata: Errata,
     // Bytes of a packet that is not complete yet, or of what may be a PSB.
     carry: Vec<u8>,
     // Stream offset of the first byte in `carry`, or of the next one to come.
@@ -66,6 +69,7 @@ impl<'c, I: CodeImage + ?Sized> Decoder<'c, I> {
     ) -> Decoder<'c, I> {
         Decoder {
             flow: Flow::new(thread, image, *options, code),
+            errata: options.cpu.map(Errata::of).unwrap_or_default(),
             carry: Vec::new(),
             offset: 0,
             item_bytes: None,
@@ -148,9 +152,8 @@ impl<'c, I: CodeImage + ?Sized> Decoder<'c, I> {
     /// Uses up one packet; `None` when it is not complete.
     #[inline]
     fn step(&mut self, offset: u64, bytes: &[u8]) -> Option<usize> {
-        match parse(bytes, self.item_bytes) {
+        match parse_with_errata(bytes, self.item_bytes, &self.errata) {
             Ok((packet, len)) => {
-                let len = self.before_errata(bytes, &packet, len);
                 self.item_bytes = item_bytes_after(&packet, self.item_bytes);
                 if self.flow.packet(offset, &packet) == Next::Boundary {
                     self.search(false);
@@ -163,17 +166,6 @@ impl<'c, I: CodeImage + ?Sized> Decoder<'c, I> {
                 self.search(false);
                 Some(1)
             }
-        }
-    }
-
-    /// SKD007: an OVF in place of the further bytes of a CYC.
-    #[inline]
-    fn before_errata(&self, bytes: &[u8], packet: &Packet, len: usize) -> usize {
-        let cut = matches!(packet, Packet::Cyc { .. }) && bytes.get(1..3) == Some(&[0x02, 0xf3]);
-        if cut && self.flow.errata().skd007 {
-            1
-        } else {
-            len
         }
     }
 

@@ -10,6 +10,7 @@
 //! Packets with an IP end with the address that the payload stands for.
 
 use crate::packet::{LastIp, Packet, Packets};
+use crate::{CpuModel, Errata};
 use std::fmt::{self, Write};
 
 /// What to leave out.
@@ -19,12 +20,15 @@ pub struct DumpOptions {
     pub no_pad: bool,
     /// List from the first byte, not from the first PSB.
     pub no_sync: bool,
+    /// The processor, for its errata.
+    pub cpu: Option<CpuModel>,
 }
 
 /// Writes the listing of `bytes` to `out`. Damage is a line of its own, after which the
 /// listing goes on at the next PSB.
 pub fn dump(bytes: &[u8], options: DumpOptions, out: &mut impl Write) -> fmt::Result {
-    let mut packets = Packets::new(bytes, 0);
+    let mut packets =
+        Packets::new(bytes, 0).with_errata(options.cpu.map(Errata::of).unwrap_or_default());
     if !options.no_sync && !packets.sync(0) {
         return writeln!(out, "{:016x}  error: no PSB in {} bytes", 0, bytes.len());
     }

@@ -115,10 +115,6 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         }
     }
 
-    pub(crate) fn errata(&self) -> Errata {
-        self.errata
-    }
-
     /// The path, complete.
     pub(crate) fn finish(mut self) -> ThreadTrace {
         self.flush_waiting(None);
@@ -190,7 +186,9 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             }
             None => self.take_indirect(to).and_then(|()| self.use_outcomes()),
         };
-        self.after_flow("TIP", walked)
+        let next = self.after_flow("TIP", walked);
+        self.resume_if_lost(to);
+        next
     }
 
     fn enable(&mut self, payload: IpPayload) -> Next {
@@ -225,11 +223,19 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
                 .walk_to_disable(to)
                 .map(|()| self.event(EventKind::Disabled { ip: to })),
             (Place::Off, _) => Err(Stop::Needs("TIP.PGE")),
-            // After an overflow (APL11), or after damage: nothing to walk, nothing to tell.
-            (Place::Lost, _) => Ok(()),
+            // After an overflow: APL11, not the end of a section that is known.
+            (Place::Lost, _) if self.timing.overflow.is_some() => Ok(()),
+            (Place::Lost, _) => {
+                self.event(EventKind::Disabled { ip: to });
+                Ok(())
+            }
         };
+        let failed = walked.is_err();
         let next = self.after_flow("TIP.PGD", walked);
         if next == Next::Packet {
+            if failed {
+                self.event(EventKind::Disabled { ip: to });
+            }
             self.place = Place::Off;
         }
         next
@@ -256,6 +262,9 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             self.flush_waiting(None);
             return Next::Packet;
         };
+        // What a FUP is for: an interrupt, unless a packet before it asked for the address. After
+        // an overflow it tells where tracing goes on.
+        let asked_for = self.next_mode.is_some() || self.timing.overflow.is_some();
         let walked = match self.place {
             Place::Lost => {
                 self.resume(ip);
@@ -263,13 +272,27 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             }
             Place::Off => Ok(()),
             Place::Traced if self.pending.len > 0 => Err(Stop::Needs("TIP for an indirect branch")),
-            Place::Traced => self.walk_to(ip),
+            Place::Traced => self.walk_to_event(ip),
         };
         let next = self.after_flow("FUP", walked);
-        if next == Next::Packet && self.flush_waiting(Some(ip)) && self.place == Place::Traced {
-            self.interrupted = Some(ip);
+        self.resume_if_lost(ip);
+        if next == Next::Packet && self.place == Place::Traced {
+            self.switch_mode();
+            let moves = self.flush_waiting(Some(ip));
+            self.interrupted = (moves && !asked_for).then_some(ip);
         }
         next
+    }
+
+    /// Walks to the address of a FUP. BDM64: where an abort's FUP cannot be reached, the branch
+    /// recorded last was wrong.
+    fn walk_to_event(&mut self, ip: Address) -> Walk<()> {
+        let walked = self.walk_to(ip);
+        if walked.is_err() && self.errata.bdm64 && self.waiting.for_abort() {
+            self.stand_at(ip);
+            return Ok(());
+        }
+        walked
     }
 
     fn overflow(&mut self) -> Next {
@@ -294,6 +317,13 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             }) = self.out.events.get_mut(index)
         {
             *known = Some(ip);
+        }
+    }
+
+    /// The packet that showed the damage tells where execution is.
+    fn resume_if_lost(&mut self, ip: Address) {
+        if self.place == Place::Lost && self.options.resync == Resync::NextAddress {
+            self.resume(ip);
         }
     }
 

@@ -40,7 +40,7 @@ pub use code::CodeBuilder;
 pub use decoder::{Chunk, Decoder, Stream};
 pub use errata::Errata;
 pub use image::{CodeBytes, CodeImage, MissingCode, StaticImage};
-pub use options::{CpuModel, DecodeOptions, Limits, Resync, TimeParameters};
+pub use options::{AddressFilter, CpuModel, DecodeOptions, Limits, Resync, TimeParameters};
 
 use rept_trace::{ThreadTrace, Trace};
 

@@ -1,5 +1,7 @@
 //! What a decoder must be told beside the bytes.
 
+use rept_trace::Address;
+
 /// A processor, as CPUID leaf 1 tells it (family and model with their extended parts added).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CpuModel {
@@ -59,6 +61,21 @@ pub enum Resync {
     NextAddress,
 }
 
+/// Address ranges to which tracing was confined (IA32_RTIT_ADDRn with ADDRn_CFG = 1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressFilter {
+    /// First and last address of each range in use, both inclusive. None in use: no filter.
+    pub ranges: [Option<(Address, Address)>; 4],
+}
+
+impl AddressFilter {
+    /// Whether there is a filter and `at` is in none of its ranges.
+    pub fn excludes(&self, at: Address) -> bool {
+        let mut used = self.ranges.iter().flatten().peekable();
+        used.peek().is_some() && !used.any(|&(first, last)| first <= at && at <= last)
+    }
+}
+
 /// Bounds on what is spent on bad input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -86,6 +103,8 @@ pub struct DecodeOptions {
     pub time: TimeParameters,
     /// Whether returns were compressed (IA32_RTIT_CTL.DisRETC = 0); `None`: told from the packets.
     pub return_compression: Option<bool>,
+    /// Where tracing was confined to; needed for erratum SKL014 only.
+    pub filter: AddressFilter,
     /// What to do after damage.
     pub resync: Resync,
     /// Bounds.

@@ -8,7 +8,7 @@
 mod parse;
 mod stream;
 
-pub use parse::{MAX_PACKET_BYTES, ParseError, ParseErrorKind, parse};
+pub use parse::{MAX_PACKET_BYTES, ParseError, ParseErrorKind, parse, parse_with_errata};
 pub(crate) use stream::item_bytes_after;
 pub use stream::{PSB, Packets, find_psb};
 
@@ -283,6 +283,8 @@ pub fn cfe_name(kind: u8) -> &'static str {
         0xa => "SHUTDOWN",
         0xc => "UINTR",
         0xd => "UIRET",
+        0xe => "SWINTR",
+        0xf => "SYSCALL",
         _ => "reserved",
     }
 }

@@ -25,6 +25,15 @@ pub(super) struct Waiting {
     moves: bool,
 }
 
+impl Waiting {
+    /// Whether a transaction's abort waits for its address.
+    pub(super) fn for_abort(&self) -> bool {
+        let abort =
+            |event: &EventKind| matches!(event, EventKind::Transaction { aborted: true, .. });
+        self.events.iter().any(abort)
+    }
+}
+
 /// Marks and events whose upper bound in time is still open.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Timing {
@@ -63,7 +72,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             return self.unexpected("PSBEND", "PSB");
         };
         match (fup, self.place) {
-            (Some(ip), Place::Traced) => self.check_boundary(ip),
+            (Some(ip), Place::Traced) => self.check_boundary(ip, bitness),
             (Some(ip), Place::Off | Place::Lost) => self.enter_at_boundary(ip, bitness),
             // Tracing is off; where it was thought on, its end was lost.
             (None, Place::Traced) => {
@@ -81,10 +90,14 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     }
 
     /// The processor says where it is: that is where the path must lead.
-    fn check_boundary(&mut self, ip: Address) {
+    fn check_boundary(&mut self, ip: Address, bitness: Option<u8>) {
         if let Err(stop) = self.walk_to(ip) {
             let _ = self.damage("FUP", stop);
-            self.resume(ip);
+        } else if self.bitness_known && bitness.is_some_and(|bitness| bitness != self.bitness) {
+            let _ = self.unexpected("MODE.Exec in PSB+", "the mode so far");
+        }
+        if self.place != Place::Traced {
+            self.enter_at_boundary(ip, bitness);
         }
     }
 
@@ -121,9 +134,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 in_transaction,
                 aborted,
             } => self.transaction(in_transaction, aborted),
-            Packet::Pip { cr3, non_root } => {
-                self.other_event("PIP", cr3 >> 4 | u64::from(non_root))
-            }
+            Packet::Pip { cr3, non_root } => self.page_table(cr3 >> 4 | u64::from(non_root)),
             Packet::Vmcs { base } => self.other_event("VMCS", base),
             _ => self.rare(packet),
         }
@@ -183,6 +194,16 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             Packet::TraceStop => self.other_event("TraceStop", 0),
             _ => {}
         }
+    }
+
+    /// A MOV to CR3 that is next in straight code is what made the PIP, and ran.
+    fn page_table(&mut self, payload: u64) {
+        let synchronous = self.boundary.is_none() && self.interrupted.is_none();
+
+        if synchronous && self.place == Place::Traced && self.pending.len == 0 {
+            self.walk_through_control();
+        }
+        self.other_event("PIP", payload);
     }
 
     /// An event without an address of its own. In a PSB+ it restates what is known already.

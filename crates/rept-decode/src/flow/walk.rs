@@ -3,8 +3,8 @@
 use super::{Flow, Place};
 use crate::CodeImage;
 use crate::code::{End, Way, is_ptwrite};
-use crate::returns::Call;
-use rept_trace::{Address, BlockId, GapReason, Run};
+use crate::returns::{Call, Returns};
+use rept_trace::{Address, Block, BlockId, GapReason, Run};
 
 /// Where execution stands.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,13 @@ impl Outcomes {
         self.bits <<= 1;
         self.len -= 1;
     }
+}
+
+/// What a walk that may fail goes back to.
+struct Saved {
+    runs: usize,
+    standing: Standing,
+    returns: Returns,
 }
 
 /// Why a walk did not get where the packet says.
@@ -261,17 +268,29 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     }
 
     /// Walks straight on until `target` is the next instruction, without using up any packet.
-    /// On failure nothing was walked.
+    /// Where code is missing, what lies before it ran; on any other failure nothing was walked.
     pub(super) fn walk_to(&mut self, target: Address) -> Walk<()> {
-        let (runs, standing, returns) =
-            (self.out.runs().len(), self.standing, self.returns.clone());
+        let before = self.save();
         let walked = self.try_walk_to(target);
-        if walked.is_err() {
-            self.out.truncate(runs);
-            self.standing = standing;
-            self.returns = returns;
+        match walked {
+            Ok(()) | Err(Stop::Code(GapReason::MissingCode { .. })) => {}
+            Err(_) => self.restore(before),
         }
         walked
+    }
+
+    fn save(&self) -> Saved {
+        Saved {
+            runs: self.out.runs().len(),
+            standing: self.standing,
+            returns: self.returns.clone(),
+        }
+    }
+
+    fn restore(&mut self, saved: Saved) {
+        self.out.truncate(saved.runs);
+        self.standing = saved.standing;
+        self.returns = saved.returns;
     }
 
     fn try_walk_to(&mut self, target: Address) -> Walk<()> {
@@ -331,7 +350,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                     return Ok(());
                 }
             }
-            if to == Some(self.address()) {
+            if to == Some(self.address()) || (to.is_none() && self.left_filter()) {
                 return Ok(());
             }
             budget.spend(self)?;
@@ -349,6 +368,11 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         to.is_none() && self.code.hot(id).end == End::Control
     }
 
+    /// SKL014: the direct branch just run led out of the traced regions; its TIP.PGD does not say so.
+    fn left_filter(&self) -> bool {
+        self.errata.skl014 && self.options.filter.excludes(self.address())
+    }
+
     /// Whether the conditional branch at the end of `id` can lead to `to`.
     fn leads_to(&self, id: BlockId, to: Option<Address>) -> bool {
         to.is_some_and(|to| to == self.code.target(id) || to == self.code.end_address(id))
@@ -356,26 +380,40 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// Walks to the next PTWRITE if nothing but straight code lies before it.
     pub(super) fn walk_to_ptwrite(&mut self) -> Option<Address> {
-        let (runs, standing, returns) =
-            (self.out.runs().len(), self.standing, self.returns.clone());
+        self.walk_to_found(|block, _| {
+            let index = (0..block.instructions()).find(|&index| is_ptwrite(block, index))?;
+            Some(block.address(index))
+        })
+    }
+
+    /// Runs the next MOV to CR3 if nothing but straight code lies before it.
+    pub(super) fn walk_through_control(&mut self) {
+        let last = |block: &Block, end| {
+            (end == End::Control).then(|| block.address(block.instructions() - 1))
+        };
+        if self.walk_to_found(last).is_some() {
+            let _ = self.run_one();
+        }
+    }
+
+    /// Walks straight on to the instruction that `find` names in one of the blocks; nothing
+    /// was walked when there is none.
+    fn walk_to_found(&mut self, find: impl Fn(&Block, End) -> Option<Address>) -> Option<Address> {
+        let before = self.save();
         let mut budget = self.budget();
-        loop {
-            let id = self.block_here().ok()?;
-            let block = self.code.block(id);
-            if let Some(index) = (0..block.instructions()).find(|&index| is_ptwrite(block, index)) {
-                let at = block.address(index);
-                if index > 0 {
+        while let Ok(id) = self.block_here() {
+            if let Some(at) = find(self.code.block(id), self.code.hot(id).end) {
+                if at != self.address() {
                     self.run_part(id, at);
                 }
                 return Some(at);
             }
             if self.pass(id).is_err() || budget.spend(self).is_err() {
-                self.out.truncate(runs);
-                self.standing = standing;
-                self.returns = returns;
-                return None;
+                break;
             }
         }
+        self.restore(before);
+        None
     }
 
     /// Runs the instruction here, whatever it is; tracing ended with it.

@@ -5,6 +5,7 @@
 //! encoding with TNT and is told from it only by the BBP before it.
 
 use super::{IpCompression, IpPayload, PSB, Packet};
+use crate::Errata;
 use std::fmt;
 
 /// No packet is longer than a PSB's 16 bytes.
@@ -62,6 +63,36 @@ pub fn parse(bytes: &[u8], item_bytes: Option<u8>) -> Result<(Packet, usize), Pa
         kind,
         opcode: [0, 1].map(|index| bytes.get(index).copied().unwrap_or(0)),
     })
+}
+
+/// As [`parse`], on a processor with these errata: an OVF that cut a CYC off (SKD007) is an
+/// OVF, a corrupted TMA with its bogus byte (SKZ84) is padding.
+#[inline]
+pub fn parse_with_errata(
+    bytes: &[u8],
+    item_bytes: Option<u8>,
+    errata: &Errata,
+) -> Result<(Packet, usize), ParseError> {
+    let parsed = parse(bytes, item_bytes);
+    match parsed {
+        Ok((Packet::Cyc { .. }, 2..)) if errata.skd007 && bytes[1..].starts_with(&[0x02, 0xf3]) => {
+            Ok((Packet::Ovf, 3))
+        }
+        Err(error)
+            if errata.skz84
+                && error.kind == ParseErrorKind::Unknown
+                && bytes.starts_with(&[0x02, 0x73]) =>
+        {
+            match bytes.len() {
+                8.. => Ok((Packet::Pad, 8)),
+                _ => Err(ParseError {
+                    kind: ParseErrorKind::Truncated,
+                    ..error
+                }),
+            }
+        }
+        _ => parsed,
+    }
 }
 
 #[inline]
@@ -259,12 +290,17 @@ fn page_table(payload: u64) -> Parsed {
     Ok((packet, 8))
 }
 
-/// Byte 4 is reserved; the fast counter has nine bits.
+/// Byte 4 is reserved; the fast counter has nine bits, the seven behind it are reserved. A
+/// corrupted TMA (SKZ84) shows by reserved bits.
 fn alignment(bytes: &[u8]) -> Parsed {
+    const RESERVED: u64 = 0xfe_00ff_0000;
     let payload = little(bytes, 2, 5)?;
+    if payload & RESERVED != 0 {
+        return Err(ParseErrorKind::Unknown);
+    }
     let packet = Packet::Tma {
         ctc: payload as u16,
-        fast_counter: (payload >> 24) as u16 & 0x1ff,
+        fast_counter: (payload >> 24) as u16,
     };
     Ok((packet, 7))
 }
@@ -304,7 +340,8 @@ fn power_entry(bytes: &[u8]) -> Parsed {
     let packet = Packet::Pwre {
         state: states >> 4,
         sub_state: states & 15,
-        hardware: byte(bytes, 2)? & 0x80 != 0,
+        // Bit 7 in the manual, bit 3 in Intel's own decoder; the others are reserved.
+        hardware: byte(bytes, 2)? & 0x88 != 0,
     };
     Ok((packet, 4))
 }

@@ -1,6 +1,7 @@
 //! Walking over a buffer of packets, and finding a place to begin.
 
-use super::{Packet, ParseError, parse};
+use super::{Packet, ParseError, parse_with_errata};
+use crate::Errata;
 
 /// The bytes of a PSB packet: the one pattern that cannot occur inside other packets.
 pub const PSB: [u8; 16] = [
@@ -31,6 +32,7 @@ pub struct Packets<'a> {
     bytes: &'a [u8],
     offset: usize,
     item_bytes: Option<u8>,
+    errata: Errata,
 }
 
 impl<'a> Packets<'a> {
@@ -40,7 +42,13 @@ impl<'a> Packets<'a> {
             bytes,
             offset: offset.min(bytes.len()),
             item_bytes: None,
+            errata: Errata::default(),
         }
+    }
+
+    /// The same packets, made by a processor with these errata.
+    pub fn with_errata(self, errata: Errata) -> Packets<'a> {
+        Packets { errata, ..self }
     }
 
     /// Offset of the next packet.
@@ -77,7 +85,7 @@ impl Iterator for Packets<'_> {
         if rest.is_empty() {
             return None;
         }
-        let parsed = parse(rest, self.item_bytes).map(|(packet, len)| {
+        let parsed = parse_with_errata(rest, self.item_bytes, &self.errata).map(|(packet, len)| {
             self.item_bytes = item_bytes_after(&packet, self.item_bytes);
             self.offset += len;
             packet

@@ -2,5 +2,7 @@
 #![allow(unreachable_pub)]
 
 mod captures;
+mod conformance;
 mod events;
 mod hardware;
+mod listing;
