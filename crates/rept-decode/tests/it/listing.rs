@@ -159,7 +159,7 @@ fn text(packet: &Packet) -> String {
             format!(
                 "cfe {kind}{vector}{} type {}",
                 optional_ip(ip),
-                cfe_name(kind).to_lowercase()
+                cfe_name(kind).to_lowercase().replace("reserved", "unknown")
             )
         }
         Packet::Evd { kind, payload } => format!("evd {kind}: {payload:x}"),
