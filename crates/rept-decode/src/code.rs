@@ -60,11 +60,20 @@ pub struct CodeBuilder {
 
 /// Which way a block is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Way {
     /// To the next instruction, or back to it from a call.
     Next = 0,
     /// To the target of the branch.
     Taken = 1,
+}
+
+impl Way {
+    /// That of a conditional branch.
+    #[inline]
+    pub(crate) fn taken(taken: bool) -> Way {
+        if taken { Way::Taken } else { Way::Next }
+    }
 }
 
 impl CodeBuilder {

@@ -138,6 +138,8 @@ impl<'c, I: CodeImage + ?Sized> Decoder<'c, I> {
         while at < limit {
             let used = match self.searching {
                 Some(search) => self.find_boundary(search, bytes, at),
+                // Much of a stream is padding.
+                None if bytes[at] == 0 => Some(1),
                 None => self.step(base + at as u64, &bytes[at..]),
             };
             match used {

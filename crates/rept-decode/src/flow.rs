@@ -125,12 +125,11 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
     #[inline]
     pub(crate) fn packet(&mut self, offset: u64, packet: &Packet) -> Next {
         self.offset = offset;
-        if let Packet::Tnt { bits, len, .. } = *packet
-            && self.boundary.is_none()
-        {
-            return self.tnt(bits, len);
+        match *packet {
+            Packet::Pad => Next::Packet,
+            Packet::Tnt { bits, len, .. } if self.boundary.is_none() => self.tnt(bits, len),
+            _ => self.other(packet),
         }
-        self.other(packet)
     }
 
     fn other(&mut self, packet: &Packet) -> Next {
@@ -153,17 +152,24 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         }
     }
 
+    #[inline]
     fn tnt(&mut self, bits: u64, len: u8) -> Next {
-        match self.place {
-            Place::Lost => return Next::Packet,
-            Place::Off => return self.unexpected("TNT", "TIP.PGE"),
-            Place::Traced => {}
+        if self.place != Place::Traced {
+            return self.tnt_out_of_place();
         }
         if self.interrupted.is_some() || !self.pending.append(bits, len) {
             return self.unexpected("TNT", "TIP");
         }
         let walked = self.use_outcomes();
         self.after_flow("TNT", walked)
+    }
+
+    #[cold]
+    fn tnt_out_of_place(&mut self) -> Next {
+        match self.place {
+            Place::Off => self.unexpected("TNT", "TIP.PGE"),
+            Place::Lost | Place::Traced => Next::Packet,
+        }
     }
 
     fn tip(&mut self, payload: IpPayload) -> Next {

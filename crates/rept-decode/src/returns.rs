@@ -1,21 +1,15 @@
 //! The call stack that return compression is relative to.
 
-use rept_trace::{Address, BlockId};
+use rept_trace::BlockId;
 
 /// Entries that the processor keeps (SDM "Indirect Transfer Compression for Returns").
 const DEPTH: usize = 64;
 
-/// One traced call: where it returns to, and its block, whose `Next` link leads there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
-    pub(crate) to: Address,
-    pub(crate) block: BlockId,
-}
-
-/// The last 64 calls that have not returned; older ones fall off the bottom.
+/// The last 64 calls that have not returned, each by the block that ends with it; older ones
+/// fall off the bottom.
 #[derive(Clone, Debug)]
 pub(crate) struct Returns {
-    ring: [Call; DEPTH],
+    ring: [BlockId; DEPTH],
     // Index of the next free entry.
     top: usize,
     len: usize,
@@ -23,29 +17,32 @@ pub(crate) struct Returns {
 
 impl Returns {
     pub(crate) fn new() -> Returns {
-        let nowhere = Call {
-            to: Address(0),
-            block: BlockId(0),
-        };
         Returns {
-            ring: [nowhere; DEPTH],
+            ring: [BlockId(0); DEPTH],
             top: 0,
             len: 0,
         }
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, call: Call) {
-        self.ring[self.top] = call;
+    pub(crate) fn push(&mut self, call: BlockId) {
+        self.ring[self.top % DEPTH] = call;
         self.top = (self.top + 1) % DEPTH;
         self.len = (self.len + 1).min(DEPTH);
     }
 
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Call> {
-        self.len = self.len.checked_sub(1)?;
+    pub(crate) fn pop(&mut self) -> Option<BlockId> {
+        let newest = self.newest()?;
+        self.len -= 1;
         self.top = (self.top + DEPTH - 1) % DEPTH;
-        Some(self.ring[self.top])
+        Some(newest)
+    }
+
+    /// The call that would return next.
+    #[inline]
+    pub(crate) fn newest(&self) -> Option<BlockId> {
+        (self.len > 0).then(|| self.ring[(self.top + DEPTH - 1) % DEPTH])
     }
 
     pub(crate) fn is_empty(&self) -> bool {

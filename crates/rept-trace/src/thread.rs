@@ -192,6 +192,7 @@ impl ThreadTrace {
     }
 
     /// Appends a run.
+    #[inline]
     pub fn push(&mut self, run: Run) {
         if self.runs.len().is_multiple_of(RUNS_PER_CHECKPOINT) {
             self.checkpoints.push(self.steps);

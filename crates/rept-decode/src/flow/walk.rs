@@ -3,8 +3,11 @@
 use super::{Flow, Place};
 use crate::CodeImage;
 use crate::code::{End, Way, is_ptwrite};
-use crate::returns::{Call, Returns};
+use crate::returns::Returns;
 use rept_trace::{Address, Block, BlockId, GapReason, Run};
+
+/// Linked blocks in a row that use up no outcome before the general case, which bounds them, takes over.
+const LINKED_IDLE: u32 = 64;
 
 /// Where execution stands.
 #[derive(Clone, Copy, Debug)]
@@ -130,11 +133,6 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.out.push(Run { block: id, count });
     }
 
-    fn push_call(&mut self, id: BlockId) {
-        let to = self.code.end_address(id);
-        self.returns.push(Call { to, block: id });
-    }
-
     /// Runs the block here if it needs no packet to be left; otherwise says how it ends.
     #[inline]
     fn pass(&mut self, id: BlockId) -> Result<(), End> {
@@ -143,7 +141,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             End::Split | End::Control => Way::Next,
             End::Jump => Way::Taken,
             End::Call => {
-                self.push_call(id);
+                self.returns.push(id);
                 Way::Taken
             }
             end => return Err(end),
@@ -155,7 +153,60 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// Walks as far as the outcomes at hand lead. Some are left over when an indirect
     /// branch among them waits for its TIP ("deferred TIP").
+    #[inline]
     pub(super) fn use_outcomes(&mut self) -> Walk<()> {
+        self.use_linked();
+        match self.pending.len {
+            0 => Ok(()),
+            _ => self.use_unlinked(),
+        }
+    }
+
+    /// The common case, and the decoder's innermost loop: from linked block to linked block.
+    /// Stops, with all that was walked booked, where anything else is needed.
+    #[inline]
+    fn use_linked(&mut self) {
+        let Standing::Block(mut here) = self.standing else {
+            return;
+        };
+        let mut pending = self.pending;
+        let mut idle = 0;
+        while pending.len > 0 && idle < LINKED_IDLE {
+            let hot = self.code.hot(here);
+            let (from, way, uses_up) = match hot.end {
+                End::Conditional => (here, Way::taken(pending.taken()), true),
+                End::Jump | End::Call => (here, Way::Taken, false),
+                End::Split | End::Control => (here, Way::Next, false),
+                End::Return if self.compression_seen && pending.taken() => {
+                    match self.returns.newest() {
+                        Some(call) => (call, Way::Next, true),
+                        None => break,
+                    }
+                }
+                _ => break,
+            };
+            let Some(next) = self.code.linked(from, way) else {
+                break;
+            };
+            match hot.end {
+                End::Call => self.returns.push(here),
+                End::Return => drop(self.returns.pop()),
+                _ => {}
+            }
+            idle += 1;
+            if uses_up {
+                pending.use_up();
+                idle = 0;
+            }
+            self.run_whole(here, hot.count);
+            here = next;
+        }
+        self.standing = Standing::Block(here);
+        self.pending = pending;
+    }
+
+    /// The general case.
+    fn use_unlinked(&mut self) -> Walk<()> {
         let mut budget = self.budget();
         while self.pending.len > 0 {
             let id = self.block_here()?;
@@ -172,6 +223,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 End::Undefined => return Err(Stop::Needs("FUP of the exception")),
                 _ => return Ok(()),
             }
+            self.use_linked();
             budget = self.budget();
         }
         Ok(())
@@ -179,11 +231,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     #[inline]
     fn branch(&mut self, id: BlockId) {
-        let way = if self.pending.taken() {
-            Way::Taken
-        } else {
-            Way::Next
-        };
+        let way = Way::taken(self.pending.taken());
         self.pending.use_up();
         self.run_whole(id, self.code.hot(id).count);
         self.go(id, way);
@@ -218,10 +266,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.compression_seen = true;
         self.pending.use_up();
         self.run_whole(id, self.code.hot(id).count);
-        self.standing = match self.code.linked(call.block, Way::Next) {
-            Some(to) => Standing::Block(to),
-            None => Standing::Address(call.to, Some((call.block, Way::Next))),
-        };
+        self.go(call, Way::Next);
         Ok(())
     }
 
@@ -260,7 +305,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     fn run_indirect(&mut self, id: BlockId) {
         let hot = self.code.hot(id);
         match hot.end {
-            End::IndirectCall => self.push_call(id),
+            End::IndirectCall => self.returns.push(id),
             End::Return => drop(self.returns.pop()),
             _ => {}
         }
