@@ -40,7 +40,7 @@ use hashbrown::{HashMap, HashSet};
 use kernel::Remapped;
 use pending::PendingSet;
 use rept_order::Order;
-use rept_trace::{FinalState, Trace};
+use rept_trace::{Address, FinalState, RegWord, ThreadId, Trace};
 use retract::Tracking;
 pub use view::History;
 use wide::Wide;
@@ -48,6 +48,31 @@ use worklist::Worklist;
 
 /// Steps of all threads at most; ids are 30 bits wide.
 const MAX_STEPS: u64 = 1 << 30;
+
+/// Register values known from elsewhere than the end of the thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Whose registers.
+    pub thread: ThreadId,
+    /// When.
+    pub at: AnchorPoint,
+    /// The words known there.
+    pub words: Vec<(RegWord, u64)>,
+    /// Measured (a sample of the registers) rather than concluded (unwinding, process entry):
+    /// its values count as certain rather than assumed.
+    pub measured: bool,
+}
+
+/// Where an [`Anchor`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnchorPoint {
+    /// Just before this step of the thread.
+    Step(u64),
+    /// At a call that is still open at the end and returns to this address; the values are those
+    /// that the caller will find when it is returned to (rsp: the callee's CFA). Give open frames
+    /// innermost first.
+    OpenCall(Address),
+}
 
 /// What recovery may do.
 #[derive(Clone, Debug)]
@@ -57,6 +82,8 @@ pub struct Options {
     pub pairing: bool,
     /// Let memory values pass pending stores, in stages.
     pub optimism: bool,
+    /// Register values known from elsewhere: unwound frames, process entry, samples.
+    pub anchors: Vec<Anchor>,
 }
 
 impl Default for Options {
@@ -64,6 +91,7 @@ impl Default for Options {
         Options {
             pairing: true,
             optimism: true,
+            anchors: Vec::new(),
         }
     }
 }
@@ -116,7 +144,7 @@ pub fn recover(trace: &Trace, order: &Order, last: &FinalState<'_>, options: &Op
     let Built {
         graph,
         contradictions,
-    } = build(trace, order, last);
+    } = build(trace, order, last, &options.anchors);
     let mut engine = Engine::new(graph, order, last);
     engine.statistics.certain_conflicts = contradictions;
     engine.run(options);
@@ -170,7 +198,7 @@ impl<'a> Engine<'a> {
         let pending = PendingSet::new(accesses, |id| graph.accesses[id].kind.writes());
         let threads = graph.segments.iter().map(|s| s.thread);
         let threaded = threads.clone().min() != threads.max();
-        Engine {
+        let mut engine = Engine {
             work: Worklist::full(graph.steps.len() as u32),
             cells: Cells::new(last.memory),
             order,
@@ -199,7 +227,9 @@ impl<'a> Engine<'a> {
             words: Vec::new(),
             statistics: Statistics::default(),
             graph,
-        }
+        };
+        engine.kernel_pages(last);
+        engine
     }
 
     fn run(&mut self, options: &Options) {

@@ -9,4 +9,4 @@ pub mod lift;
 pub mod op;
 pub mod syscall;
 
-pub use engine::{History, Options, Statistics, recover};
+pub use engine::{Anchor, AnchorPoint, History, Options, Statistics, recover};

@@ -8,6 +8,7 @@ use super::graph::{
 };
 use super::kernel::ARGUMENTS;
 use super::lower::{Lowered, decode};
+use super::{Anchor, AnchorPoint};
 use crate::bits::Bits;
 use crate::effect::{Effect, Flow, StringKind, StringOp};
 use crate::lift::ALL_FLAGS;
@@ -50,6 +51,8 @@ struct Cursor<'a> {
     trace: &'a ThreadTrace,
     cuts: Vec<Cut>,
     next_cut: usize,
+    /// Anchors at steps still to come, the next one last.
+    anchored: Vec<(u64, &'a Anchor)>,
     /// Flags live behind each run.
     live: Vec<u16>,
     run: usize,
@@ -78,7 +81,12 @@ pub(crate) struct Built {
 }
 
 /// Builds the graph of the sequence, the final registers learned.
-pub(crate) fn build(trace: &Trace, order: &Order, last: &FinalState<'_>) -> Built {
+pub(crate) fn build(
+    trace: &Trace,
+    order: &Order,
+    last: &FinalState<'_>,
+    anchors: &[Anchor],
+) -> Built {
     let mut builder = Builder {
         trace,
         lowered: Lowered::new(&trace.code),
@@ -87,7 +95,7 @@ pub(crate) fn build(trace: &Trace, order: &Order, last: &FinalState<'_>) -> Buil
         contradictions: 0,
     };
     for thread in &trace.threads {
-        let cursor = builder.cursor(thread);
+        let cursor = builder.cursor(thread, anchors);
         builder.cursors.push(cursor);
         let words = (0..RegWord::COUNT).map(|_| Vec::new()).collect();
         builder.graph.versions.push(ThreadVersions { words });
@@ -102,11 +110,12 @@ pub(crate) fn build(trace: &Trace, order: &Order, last: &FinalState<'_>) -> Buil
             builder.step(segment.thread as usize);
         }
     }
+    builder.open_calls(anchors);
     builder.finish(last)
 }
 
 impl<'a> Builder<'a> {
-    fn cursor(&mut self, thread: &'a ThreadTrace) -> Cursor<'a> {
+    fn cursor(&mut self, thread: &'a ThreadTrace, anchors: &'a [Anchor]) -> Cursor<'a> {
         let code = &self.trace.code;
         let after_syscall = |step: u64| {
             let (run, index) = thread.locate(step)?;
@@ -116,7 +125,17 @@ impl<'a> Builder<'a> {
         };
         let cuts = cuts(thread, after_syscall);
         let live = self.live_flags(thread, &cuts);
+        let mut anchored: Vec<(u64, &Anchor)> = anchors
+            .iter()
+            .filter(|anchor| anchor.thread == thread.thread)
+            .filter_map(|anchor| match anchor.at {
+                AnchorPoint::Step(step) => Some((step, anchor)),
+                AnchorPoint::OpenCall(_) => None,
+            })
+            .collect();
+        anchored.sort_by_key(|&(step, _)| std::cmp::Reverse(step));
         Cursor {
+            anchored,
             trace: thread,
             cuts,
             next_cut: 0,
@@ -191,6 +210,7 @@ impl<'a> Builder<'a> {
     /// One step of a thread.
     fn step(&mut self, thread: usize) {
         self.cut(thread);
+        self.anchors(thread);
         let cursor = &self.cursors[thread];
         let run = cursor.trace.runs()[cursor.run];
         let (index, live) = (cursor.index, cursor.live[cursor.run]);
@@ -198,6 +218,53 @@ impl<'a> Builder<'a> {
         let block = self.trace.code.block(run.block);
         let next = self.advance(thread);
         self.execute(thread, effect, block, index, next);
+    }
+
+    /// Applies the anchors just before the thread's next step.
+    fn anchors(&mut self, thread: usize) {
+        let step = self.cursors[thread].step;
+        while let Some((_, anchor)) = self.cursors[thread].anchored.pop_if(|(at, _)| *at <= step) {
+            for &(word, value) in &anchor.words {
+                let node = self.current(thread, word);
+                self.anchor(node, value, anchor.measured);
+            }
+        }
+    }
+
+    /// A node has this value, as a fact or as an assumption.
+    fn anchor(&mut self, node: u32, value: u64, measured: bool) {
+        if measured {
+            return self.learn(node, value);
+        }
+        let constant = self.graph.nodes.push(Bits::constant(value), NONE);
+        self.pair(node, constant);
+    }
+
+    /// Applies the anchors of calls that are open at the end, innermost first.
+    fn open_calls(&mut self, anchors: &[Anchor]) {
+        for thread in 0..self.cursors.len() {
+            let id = self.cursors[thread].trace.thread;
+            let mut open = self.cursors[thread].frames.len();
+            for anchor in anchors.iter().filter(|anchor| anchor.thread == id) {
+                let AnchorPoint::OpenCall(returns_to) = anchor.at else {
+                    continue;
+                };
+                let frames = &self.cursors[thread].frames[..open];
+                let Some(index) = frames
+                    .iter()
+                    .rposition(|frame| frame.returns_to == returns_to)
+                else {
+                    continue;
+                };
+                open = index;
+                let saved = frames[index].saved;
+                for &(word, value) in &anchor.words {
+                    if let Some(slot) = PRESERVED.iter().position(|&preserved| preserved == word) {
+                        self.anchor(saved[slot], value, anchor.measured);
+                    }
+                }
+            }
+        }
     }
 
     /// Moves the thread's cursor on; the address of its next step if that plainly follows.
