@@ -12,6 +12,7 @@ mod builder;
 mod finish;
 mod flags;
 mod forget;
+mod gather;
 mod operand;
 mod value;
 mod vector;

@@ -27,6 +27,7 @@ pub(crate) mod float;
 mod logic;
 mod multiply;
 mod shift;
+mod vector;
 mod wire;
 
 pub(crate) use wire::field_imm;
@@ -199,6 +200,15 @@ operations! {
     Pdep, Two, bitfield::eval_pdep, bitfield::pdep;
     /// `d` = the bits of `a` at the ones of `b`, gathered.
     Pext, Two, bitfield::eval_pext, bitfield::pext;
+    /// All bits of `d` = bit `n & 0x3f` of `a` (with lanes: the bits of `a` from there on).
+    Expand, One, vector::eval_expand, vector::expand;
+    /// Each byte of `d` = the byte of `b:a` that the low four bits of the byte of `c` name, or
+    /// zero when its highest bit is set; width 64.
+    Shuffle, Three, vector::eval_shuffle, vector::shuffle;
+    /// `d` = the low half of the carry-less product.
+    ClmulLow, Two, vector::eval_clmul_low, vector::clmul_low;
+    /// `d` = the high half of the carry-less product.
+    ClmulHigh, Two, vector::eval_clmul_high, vector::clmul_high;
     /// `d` = the CRC-32C (of the `crc32` instruction) of `a` (32 bits) after the `n` bits of `b`.
     Crc32, Two, bitfield::eval_crc32, bitfield::crc32;
     /// `d = a + b` as floating point of `w` bits, under MXCSR `c`; so the others with `Float`.
@@ -300,6 +310,7 @@ impl MicroOp {
         let a = match self.op {
             Op::Keep => whole & !u64::from(self.imm),
             Op::Condition => compare::CONDITION_FLAGS,
+            Op::Expand => mask(u32::from(self.lanes)) << (self.imm & 0x3f),
             _ => whole,
         };
         [d, a, used(Arity::Two, b), used(Arity::Three, c)]
@@ -311,7 +322,11 @@ impl MicroOp {
         let mut d = 0;
         for lane in 0..u32::from(self.lanes) {
             let cut = |word: u64| (word >> (lane * width)) & mask(width);
-            let result = self.op.eval(width, self.imm, [cut(a), cut(b), cut(c)]);
+            let first = match self.op {
+                Op::Expand => a >> (u32::from(self.imm & 0x3f) + lane),
+                _ => cut(a),
+            };
+            let result = self.op.eval(width, self.imm, [first, cut(b), cut(c)]);
             d |= if self.op.is_predicate() {
                 (result ^ u64::from(self.imm & NEGATE != 0)) << (u32::from(self.imm & 0x3f) + lane)
             } else {
@@ -338,17 +353,19 @@ impl MicroOp {
     fn narrow_lane(&self, words: &mut [Bits], lane: u32) -> Result<bool, Contradiction> {
         let width = u32::from(self.width);
         let at = lane * width;
-        let load = |word: Word| words[usize::from(word.0)].field(at, width);
-        let predicate = self.op.is_predicate();
-        let place = u32::from(self.imm & 0x3f) + lane;
+        let bit_at = u32::from(self.imm & 0x3f) + lane;
         let flip = u64::from(self.imm & NEGATE != 0);
+        let predicate = self.op.is_predicate();
+        let expands = self.op == Op::Expand;
+        let load = |word: Word| words[usize::from(word.0)].field(at, width);
+        let bit = |word: Word| words[usize::from(word.0)].field(bit_at, 1);
         let before = Known {
             d: if predicate {
-                negated(words[usize::from(self.d.0)].field(place, 1), flip)
+                negated(bit(self.d), flip)
             } else {
                 load(self.d)
             },
-            a: load(self.a),
+            a: if expands { bit(self.a) } else { load(self.a) },
             b: load(self.b),
             c: load(self.c),
         };
@@ -357,20 +374,21 @@ impl MicroOp {
         let mut changed = false;
         if after.d != before.d {
             let d = if predicate {
-                negated(after.d, flip).shifted(place)
+                negated(after.d, flip).shifted(bit_at)
             } else {
                 after.d.shifted(at)
             };
             changed |= words[usize::from(self.d.0)].learn(d)?;
         }
-        for (word, new, old) in [
-            (self.a, after.a, before.a),
-            (self.b, after.b, before.b),
-            (self.c, after.c, before.c),
-        ] {
-            if new != old {
-                changed |= words[usize::from(word.0)].learn(new.shifted(at))?;
-            }
+        if after.a != before.a {
+            let a = after.a.shifted(if expands { bit_at } else { at });
+            changed |= words[usize::from(self.a.0)].learn(a)?;
+        }
+        if after.b != before.b {
+            changed |= words[usize::from(self.b.0)].learn(after.b.shifted(at))?;
+        }
+        if after.c != before.c {
+            changed |= words[usize::from(self.c.0)].learn(after.c.shifted(at))?;
         }
         Ok(changed)
     }

@@ -66,6 +66,7 @@ fn immediates(op: Op, width: u8) -> Vec<u16> {
         Op::Keep => vec![0b0101, 0b0010],
         Op::Ternary => vec![0x96, 0xe8, 0xca, 0xd8, 0x80, 0x1f, 0xf0, 0x00],
         Op::Crc32 => vec![1, w],
+        Op::Expand => vec![0, 3],
         Op::Bit => (0..w)
             .flat_map(|bit| [bit << 8, bit << 8 | NEGATE | 1])
             .collect(),
@@ -181,7 +182,7 @@ fn rules_are_sound_and_precise() {
     for &op in Op::ALL {
         let width = width(op);
         let mut score = Score::default();
-        if op != Op::Bswap {
+        if !matches!(op, Op::Bswap | Op::Shuffle) {
             for imm in immediates(op, width) {
                 exhaust(operation(op, width, 1, imm), &mut score);
             }
@@ -210,6 +211,40 @@ fn lanes_are_independent() {
         exhaust(operation(op, 2, 2, 0), &mut score);
         assert!(score.exact(), "{op:?}");
     }
+}
+
+/// A shuffle with a known control is wires; with an unknown one, what all choices share.
+#[test]
+fn shuffles_choose_bytes() {
+    let op = operation(Op::Shuffle, 64, 1, 0);
+    let (a, b, control) = (
+        0x0706_0504_0302_0100,
+        0x0f0e_0d0c_0b0a_0908,
+        0x8000_0f08_0703_0180,
+    );
+    assert_eq!(op.eval(a, b, control), 0x0000_0f08_0703_0100);
+    let mut words = [
+        Bits::UNKNOWN,
+        Bits::constant(a),
+        Bits::constant(b),
+        Bits::constant(control),
+    ];
+    op.narrow(&mut words).unwrap();
+    assert_eq!(words[0].get(), Some(0x0000_0f08_0703_0100));
+    let mut back = [
+        words[0],
+        Bits::UNKNOWN,
+        Bits::UNKNOWN,
+        Bits::constant(control),
+    ];
+    op.narrow(&mut back).unwrap();
+    assert_eq!(back[1], Bits::new(0xff00_0000_ff00_ffff, a));
+    assert_eq!(back[2], Bits::new(0xff00_0000_0000_00ff, b));
+    // Bytes 2 or 3 of a source that has the high nibble of both zero.
+    let either = Bits::new(!1, 2);
+    let mut words = [Bits::UNKNOWN, Bits::constant(a), Bits::constant(b), either];
+    op.narrow(&mut words).unwrap();
+    assert_eq!(words[0].field(0, 8), Bits::new(0xfe, 2));
 }
 
 /// A byte swap moves bits; one bit at a time shows where each goes.

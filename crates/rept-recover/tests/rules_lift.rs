@@ -62,6 +62,11 @@ fn check(listing: &str, before: &[(RegWord, u64)], after: &[(RegWord, u64)]) {
     let words = run(&effect, before, &[]);
     for &(word, value) in after {
         let found = register(&effect, &words, word);
+        let shown = if word == FLAGS { found.low(32) } else { found };
+        let found = Bits::new(
+            if word == FLAGS { !0 << 32 } else { 0 } | shown.known,
+            shown.value,
+        );
         assert_eq!(
             found.get(),
             Some(value),
@@ -222,6 +227,35 @@ fn branches_teach_their_operands() {
         .unwrap();
     effect.narrow(&mut words).unwrap();
     assert_eq!(words[0], Bits::new(0x40, 0x40));
+}
+
+/// `cmp eax,7; ja` not taken: no flag is known, but eax is at most 7.
+#[test]
+fn relations_pass_the_flags() {
+    let effect = lifted("77 10");
+    let Flow::Branch { taken, .. } = effect.flow else {
+        panic!("{effect:?}")
+    };
+    let mut words = effect.template.to_vec();
+    words[usize::from(taken.0)]
+        .learn(Bits::constant(0))
+        .unwrap();
+    effect.narrow(&mut words).unwrap();
+    let flags = words[0];
+    let effect = lifted("83 f8 07");
+    let mut words = effect.template.to_vec();
+    let written = effect
+        .writes
+        .iter()
+        .find(|write| write.0 == FLAGS)
+        .unwrap()
+        .1;
+    words[usize::from(written.0)].learn(flags).unwrap();
+    effect.narrow(&mut words).unwrap();
+    assert_eq!(
+        register(&effect, &words, RAX).low(32),
+        Bits::new(0xffff_fff8, 0)
+    );
 }
 
 #[test]

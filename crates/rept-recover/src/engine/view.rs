@@ -196,7 +196,14 @@ impl Recovered for History {
         let Some(global) = self.global(at) else {
             return Value::default();
         };
-        self.value(self.graph.versions[at.thread as usize].at(usize::from(word.0), global))
+        let node = self.graph.versions[at.thread as usize].at(usize::from(word.0), global);
+        // RFLAGS words carry relations of the lowering above their 32 bits (`lift`).
+        let shown = if word == RegWord::FLAGS {
+            mask(32)
+        } else {
+            u64::MAX
+        };
+        self.value(node).masked(shown)
     }
 
     fn why_unknown(&self, at: Position, word: RegWord) -> Unknown {

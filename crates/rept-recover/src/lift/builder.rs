@@ -173,7 +173,8 @@ impl Builder {
         self.parts.borrow_mut().ops.push(op);
     }
 
-    /// States `d = op(a, b, c)` and returns the new word `d` of `result` bits.
+    /// States `d = op(a, b, c)` and returns the word `d` of `result` bits: a new one, or that of
+    /// the same statement made before.
     pub(super) fn apply(
         &self,
         op: Op,
@@ -182,19 +183,30 @@ impl Builder {
         operands: [Val<'_>; 3],
         result: u32,
     ) -> Val<'_> {
-        let d = self.temporary(result);
         let [a, b, c] = operands.map(|operand| operand.word);
-        self.relate(MicroOp {
+        let stated = |d| MicroOp {
             op,
             width: width as u8,
             lanes: 1,
             imm,
-            d: d.word,
+            d,
             a,
             b,
             c,
+        };
+        let before = self
+            .parts
+            .borrow()
+            .ops
+            .iter()
+            .find(|&&seen| seen == stated(seen.d))
+            .map(|seen| seen.d);
+        let word = before.unwrap_or_else(|| {
+            let d = self.temporary(result).word;
+            self.relate(stated(d));
+            d
         });
-        d
+        self.value(word, result)
     }
 
     /// Bits of a word that are known whatever happens.
@@ -220,6 +232,12 @@ impl Builder {
     pub(super) fn store(&self, place: Place, bytes: u32, value: Val<'_>) {
         self.promote(value.word);
         self.access(place, bytes, value.word, true, None);
+    }
+
+    /// Stores the low `bytes` of a value when the one-bit word `condition` is 1.
+    pub(super) fn store_if(&self, place: Place, bytes: u32, value: Val<'_>, condition: Val<'_>) {
+        self.promote(value.word);
+        self.access(place, bytes, value.word, true, Some(condition.word));
     }
 
     /// States an access.
@@ -255,14 +273,14 @@ impl Builder {
 
     /// A predicate as a word of one bit.
     pub(super) fn bit<'b>(&'b self, pred: Pred<'b>) -> Val<'b> {
-        match pred {
-            Pred::Constant(holds) => self.constant(u64::from(holds), 1),
-            _ => {
-                let d = self.temporary(1);
-                pred.place(self, d.word, 0);
-                d
-            }
+        if let Pred::Constant(holds) = pred {
+            return self.constant(u64::from(holds), 1);
         }
+        pred.as_bit().unwrap_or_else(|| {
+            let d = self.temporary(1);
+            pred.place(self, d.word, 0);
+            d
+        })
     }
 
     pub(super) fn set_flow(&self, flow: Flow) {

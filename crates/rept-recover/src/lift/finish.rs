@@ -43,7 +43,7 @@ impl Builder {
             let old = self.old_flags().word;
             self.relate(MicroOp {
                 op: Op::Keep,
-                width: 64,
+                width: 32,
                 lanes: 1,
                 imm: modified,
                 d: word,

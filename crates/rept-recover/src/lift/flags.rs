@@ -15,6 +15,19 @@ pub(super) const SF: u32 = 7;
 pub(super) const DF: u32 = 10;
 pub(super) const OF: u32 = 11;
 
+/// Bits of our RFLAGS words that the processor's does not have: the truths that conditions on
+/// two or three flags ask for. A comparison states them of its operands, a condition reads
+/// them; so `jbe` or `jl` teaches the comparison's operands, though no single flag is known.
+/// They are unknown after everything that is no comparison.
+pub(super) mod relation {
+    /// CF or ZF.
+    pub(in crate::lift) const BELOW_OR_EQUAL: u32 = 32;
+    /// SF differs from OF.
+    pub(in crate::lift) const LESS: u32 = 33;
+    /// ZF, or SF differs from OF.
+    pub(in crate::lift) const LESS_OR_EQUAL: u32 = 34;
+}
+
 /// What an instruction does to the flags of [`ALL_FLAGS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlagUse {
@@ -125,9 +138,14 @@ impl Builder {
         self.live_flags >> flag & 1 == 1
     }
 
+    /// Does the instruction leave the flag in a state that the manual defines?
+    fn defines(&self, flag: u32) -> bool {
+        layout(self.instruction.rflags_undefined()) >> flag & 1 == 0
+    }
+
     /// Sets a flag, when somebody may read it.
     pub(super) fn set_flag(&self, flag: u32, pred: Pred<'_>) {
-        if self.wants(flag) {
+        if self.wants(flag) && self.defines(flag) {
             pred.place(self, self.new_flags(), flag);
         }
     }
@@ -146,9 +164,40 @@ impl Builder {
         }
     }
 
-    /// A condition code (as encoded in jcc) of the old flags.
-    pub(super) fn condition(&self, code: u16) -> Pred<'_> {
-        self.old_flags().condition(code)
+    /// What a comparison of `x` with `y` says beyond single flags.
+    pub(super) fn set_relations<'b>(&'b self, x: Val<'b>, y: Val<'b>) {
+        let written = self.live_flags & modified(&self.instruction);
+        let wants = |flags: u16| written & flags == flags;
+        let state = |at, pred: Pred<'b>| pred.place(self, self.new_flags(), at);
+        if wants(1 << CF | 1 << ZF) {
+            state(relation::BELOW_OR_EQUAL, y.below(x).negated());
+        }
+        if wants(1 << SF | 1 << OF) {
+            state(relation::LESS, x.less(y));
+        }
+        if wants(1 << ZF | 1 << SF | 1 << OF) {
+            state(relation::LESS_OR_EQUAL, y.less(x).negated());
+        }
+    }
+
+    /// A condition code (as encoded in jcc) of the old flags, as a bit.
+    pub(super) fn condition(&self, code: u16) -> Val<'_> {
+        let flags = self.old_flags();
+        let holds = self.bit(flags.condition(code));
+        let stated = match code >> 1 {
+            3 => relation::BELOW_OR_EQUAL,
+            6 => relation::LESS,
+            7 => relation::LESS_OR_EQUAL,
+            _ => return holds,
+        };
+        let relation = flags.bit(stated);
+        let relation = if code & 1 == 1 {
+            relation.negated()
+        } else {
+            relation
+        };
+        relation.place(self, holds.word, 0);
+        holds
     }
 
     /// The instruction turns out to leave all flags as they are.

@@ -87,7 +87,11 @@ impl Builder {
             self.forget_vector(register.number() as u16, lanes);
         } else if register.is_k() {
             self.write(RegWord::opmask(register.number() as u16), self.unknown(64));
-        } else if register.is_st() || register.is_mm() {
+        } else if register.is_mm() {
+            let number = register.number() as u16;
+            self.write(RegWord::x87(number, 0), self.unknown(64));
+            self.write(RegWord::x87(number, 1), self.unknown(16));
+        } else if register.is_st() {
             self.forget_x87();
         } else if register == Register::FS {
             self.write(RegWord::FS_BASE, self.unknown(64));
@@ -150,7 +154,18 @@ impl Builder {
         let vector = (0..instruction.op_count()).any(|operand| {
             self.is_register(operand) && instruction.op_register(operand).is_vector_register()
         });
-        if vector {
+        let converts = matches!(
+            instruction.mnemonic(),
+            M::Cvtps2pi
+                | M::Cvttps2pi
+                | M::Cvtpd2pi
+                | M::Cvttpd2pi
+                | M::Cvtss2si
+                | M::Cvttss2si
+                | M::Cvtsd2si
+                | M::Cvttsd2si
+        );
+        if vector || converts {
             self.stick_exceptions();
         }
     }
@@ -202,7 +217,9 @@ impl Builder {
         } else {
             64
         };
-        let part = |register| gpr_part(register).map(|part| self.input(part.word).low(width));
+        // XLAT adds AL, zero-extended.
+        let part =
+            |register| gpr_part(register).map(|_| self.register(register).zero_extended(width));
         let mut sum = self.constant(memory.displacement() & mask(width), width);
         for term in [
             part(memory.base()),
@@ -228,6 +245,6 @@ fn writes_x87(instruction: &Instruction) -> bool {
         || stack.increment() != 0
         || matches!(
             instruction.mnemonic(),
-            M::Frstor | M::Fninit | M::Finit | M::Fnsave | M::Fsave | M::Emms | M::Femms
+            M::Frstor | M::Fninit | M::Finit | M::Fnsave | M::Fsave
         )
 }

@@ -18,23 +18,46 @@ pub(super) struct Val<'b> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pred<'b> {
     Constant(bool),
-    Holds {
-        op: Op,
-        width: u32,
-        parameter: u16,
-        negate: bool,
-        operands: [Val<'b>; 3],
-    },
+    Holds(Claim<'b>),
+}
+
+/// A predicate and its operands; with lanes, one truth for each element.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'b> {
+    op: Op,
+    width: u32,
+    lanes: u32,
+    parameter: u16,
+    negate: bool,
+    operands: [Val<'b>; 3],
 }
 
 impl<'b> Pred<'b> {
-    fn holds(op: Op, parameter: u16, operands: [Val<'b>; 3]) -> Pred<'b> {
-        Pred::Holds {
+    /// A predicate over the width of the first operand.
+    pub(super) fn holds(op: Op, parameter: u16, operands: [Val<'b>; 3]) -> Pred<'b> {
+        let width = operands[0].width;
+        Pred::Holds(Claim {
             op,
-            width: operands[0].width,
+            width,
+            lanes: 1,
             parameter,
             negate: false,
             operands,
+        })
+    }
+
+    /// The word that this truth is, when it is one already.
+    pub(super) fn as_bit(self) -> Option<Val<'b>> {
+        match self {
+            Pred::Holds(Claim {
+                op: Op::Bit,
+                width: 1,
+                lanes: 1,
+                parameter: 0,
+                negate: false,
+                operands,
+            }) => Some(operands[0]),
+            _ => None,
         }
     }
 
@@ -42,41 +65,34 @@ impl<'b> Pred<'b> {
     pub(super) fn negated(self) -> Pred<'b> {
         match self {
             Pred::Constant(holds) => Pred::Constant(!holds),
-            Pred::Holds {
-                op,
-                width,
-                parameter,
-                negate,
-                operands,
-            } => Pred::Holds {
-                op,
-                width,
-                parameter,
-                negate: !negate,
-                operands,
-            },
+            Pred::Holds(claim) => Pred::Holds(Claim {
+                negate: !claim.negate,
+                ..claim
+            }),
         }
     }
 
     /// States that bit `at` of `d` is this truth.
     pub(super) fn place(self, builder: &Builder, d: Word, at: u32) {
+        self.place_lanes(builder, d, at, 1);
+    }
+
+    /// States that the `lanes` bits of `d` from bit `at` on are these truths.
+    pub(super) fn place_lanes(self, builder: &Builder, d: Word, at: u32, lanes: u32) {
         match self {
             Pred::Constant(holds) => {
-                builder.learn_template(d, Bits::new(1 << at, u64::from(holds) << at));
+                let bits = mask(lanes) << at;
+                builder.learn_template(d, Bits::new(bits, if holds { bits } else { 0 }));
             }
-            Pred::Holds {
-                op,
-                width,
-                parameter,
-                negate,
-                operands,
-            } => {
-                let [a, b, c] = operands.map(|operand| operand.word);
-                let imm = parameter << 8 | if negate { NEGATE } else { 0 } | at as u16;
+            Pred::Holds(claim) => {
+                let [a, b, c] = claim.operands.map(|operand| operand.word);
+                let negate = if claim.negate { NEGATE } else { 0 };
+                let imm = claim.parameter << 8 | negate | at as u16;
+                let (width, lanes) = (claim.width as u8, claim.lanes as u8);
                 builder.relate(MicroOp {
-                    op,
-                    width: width as u8,
-                    lanes: 1,
+                    op: claim.op,
+                    width,
+                    lanes,
                     imm,
                     d,
                     a,
@@ -266,6 +282,79 @@ impl<'b> Val<'b> {
         self.binary(op, other)
     }
 
+    /// An operation on each element of `element` bits of this word and another.
+    pub(super) fn packed(self, op: Op, element: u32, imm: u16, other: Val<'b>) -> Val<'b> {
+        let d = self.builder.temporary(64);
+        let (a, b) = (self.word, other.word);
+        self.relate_packed(MicroOp {
+            op,
+            width: element as u8,
+            lanes: 1,
+            imm,
+            d: d.word,
+            a,
+            b,
+            c: a,
+        });
+        d
+    }
+
+    /// The differences of the elements.
+    pub(super) fn packed_sub(self, element: u32, other: Val<'b>) -> Val<'b> {
+        if self.is(other) {
+            return self.builder.constant(0, 64);
+        }
+        let d = self.builder.temporary(64);
+        let (a, b) = (d.word, other.word);
+        self.relate_packed(MicroOp {
+            op: Op::Add,
+            width: element as u8,
+            lanes: 1,
+            imm: 0,
+            d: self.word,
+            a,
+            b,
+            c: a,
+        });
+        d
+    }
+
+    fn relate_packed(self, op: MicroOp) {
+        self.builder.relate(MicroOp {
+            lanes: 64 / op.width,
+            ..op
+        });
+    }
+
+    /// A predicate on each element of this word and another.
+    pub(super) fn packed_pred(self, op: Op, element: u32, other: Val<'b>) -> Pred<'b> {
+        match op {
+            Op::Eq if self.is(other) => Pred::Constant(true),
+            Op::Ult | Op::Slt if self.is(other) => Pred::Constant(false),
+            _ => self.packed_pred3(op, element, 0, other, self),
+        }
+    }
+
+    /// A predicate on each element of three words, with a parameter.
+    pub(super) fn packed_pred3(
+        self,
+        op: Op,
+        element: u32,
+        parameter: u16,
+        b: Val<'b>,
+        c: Val<'b>,
+    ) -> Pred<'b> {
+        let operands = [self, b, c];
+        Pred::Holds(Claim {
+            op,
+            width: element,
+            lanes: 64 / element,
+            parameter,
+            negate: false,
+            operands,
+        })
+    }
+
     pub(super) fn equals(self, other: Val<'b>) -> Pred<'b> {
         if self.is(other) {
             return Pred::Constant(true);
@@ -290,6 +379,14 @@ impl<'b> Val<'b> {
             return Pred::Constant(false);
         }
         Pred::holds(Op::Ult, 0, [self, other, self])
+    }
+
+    /// Signed less.
+    pub(super) fn less(self, other: Val<'b>) -> Pred<'b> {
+        if self.is(other) {
+            return Pred::Constant(false);
+        }
+        Pred::holds(Op::Slt, 0, [self, other, self])
     }
 
     /// `self + other + carry` (bit 0) carries out of the width.

@@ -8,12 +8,16 @@ mod flags;
 mod logic;
 mod move_data;
 mod multiply;
+mod opmask;
 mod shift;
 mod stack;
 mod string;
 mod system;
 mod vector_float;
+mod vector_integer;
+mod vector_mask;
 mod vector_move;
+mod vector_shuffle;
 
 use crate::lift::Lowered;
 use crate::lift::builder::Builder;
@@ -34,6 +38,10 @@ const FAMILIES: &[Family] = &[
     bits::lower,
     vector_move::lower,
     vector_float::lower,
+    vector_integer::lower,
+    vector_mask::lower,
+    opmask::lower,
+    vector_shuffle::lower,
     string::lower,
     flags::lower,
     system::lower,

@@ -40,7 +40,7 @@ pub(super) fn unify(x: &mut Bits, y: &mut Bits, shared: u64) -> Rule {
 }
 
 /// All bits of `group` are equal: one known bit tells all.
-fn uniform(x: &mut Bits, group: u64) -> Rule {
+pub(super) fn uniform(x: &mut Bits, group: u64) -> Rule {
     match (x.ones() & group != 0, x.zeros() & group != 0) {
         (true, true) => Err(Contradiction),
         (true, false) => x.force(group, 0),

@@ -64,14 +64,21 @@ pub(super) fn subtract<'b>(b: &'b Builder, x: Val<'b>, y: Val<'b>) -> Val<'b> {
     if writes_carry(b) {
         b.set_flag(CF, x.below(y));
     }
-    b.set_flag(OF, x.top_bits(DIFFERENCE_OVERFLOW, y, r));
-    adjust(b, x, y, r);
+    if x.is(y) {
+        [OF, AF]
+            .into_iter()
+            .for_each(|flag| b.set_flag(flag, Pred::Constant(false)));
+    } else {
+        b.set_flag(OF, x.top_bits(DIFFERENCE_OVERFLOW, y, r));
+        adjust(b, x, y, r);
+    }
     b.set_flag(ZF, x.equals(y));
     if b.instruction.mnemonic() == M::Sub {
         b.set_flag(ZF, r.is_zero());
     }
     b.set_flag(SF, r.sign());
     b.set_flag(PF, r.even_parity());
+    b.set_relations(x, y);
     r
 }
 
@@ -141,7 +148,14 @@ fn compare_exchange(b: &Builder) {
     };
     let loaded = b.select(equal, kept, replaced);
     b.set_register(accumulator.full_register(), loaded);
-    b.set(0, stored);
+    if b.is_register(0) && b.width(0) == 32 {
+        // When they differ, processors disagree on the upper half of a destination register.
+        let rest = b.temporary(64).insert(0, old);
+        let stored = b.select(equal, new.zero_extended(64), rest);
+        b.set_register(b.instruction.op0_register().full_register(), stored);
+    } else {
+        b.set(0, stored);
+    }
 }
 
 /// CMPXCHG8B and CMPXCHG16B: the halves of `rdx:rax` against memory, then `rcx:rbx` to it.

@@ -13,7 +13,7 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
     match (m, b.instruction.op_count()) {
         (M::Seta | M::Setae | M::Setb | M::Setbe | M::Sete | M::Setne | M::Setg | M::Setge, 1)
         | (M::Setl | M::Setle | M::Seto | M::Setno | M::Sets | M::Setns | M::Setp | M::Setnp, 1) => {
-            b.set(0, b.bit(condition()).zero_extended(8));
+            b.set(0, condition().zero_extended(8));
         }
         // The source is read, and 32-bit destinations zero-extended, whatever the condition.
         (
@@ -39,7 +39,7 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
             2,
         ) => {
             let (old, new) = (b.operand(0), b.operand(1));
-            b.set(0, b.select(condition(), new, old));
+            b.set(0, b.select(condition().bit(0), new, old));
         }
         _ => return Lowered::Elsewhere,
     }

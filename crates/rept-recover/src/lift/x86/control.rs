@@ -9,7 +9,7 @@ use rept_trace::Address;
 
 pub(super) fn lower(b: &Builder, m: M) -> Lowered {
     if b.instruction.is_jcc_short_or_near() {
-        branch(b, b.condition(condition_code(b)));
+        branch(b, b.condition(condition_code(b)).bit(0));
         return Lowered::Done;
     }
     match m {
@@ -60,7 +60,7 @@ fn looping(b: &Builder, zero: Option<bool>) {
         None => more,
         Some(zero) => {
             let equal = b.condition(if zero { 4 } else { 5 });
-            (b.bit(more) & b.bit(equal)).bit(0)
+            (b.bit(more) & equal).bit(0)
         }
     };
     branch(b, taken);

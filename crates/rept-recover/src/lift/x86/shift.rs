@@ -93,15 +93,14 @@ fn shift_carry(b: &Builder, x: Val<'_>, m: M, constant: Option<u32>) {
         Some(n) if n <= x.width => b.set_flag(CF, x.bit(n - 1)),
         Some(_) if m == M::Sar => b.set_flag(CF, x.sign()),
         Some(_) => {}
-        None if b.wants(CF) => variable_carry(b, x, m, left),
-        None => {}
+        None => variable_carry(b, x, m, left),
     }
 }
 
 /// By a variable count: the last bit out is the edge of a shift by one less. Counts of the
-/// width and more are possible for 8 and 16 bits only; there CF is forgotten.
+/// width and more are possible for 8 and 16 bits only; there SHL and SHR leave CF undefined.
 fn variable_carry(b: &Builder, x: Val<'_>, m: M, left: bool) {
-    if x.width < 32 {
+    if !b.wants(CF) || x.width < 32 && m != M::Sar {
         return;
     }
     let count = masked(b, b.register(R::CL));
@@ -159,26 +158,17 @@ fn rotate_carry(b: &Builder, m: M) -> Lowered {
     let carry = b.old_flags();
     let turns = x.width + 1;
     let Some(count) = constant_count(&b.instruction) else {
-        let count = masked(b, b.register(R::CL));
-        b.flags_only_if(count.is_zero().negated());
-        let turn = if m == M::Rcl {
-            count
-        } else {
-            reversed_count(b, count)
-        };
-        let result = b.apply(Op::RclBy, x.width, 0, [x, turn, carry], x.width);
-        // The bit that ends in the carry is not stated for variable counts.
-        b.set(0, result);
+        rotate_carry_by(b, x, m);
         return Lowered::Done;
     };
     let n = count % turns;
-    if n == 0 {
+    if count == 0 {
         b.keep_flags();
-        if count != 0 {
-            b.set(0, x);
-        } else {
-            b.set(0, x.zero_extended(x.width));
-        }
+    }
+    if n == 0 {
+        // Whole turns: everything stays, but OF is undefined.
+        b.set_flag(CF, carry.bit(CF));
+        b.set(0, x);
         return Lowered::Done;
     }
     let left = if m == M::Rcl { n } else { turns - n };
@@ -194,6 +184,30 @@ fn rotate_carry(b: &Builder, m: M) -> Lowered {
     }
     b.set(0, result);
     Lowered::Done
+}
+
+/// By a variable count. The bit that ends in the carry is stated for 32 and 64 bits, where the
+/// count is no more than one turn.
+fn rotate_carry_by(b: &Builder, x: Val<'_>, m: M) {
+    let (left, carry) = (m == M::Rcl, b.old_flags());
+    let count = masked(b, b.register(R::CL));
+    b.flags_only_if(count.is_zero().negated());
+    let turn = if left {
+        count
+    } else {
+        reversed_count(b, count)
+    };
+    let result = b.apply(Op::RclBy, x.width, 0, [x, turn, carry], x.width);
+    if x.width >= 32 && b.wants(CF) {
+        let less = count - b.constant(1, x.width);
+        let out = if left {
+            x.by(Op::ShlBy, less).sign()
+        } else {
+            x.by(Op::ShrBy, less).bit(0)
+        };
+        b.set_flag(CF, out);
+    }
+    b.set(0, result);
 }
 
 /// A turn to the left that equals `count` turns to the right, of width + 1 places.
@@ -221,6 +235,7 @@ fn double(b: &Builder, m: M) -> Lowered {
             b.apply(Op::FunnelBy, x.width, 0, [y, x, turn], x.width)
         };
         b.result_flags(result);
+        variable_carry(b, x, if left { M::Shl } else { M::Shr }, left);
         b.set(0, result);
         return Lowered::Done;
     };

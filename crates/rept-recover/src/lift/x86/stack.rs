@@ -151,16 +151,16 @@ fn enter(b: &Builder) -> Lowered {
 
 /// The pushed image: RF and VM read as zero.
 pub(super) fn image(b: &Builder) -> Val<'_> {
-    b.old_flags() & b.constant(!0x3_0000, 64)
+    b.old_flags() & b.constant(0xfffc_ffff, 64)
 }
 
 /// What a user-mode POPF may change: the status flags, TF, DF, NT, AC and ID; RF is cleared,
 /// IF and IOPL depend on the privilege level and are forgotten.
 fn set_flags(b: &Builder, popped: Val<'_>) {
     const CHANGED: u64 = 0x24_4dd5;
-    const RESUME: u64 = 0x1_0000;
+    const WITHOUT_RESUME: u64 = 0xfffe_ffff;
     const FORGOTTEN: u16 = 0x3200;
-    let kept = b.old_flags() & b.constant(!RESUME, 64);
+    let kept = b.old_flags() & b.constant(WITHOUT_RESUME, 64);
     let mixed = b.apply(
         Op::Ternary,
         64,
@@ -168,7 +168,10 @@ fn set_flags(b: &Builder, popped: Val<'_>) {
         [b.constant(CHANGED, 64), popped, kept],
         64,
     );
-    b.write(RegWord::FLAGS, mixed.map(Op::Keep, FORGOTTEN));
+    b.write(
+        RegWord::FLAGS,
+        b.apply(Op::Keep, 32, FORGOTTEN, [mixed; 3], 64),
+    );
     b.flags.whole.set(true);
 }
 

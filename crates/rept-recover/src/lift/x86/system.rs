@@ -3,7 +3,7 @@
 use crate::effect::Flow;
 use crate::lift::Lowered;
 use crate::lift::builder::Builder;
-use crate::lift::flags::{AF, CF, OF, PF, SF, ZF};
+use crate::lift::flags::{AF, OF, PF, SF, ZF};
 use crate::lift::value::Pred;
 use iced_x86::{Mnemonic as M, Register as R};
 use rept_trace::RegWord;
@@ -25,13 +25,12 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         | M::Prefetcht2
         | M::Prefetch
         | M::Prefetchw => {}
-        M::Clflush
-        | M::Clflushopt
-        | M::Clwb
-        | M::Cldemote
-        | M::Serialize
-        | M::Ptwrite
-        | M::Reservednop => {}
+        M::Clflush | M::Clflushopt | M::Clwb | M::Cldemote | M::Serialize | M::Reservednop => {}
+        // Its operand is in the trace: a load makes it a value.
+        M::Ptwrite if b.is_memory(0) => {
+            b.operand(0);
+        }
+        M::Ptwrite => {}
         M::Syscall => system_call(b),
         M::Int | M::Int1 | M::Int3 => b.set_flow(Flow::Syscall),
         M::Rdtsc => [R::EAX, R::EDX].into_iter().for_each(unknown),
@@ -41,6 +40,7 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
             .for_each(unknown),
         M::Xgetbv => [R::EAX, R::EDX].into_iter().for_each(unknown),
         M::Rdpid => unknown(b.instruction.op_register(0)),
+        // CF tells whether there was a number; nothing is known of it.
         M::Rdrand | M::Rdseed => {
             unknown(b.instruction.op_register(0));
             [OF, SF, ZF, AF, PF]
@@ -55,16 +55,14 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Ldmxcsr | M::Vldmxcsr => b.write(RegWord::MXCSR, b.load(b.place(), 4)),
         _ => return Lowered::Elsewhere,
     }
-    // RDRAND tells by CF whether there was a number; nothing is known of it.
-    let _ = CF;
     Lowered::Done
 }
 
 /// The processor's part of SYSCALL; what the kernel does is not the instruction's meaning.
 fn system_call(b: &Builder) {
-    const RESUME: u64 = 0x1_0000;
+    const WITHOUT_RESUME: u64 = 0xfffe_ffff;
     b.write(RegWord::RAX, b.unknown(64));
     b.write(RegWord::RCX, b.constant(b.instruction.next_ip(), 64));
-    b.write(RegWord::R11, b.old_flags() & b.constant(!RESUME, 64));
+    b.write(RegWord::R11, b.old_flags() & b.constant(WITHOUT_RESUME, 64));
     b.set_flow(Flow::Syscall);
 }

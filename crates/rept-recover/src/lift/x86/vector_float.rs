@@ -270,13 +270,7 @@ fn horizontal(b: &Builder, width: u32, op: Op) {
 
 /// The order of `x` and `y` is one of `outcomes`.
 fn ordered<'b>(b: &'b Builder, x: Val<'b>, y: Val<'b>, outcomes: u16) -> Pred<'b> {
-    Pred::Holds {
-        op: Op::FloatCompare,
-        width: x.width,
-        parameter: outcomes,
-        negate: false,
-        operands: [x, y, mxcsr(b)],
-    }
+    Pred::holds(Op::FloatCompare, outcomes, [x, y, mxcsr(b)])
 }
 
 fn order_flags(b: &Builder, width: u32) {

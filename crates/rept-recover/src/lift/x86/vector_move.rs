@@ -30,6 +30,8 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         | M::Vmovntpd => whole(b),
         M::Vmovntdqa => whole(b),
         M::Movd | M::Movq | M::Vmovd | M::Vmovq => return scalar(b),
+        M::Movq2dq | M::Movdq2q => b.set_lanes(0, &lowest(b, b.lane(1, 0))),
+        M::Movntq => b.store(b.place(), 8, b.lane(1, 0)),
         M::Movss | M::Movsd | M::Vmovss | M::Vmovsd if !b.instruction.is_string_instruction() => {
             return float_scalar(b, m);
         }
@@ -54,18 +56,12 @@ fn zero_above(b: &Builder, number: u16, from: u16) {
 }
 
 fn is_vector(b: &Builder, operand: u32) -> bool {
-    b.is_register(operand) && b.instruction.op_register(operand).is_vector_register()
+    let register = b.instruction.op_register(operand);
+    b.is_register(operand) && (register.is_vector_register() || register.is_mm())
 }
 
-fn is_mmx(b: &Builder) -> bool {
-    (0..2).any(|operand| b.is_register(operand) && b.instruction.op_register(operand).is_mm())
-}
-
-/// MOVD and MOVQ between a vector register's lowest bits and a register or memory.
+/// MOVD and MOVQ between a vector or MMX register's lowest bits and a register or memory.
 fn scalar(b: &Builder) -> Lowered {
-    if is_mmx(b) {
-        return Lowered::Elsewhere;
-    }
     let bits = match b.instruction.mnemonic() {
         M::Movd | M::Vmovd => 32,
         _ => 64,
@@ -76,16 +72,19 @@ fn scalar(b: &Builder) -> Lowered {
         b.operand(1)
     };
     if is_vector(b, 0) {
-        let mut lanes = Lanes::new();
-        lanes.push(value.zero_extended(64));
-        lanes.push(b.constant(0, 64));
-        b.set_lanes(0, &lanes);
+        b.set_lanes(0, &lowest(b, value.zero_extended(64)));
     } else if b.is_memory(0) {
         b.store(b.place(), bits / 8, value);
     } else {
         b.set(0, b.value(value.word, b.width(0).min(bits)));
     }
     Lowered::Done
+}
+
+/// A value in the lowest lane, and zeros above, as wide as the destination (128 bits or MMX).
+fn lowest<'b>(b: &'b Builder, value: Val<'b>) -> Lanes<'b> {
+    let zero = b.constant(0, 64);
+    [value, zero].into_iter().take(b.lane_count(0)).collect()
 }
 
 /// MOVSS and MOVSD: loads zero the rest, moves between registers merge.
