@@ -48,6 +48,9 @@ pub(crate) enum Kind {
     Interrupt,
     /// `pushf`: stores the trap flag that stepping sets.
     PushFlags,
+    /// `popf`: after stepping it, Linux takes the trap flag for the program's own
+    /// (`arch/x86/kernel/step.c`, `is_setting_trap_flag`).
+    PopFlags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +101,12 @@ impl Instruction {
     pub(crate) fn flow(&self, before: &Registers, target: u64) -> Flow {
         let next = self.next(before.rip);
         match self.kind {
-            Kind::Plain | Kind::Jump { .. } | Kind::PushFlags | Kind::Syscall | Kind::Interrupt => {
-                Flow::Plain
-            }
+            Kind::Plain
+            | Kind::Jump { .. }
+            | Kind::PushFlags
+            | Kind::PopFlags
+            | Kind::Syscall
+            | Kind::Interrupt => Flow::Plain,
             Kind::Conditional {
                 target: taken,
                 condition,
@@ -122,7 +128,7 @@ impl Instruction {
     pub(crate) fn leads_to(&self, at: u64, target: u64) -> bool {
         let next = self.next(at);
         match self.kind {
-            Kind::Plain | Kind::PushFlags | Kind::Syscall => target == next,
+            Kind::Plain | Kind::PushFlags | Kind::PopFlags | Kind::Syscall => target == next,
             Kind::Conditional { target: taken, .. } => target == next || target == taken,
             Kind::Call { target: to } | Kind::Jump { target: to } => target == to,
             _ => true,
@@ -181,9 +187,8 @@ impl Instruction {
 fn kind(decoded: &iced_x86::Instruction) -> Kind {
     match decoded.code() {
         Code::Syscall | Code::Sysenter => return Kind::Syscall,
-        _ if matches!(decoded.mnemonic(), Mnemonic::Pushf | Mnemonic::Pushfq) => {
-            return Kind::PushFlags;
-        }
+        Code::Pushfw | Code::Pushfq => return Kind::PushFlags,
+        Code::Popfw | Code::Popfq => return Kind::PopFlags,
         _ => {}
     }
     let far = decoded.is_jmp_far()

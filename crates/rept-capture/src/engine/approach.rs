@@ -210,6 +210,9 @@ impl Engine {
 fn may_have_mapped(tid: i32) -> Result<bool, Error> {
     const ENTERING: i64 = -(libc::ENOSYS as i64);
     let registers = sys::registers(tid)?;
-    let maps = matches!(registers.orig_rax as i64, libc::SYS_mmap | libc::SYS_mprotect);
+    let maps = matches!(
+        registers.orig_rax as i64,
+        libc::SYS_mmap | libc::SYS_mprotect
+    );
     Ok(maps && registers.rax as i64 != ENTERING)
 }

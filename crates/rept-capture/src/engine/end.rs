@@ -21,6 +21,7 @@ impl Engine {
             Ok(expected) => Some(expected),
             Err(why) => {
                 self.note(format!("core written by rept, not by the kernel: {why}"));
+                self.stop_sleepers(tid)?;
                 self.write_own_core(tid, signal)?;
                 None
             }
@@ -40,6 +41,22 @@ impl Engine {
                     let ip = self.threads[&tid].registers.rip;
                     self.recording.interrupted(tid, ip, false);
                 }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    // Threads inside a system call stop there, so that their vector registers can be read;
+    // the other registers stay as the kernel found them.
+    fn stop_sleepers(&mut self, dying: i32) -> Result<(), Error> {
+        for tid in self.in_state(State::Syscall) {
+            let stopped = sys::interrupt(tid).and_then(|()| sys::wait(tid, true));
+            match stopped {
+                Ok(Some((_, wait @ (Wait::Exited(_) | Wait::Killed { .. })))) if tid != dying => {
+                    self.process_ended(tid, wait);
+                }
+                Err(error) if !error.is_gone() => return Err(error),
                 _ => {}
             }
         }

@@ -141,7 +141,7 @@ impl Engine {
             }
             _ => Default::default(),
         };
-        let breakpoint = self.skips_iterations(tid, instruction.as_deref(), &before);
+        let breakpoint = runs_free(tid, instruction.as_deref(), &before);
         let attempt = Attempt {
             before,
             instruction,
@@ -165,20 +165,6 @@ impl Engine {
         }
         sys::resume(tid, how, signal)?;
         self.await_stop(tid)
-    }
-
-    // A long REP instruction runs at full speed, up to a breakpoint behind it.
-    fn skips_iterations(
-        &mut self,
-        tid: i32,
-        instruction: Option<&Instruction>,
-        before: &Registers,
-    ) -> bool {
-        instruction.is_some_and(|instruction| {
-            instruction.repeats
-                && before.rcx >= REP_BREAKPOINT
-                && sys::breakpoint(tid, Some(instruction.next(before.rip))).is_ok()
-        })
     }
 
     // What the instruction is about to touch, and the bytes that it will read.
@@ -275,7 +261,7 @@ impl Engine {
         Ok(())
     }
 
-    fn in_state(&self, state: State) -> Vec<i32> {
+    pub(super) fn in_state(&self, state: State) -> Vec<i32> {
         let with = self
             .threads
             .iter()
@@ -384,6 +370,7 @@ impl Engine {
         };
         let instruction = attempt.instruction.clone().expect("a system call");
         let next = instruction.next(attempt.before.rip);
+        thread.registers = in_kernel(&attempt.before, next);
         self.record(tid, &attempt, &instruction, next, Vec::new())?;
         self.recording.enters_kernel(tid);
         Ok(())
@@ -444,7 +431,7 @@ impl Engine {
         if stood_still && !instruction.repeats {
             return Ok(());
         }
-        if instruction.kind == Kind::PushFlags {
+        if instruction.kind == Kind::PushFlags && !attempt.breakpoint {
             clear_pushed_trap_flag(tid, after.rsp)?;
         }
         let accesses = self.accesses(tid, &attempt, &instruction, &after);
@@ -543,6 +530,19 @@ impl Engine {
     }
 }
 
+// How the kernel shows a thread that it runs on behalf of: SYSCALL saved the program
+// counter and the flags, and there is no result yet.
+fn in_kernel(before: &Registers, next: u64) -> Registers {
+    Registers {
+        rip: next,
+        rcx: next,
+        r11: before.eflags,
+        orig_rax: before.rax,
+        rax: -i64::from(libc::ENOSYS) as u64,
+        ..*before
+    }
+}
+
 fn push_access(accesses: &mut Vec<Access>, operand: &Operand, kind: AccessKind, bytes: Vec<u8>) {
     if !bytes.is_empty() {
         accesses.push(Access {
@@ -551,6 +551,17 @@ fn push_access(accesses: &mut Vec<Access>, operand: &Operand, kind: AccessKind, 
             bytes,
         });
     }
+}
+
+// Some instructions are better run than stepped, up to a breakpoint behind them: long REP
+// instructions, which trap in each iteration, and those that see the trap flag.
+fn runs_free(tid: i32, instruction: Option<&Instruction>, before: &Registers) -> bool {
+    instruction.is_some_and(|instruction| {
+        let long = instruction.repeats && before.rcx >= REP_BREAKPOINT;
+        let flags = matches!(instruction.kind, Kind::PushFlags | Kind::PopFlags);
+        let behind = instruction.next(before.rip);
+        (long || flags) && sys::breakpoint(tid, Some(behind)).is_ok()
+    })
 }
 
 // Only an instruction that stays where it is, or one that raises SIGTRAP itself, leaves a

@@ -1,0 +1,97 @@
+//! What goes wrong before a program runs is said in one sentence.
+
+use rept_capture::{RecordOptions, Recorder};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+fn temporary(name: &str) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("rept-{}-{name}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+#[track_caller]
+fn fails(options: RecordOptions, program: &Path, words: &str) {
+    let no_arguments: [&str; 0] = [];
+    let error = Recorder::new(options, program, no_arguments)
+        .run(|_| ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(words), "{error}");
+}
+
+#[test]
+fn programs_that_cannot_run() {
+    let directory = temporary("errors");
+    let options = || RecordOptions::new(directory.join("out"));
+    fails(
+        options(),
+        Path::new("no-such-program-anywhere"),
+        "not found in PATH",
+    );
+    fails(options(), &directory.join("missing"), "No such file");
+    fails(options(), &directory, "not a file");
+
+    let plain = directory.join("plain");
+    fs::write(&plain, "text").unwrap();
+    fails(options(), &plain, "not executable");
+    fs::set_permissions(&plain, fs::Permissions::from_mode(0o755)).unwrap();
+    fails(options(), &plain, "not an ELF program");
+
+    // An ELF header of a 32-bit program, with nothing behind it.
+    let mut elf32 = b"\x7fELF\x01\x01\x01".to_vec();
+    elf32.resize(16, 0);
+    elf32.extend([2, 0, 3, 0, 1, 0, 0, 0]);
+    elf32.resize(52, 0);
+    fs::write(&plain, &elf32).unwrap();
+    fails(options(), &plain, "not a 64-bit x86 program");
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn output_and_options() {
+    let directory = temporary("options");
+    let file = directory.join("file");
+    fs::write(&file, "").unwrap();
+    fails(
+        RecordOptions::new(file.join("out")),
+        Path::new("/bin/true"),
+        "file/out",
+    );
+    let mut options = RecordOptions::new(directory.join("out"));
+    options.buffer = 100;
+    fails(options, Path::new("/bin/true"), "holds no whole PSB period");
+    let mut options = RecordOptions::new(directory.join("out"));
+    options.from = Some("no_such_function_at_all".parse().unwrap());
+    fails(
+        options,
+        Path::new("/bin/true"),
+        "no such symbol was ever mapped",
+    );
+    let mut options = RecordOptions::new(directory.join("out"));
+    options.from = Some("libc.so!exit:9".parse().unwrap());
+    fails(options, Path::new("/bin/true"), "it came there 1 times");
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn no_kernel_core() {
+    let directory = temporary("own-core");
+    let mut options = RecordOptions::new(directory.join("out"));
+    options.from = Some("libc.so!kill".parse().unwrap());
+    // SIGTERM leaves no kernel core.
+    let arguments = ["-c", "kill -TERM $$"];
+    let summary = Recorder::new(options, "/bin/sh", arguments)
+        .run(|_| ())
+        .unwrap();
+    assert_eq!(summary.exit, rept_capture::Exit::Signal(15));
+    assert!(
+        summary.notes[0].contains("no core for signal 15"),
+        "{:?}",
+        summary.notes
+    );
+    let core = fs::read(directory.join("out/core")).unwrap();
+    assert_eq!(&core[..4], b"\x7fELF");
+    fs::remove_dir_all(directory).unwrap();
+}
