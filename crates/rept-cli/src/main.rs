@@ -1,2 +1,51 @@
-//! The `rept` command.
-fn main() {}
+#![forbid(unsafe_code)]
+//! The `rept` command: what happened before a crash.
+//!
+//! ```text
+//!  rept record ─▶ DIR/{core, perf.data, truth} ─▶ rept decode   the path: tid, time, ip
+//!                                              ─▶ rept report   the path with values
+//!                                              ─▶ rept score    values against the truth
+//!  rept demo     all of it on a program of ours, to the step that planted the bad value
+//! ```
+//!
+//! Everything is read through `rept-core`; nothing here knows a file format or an
+//! instruction's meaning. Results go to the standard output, plain unless it is a terminal;
+//! what is wrong with the inputs goes to the standard error stream, one sentence each, and
+//! makes the exit code 1 after what can be shown was shown (2: the command line is wrong).
+//! Progress is drawn on terminals only.
+
+mod args;
+mod case;
+mod commands;
+mod decode;
+mod demo;
+mod explain;
+mod failure;
+mod open;
+mod packets;
+mod record;
+mod report;
+mod score;
+#[cfg(test)]
+mod testing;
+mod text;
+
+use clap::Parser;
+use failure::Failure;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let result = commands::run(&arguments.command, &mut out);
+    let flushed = out.flush().map_err(Failure::output);
+    match result.and(flushed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.reader_is_gone() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("rept: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use rept_capture::StartPoint;
+use rept_core::Position;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// What happened before a crash: record it, or recover it from a dump and a control-flow trace.
+#[derive(Debug, Parser)]
+#[command(name = "rept", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a program until it dies or exits, and keep its control flow and core dump.
+    Record(RecordArgs),
+    /// Print thread, time and address of every step.
+    Decode(DecodeArgs),
+    /// Print the packets of a trace file.
+    Packets(PacketsArgs),
+    /// Print the crash and the steps before it, with the values that were recovered.
+    Report(ReportArgs),
+    /// Hold what was recovered against what was true (recordings made with --truth).
+    Score(ScoreArgs),
+    /// Record a small program that crashes, and find the step that planted the bad value.
+    Demo(DemoArgs),
+}
+
+/// What to open.
+#[derive(Args, Debug)]
+pub(crate) struct Input {
+    /// Directory written by `rept record`: holds `core` and `perf.data`.
+    #[arg(value_name = "DIR", required_unless_present_all = ["core", "trace"])]
+    pub(crate) directory: Option<PathBuf>,
+    /// Core dump, instead of DIR/core.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) core: Option<PathBuf>,
+    /// Intel PT trace (perf.data), instead of DIR/perf.data.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Where to look for binaries before the paths that the core names; may be repeated.
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub(crate) binaries: Vec<PathBuf>,
+}
+
+impl Input {
+    /// Path of the core dump.
+    pub(crate) fn core(&self) -> PathBuf {
+        self.core.clone().unwrap_or_else(|| self.within("core"))
+    }
+
+    /// Path of the trace.
+    pub(crate) fn trace(&self) -> PathBuf {
+        self.trace
+            .clone()
+            .unwrap_or_else(|| self.within("perf.data"))
+    }
+
+    /// A recording.
+    pub(crate) fn of(directory: &Path) -> Input {
+        Input {
+            directory: Some(directory.to_owned()),
+            core: None,
+            trace: None,
+            binaries: Vec::new(),
+        }
+    }
+
+    fn within(&self, name: &str) -> PathBuf {
+        self.directory.clone().unwrap_or_default().join(name)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RecordArgs {
+    /// Directory to write; made when missing
+    #[arg(short, long, value_name = "DIR", default_value = "rept.data")]
+    pub(crate) output: PathBuf,
+    /// Trace bytes kept per thread, the newest ones; K and M may follow the number.
+    #[arg(long, value_name = "BYTES", default_value = "256K", value_parser = bytes)]
+    pub(crate) buffer: usize,
+    /// Also write `truth`: all registers and memory accesses, for `rept score`.
+    #[arg(long)]
+    pub(crate) truth: bool,
+    /// Seed of the scheduler that takes turns between threads.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Run at full speed until here: SYMBOL, LIBRARY!SYMBOL or ADDRESS, and :COUNT for a later arrival.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: Option<StartPoint>,
+    /// Let the kernel place mappings at random; without, runs can be repeated.
+    #[arg(long)]
+    pub(crate) aslr: bool,
+    /// The program and its arguments.
+    #[arg(
+        value_name = "PROGRAM",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) program: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DecodeArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Only this thread.
+    #[arg(long, value_name = "TID")]
+    pub(crate) thread: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PacketsArgs {
+    /// A perf.data file, or a file of bare Intel PT packets.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// How many steps to print.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) last: u64,
+    /// The thread to print; without it, the one that crashed.
+    #[arg(long, value_name = "TID")]
+    pub(crate) thread: Option<u32>,
+    /// First step to print, as TID:STEP; overrides --last.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) from: Option<Position>,
+    /// Print the steps before this one, as TID:STEP; without it, those before the crash.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) to: Option<Position>,
+}
+
+impl ReportArgs {
+    /// The last steps of a recording.
+    pub(crate) fn last(directory: &Path, last: u64) -> ReportArgs {
+        let input = Input::of(directory);
+        ReportArgs {
+            input,
+            last,
+            thread: None,
+            from: None,
+            to: None,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ScoreArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// The truth, instead of DIR/truth.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) truth: Option<PathBuf>,
+    /// Print JSON (schema rept-score/1).
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also print where unknown and wrong values come from.
+    #[arg(long)]
+    pub(crate) why: bool,
+}
+
+impl ScoreArgs {
+    /// Path of the truth.
+    pub(crate) fn truth(&self) -> PathBuf {
+        self.truth
+            .clone()
+            .unwrap_or_else(|| self.input.within("truth"))
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// Keep the recording in this directory.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `65536`, `64K`, `1M`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(digits) => (digits, 1 << 10),
+        None => text
+            .strip_suffix(['M', 'm'])
+            .map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    digits
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "a number of bytes, with K or M behind it or not".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_program_is_its_own() {
+        let arguments =
+            Arguments::try_parse_from(["rept", "record", "--truth", "--", "ls", "-o", "x"]);
+        let Command::Record(record) = arguments.unwrap().command else {
+            panic!("not record")
+        };
+        assert!(record.truth);
+        assert_eq!(record.program, ["ls", "-o", "x"]);
+        assert_eq!(record.buffer, 256 << 10);
+    }
+
+    #[test]
+    fn a_directory_or_both_files_must_be_given() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        assert!(parse("rept report").is_err());
+        assert!(parse("rept report --core a").is_err());
+        assert!(parse("rept report --core a --trace b").is_ok());
+        assert!(parse("rept report d --core a").is_ok());
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(bytes("64K"), Ok(65536));
+        assert_eq!(bytes("2M"), Ok(2 << 20));
+        assert!(bytes("many").is_err());
+        assert!(bytes("99999999999999999999M").is_err());
+    }
+}

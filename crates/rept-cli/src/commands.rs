@@ -1,0 +1,149 @@
+//! One function for each command: opens, asks, prints.
+
+use crate::args::{Command, DecodeArgs, DemoArgs, ReportArgs, ScoreArgs};
+use crate::decode::decode;
+use crate::demo;
+use crate::failure::Failure;
+use crate::open::{Opened, Recovered};
+use crate::packets::packets;
+use crate::record;
+use crate::report;
+use crate::score::{self, Score, Subject, Table, TruthFile};
+use rept_capture::RecordOptions;
+use rept_trace::ThreadId;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Runs a command.
+///
+/// # Errors
+/// One sentence; what could be shown has been shown.
+pub(crate) fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        Command::Record(wanted) => record::record(wanted, out),
+        Command::Decode(wanted) => run_decode(wanted, out),
+        Command::Packets(wanted) => packets(&wanted.file, out),
+        Command::Report(wanted) => run_report(wanted, out),
+        Command::Score(wanted) => run_score(wanted, out),
+        Command::Demo(wanted) => run_demo(wanted, out),
+    }
+}
+
+fn run_decode(wanted: &DecodeArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let opened = Opened::new(&wanted.input)?;
+    let session = &opened.session;
+    decode(
+        session.decode(),
+        session.order().sequence(),
+        wanted.thread,
+        out,
+    )
+    .map_err(Failure::output)?;
+    opened.verdict()
+}
+
+fn run_report(wanted: &ReportArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let opened = Opened::new(&wanted.input)?;
+    let recovered = opened.recover();
+    let shown = report::report(recovered.case(), wanted, out);
+    // What is wrong with the files explains why something cannot be shown, so it goes first.
+    opened.verdict().and(shown)
+}
+
+fn run_score(wanted: &ScoreArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let opened = Opened::new(&wanted.input)?;
+    let recovered = opened.recover();
+    let mut truth = TruthFile::open(&wanted.truth())?;
+    let score = judge(&recovered, &mut truth, wanted.why)?;
+    if wanted.json {
+        let text = score::json(&score).map_err(|error| Failure::new(error.to_string()))?;
+        writeln!(out, "{text}").map_err(Failure::output)?;
+    } else {
+        write!(out, "{}", Table(&score)).map_err(Failure::output)?;
+    }
+    opened.verdict()
+}
+
+fn judge(recovered: &Recovered, truth: &mut TruthFile, why: bool) -> Result<Score, Failure> {
+    let case = recovered.case();
+    let subject = Subject {
+        trace: case.trace,
+        sequence: case.sequence,
+        history: case.history,
+        crashing: case.crashing().unwrap_or(ThreadId(0)),
+    };
+    score::score(&subject, truth, why)
+}
+
+fn run_demo(wanted: &DemoArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if demo::VICTIM.is_empty() {
+        return Err(Failure::new(
+            "the demo's program can be recorded on x86-64 Linux only",
+        ));
+    }
+    let directory = Directory::new(wanted.output.as_deref())?;
+    let program = demo::install(&directory.path)?;
+    demo_record(&directory.path, &program, out)?;
+    demo_show(&directory.path, out)
+}
+
+fn demo_record(directory: &Path, program: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    writeln!(
+        out,
+        "recording a program that crashes: {}",
+        program.display()
+    )
+    .map_err(Failure::output)?;
+    // The program writes to the same stream.
+    out.flush().map_err(Failure::output)?;
+    let mut options = RecordOptions::new(directory);
+    options.truth = true;
+    options.from = Some(
+        demo::START
+            .parse()
+            .map_err(|error: rept_capture::Error| Failure::new(error.to_string()))?,
+    );
+    let summary = record::run(options, &[program.into()])?;
+    record::print(&summary, directory, out).map_err(Failure::output)
+}
+
+fn demo_show(directory: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    let opened = Opened::directory(directory)?;
+    let recovered = opened.recover();
+    let case = recovered.case();
+    writeln!(out, "\nrecovered from core and perf.data alone:\n").map_err(Failure::output)?;
+    report::report(case, &ReportArgs::last(directory, 12), out)?;
+    writeln!(out, "\nhow good that is:\n").map_err(Failure::output)?;
+    let mut truth = TruthFile::open(&directory.join("truth"))?;
+    write!(out, "{}", Table(&judge(&recovered, &mut truth, false)?)).map_err(Failure::output)?;
+    writeln!(out).map_err(Failure::output)?;
+    demo::explain_crash(case, out).map_err(Failure::output)?;
+    opened.verdict()
+}
+
+/// Where the demo's files are; a temporary one is removed in the end.
+struct Directory {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Directory {
+    fn new(wanted: Option<&Path>) -> Result<Directory, Failure> {
+        let temporary = || std::env::temp_dir().join(format!("rept-demo-{}", std::process::id()));
+        let path = wanted.map_or_else(temporary, Path::to_owned);
+        fs::create_dir_all(&path).map_err(|error| Failure::file("create", &path, error))?;
+        Ok(Directory {
+            path,
+            temporary: wanted.is_none(),
+        })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Opening what the command line names, and saying what is wrong with it.
+
+use crate::args::Input;
+use crate::case::{Case, Program, Spot};
+use crate::failure::Failure;
+use indicatif::{ProgressBar, ProgressStyle};
+use rept_core::{RecoverOptions, Session, SourceFrame, Subject, Symbol};
+use rept_trace::{Address, Fault, Registers, ThreadTrace};
+use std::path::Path;
+use std::time::Duration;
+
+/// An opened crash.
+pub(crate) struct Opened {
+    pub(crate) session: Session,
+}
+
+/// An opened crash and its history.
+pub(crate) struct Recovered {
+    session: Session,
+    history: rept_core::History,
+    program: Binaries,
+    fault: Option<Fault>,
+    registers: Vec<Registers>,
+}
+
+impl Opened {
+    /// Opens dump and trace; one of them is enough.
+    ///
+    /// # Errors
+    /// When neither can be opened.
+    pub(crate) fn new(input: &Input) -> Result<Opened, Failure> {
+        let builder = Session::builder().dump(input.core()).trace(input.trace());
+        let builder = input
+            .binaries
+            .iter()
+            .fold(builder, |builder, path| builder.binaries(path));
+        let session = builder
+            .open()
+            .map_err(|error| Failure::new(error.to_string()))?;
+        Ok(Opened { session })
+    }
+
+    /// Opens a recording.
+    ///
+    /// # Errors
+    /// As [`Opened::new`].
+    pub(crate) fn directory(path: &Path) -> Result<Opened, Failure> {
+        Opened::new(&Input::of(path))
+    }
+
+    /// Recovers the data; a line on a terminal says that it takes a while.
+    pub(crate) fn recover(&self) -> Recovered {
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(ProgressStyle::default_spinner());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar.set_message("decoding");
+        let steps: u64 = self
+            .session
+            .decode()
+            .threads
+            .iter()
+            .map(ThreadTrace::steps)
+            .sum();
+        bar.set_message(format!("recovering {} steps", crate::text::grouped(steps)));
+        let history = self.session.recover(&RecoverOptions::default());
+        bar.finish_and_clear();
+        let dump = self.session.dump();
+        Recovered {
+            history,
+            program: Binaries(self.session.clone()),
+            fault: dump.and_then(|dump| dump.fault()),
+            registers: dump.map(|dump| dump.threads().to_vec()).unwrap_or_default(),
+            session: self.session.clone(),
+        }
+    }
+
+    /// Prints notes about the inputs to the standard error stream and says whether the
+    /// command can be said to have succeeded: all that was named could be used.
+    ///
+    /// # Errors
+    /// A file could not be opened, belongs to another run, or holds nothing of use.
+    pub(crate) fn verdict(&self) -> Result<(), Failure> {
+        let mut failures: Vec<String> = self
+            .session
+            .failures()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        for finding in self.session.diagnostics() {
+            match finding.subject {
+                Subject::Mismatch => failures.push(finding.to_string()),
+                _ => eprintln!("rept: note: {finding}"),
+            }
+        }
+        failures.extend(self.nothing_decoded());
+        let last = failures.pop();
+        failures
+            .iter()
+            .for_each(|failure| eprintln!("rept: {failure}"));
+        last.map_or(Ok(()), |failure| Err(Failure::new(failure)))
+    }
+
+    /// Why a trace that could be opened holds no step.
+    fn nothing_decoded(&self) -> Option<String> {
+        let capture = self.session.capture()?;
+        let threads = &self.session.decode().threads;
+        if threads.iter().any(|thread| thread.steps() > 0) {
+            return None;
+        }
+        let gap = threads.iter().find_map(|thread| thread.gaps.first());
+        let cause = gap.map_or_else(
+            || "it holds no packets".to_owned(),
+            |gap| gap.reason.to_string(),
+        );
+        Some(format!(
+            "{}: no step can be decoded: {cause}",
+            capture.path().display()
+        ))
+    }
+}
+
+impl Recovered {
+    /// As the commands see it.
+    pub(crate) fn case(&self) -> Case<'_> {
+        Case {
+            trace: self.session.decode(),
+            sequence: self.session.order().sequence(),
+            history: self.history.recovered(),
+            program: &self.program,
+            fault: self.fault,
+            registers: &self.registers,
+        }
+    }
+}
+
+struct Binaries(Session);
+
+impl Program for Binaries {
+    fn spot(&self, address: Address) -> Spot {
+        let symbol = self.0.symbols().lookup(address);
+        Spot {
+            line: own_line(&symbol),
+            function: symbol.function,
+            module: symbol.module,
+        }
+    }
+
+    fn bytes(&self, address: Address, buffer: &mut [u8]) -> usize {
+        let dump = self.0.dump().map(|dump| dump.memory());
+        let found = dump
+            .and_then(|memory| memory.bytes(address))
+            .unwrap_or_default();
+        let length = found.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&found[..length]);
+        length
+    }
+}
+
+/// Where rustc's own sources are said to be: on no machine.
+const RUST_LIBRARY: &str = "/rustc/";
+
+/// The innermost line of code that the reader can open: library functions inlined into it
+/// are passed over.
+fn own_line(symbol: &Symbol) -> Option<(String, u32)> {
+    let line = |frame: &SourceFrame| Some((frame.file.clone()?, frame.line?));
+    let mut lines = symbol.frames.iter().filter_map(line);
+    let own = lines
+        .clone()
+        .find(|(file, _)| !file.starts_with(RUST_LIBRARY));
+    own.or_else(|| lines.next())
+}

@@ -1,0 +1,75 @@
+//! `rept packets`: the packets of a trace file, one a line.
+
+use crate::failure::Failure;
+use rept_core::Capture;
+use rept_decode::dump::{DumpOptions, dump};
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// First bytes of a perf.data file.
+const PERF_MAGIC: &[u8] = b"PERFILE2";
+
+/// Prints the packets of a perf.data file, stream by stream, or of a file of bare packets.
+///
+/// # Errors
+/// The file cannot be read, or holds no trace.
+pub(crate) fn packets(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    let bytes = std::fs::read(path).map_err(|error| Failure::file("read", path, error))?;
+    if bytes.is_empty() {
+        return Err(Failure::new(format!(
+            "{}: the file is empty",
+            path.display()
+        )));
+    }
+    if !bytes.starts_with(PERF_MAGIC) {
+        return list(&bytes, out).map_err(Failure::output);
+    }
+    drop(bytes);
+    let capture = Capture::open(path).map_err(|error| Failure::new(error.to_string()))?;
+    streams(&capture, out).map_err(Failure::output)
+}
+
+fn streams(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
+    for stream in &capture.streams {
+        let of = match (stream.thread, stream.cpu) {
+            (Some(thread), _) => format!("thread {thread}"),
+            (None, Some(cpu)) => format!("processor {cpu}"),
+            (None, None) => "unknown thread".to_owned(),
+        };
+        for piece in &stream.pieces {
+            writeln!(
+                out,
+                "{of}: {} bytes from offset {:#x}",
+                piece.len, piece.offset
+            )?;
+            list(&capture.bytes(piece), out)?;
+        }
+    }
+    Ok(())
+}
+
+fn list(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    let options = DumpOptions {
+        no_pad: true,
+        ..DumpOptions::default()
+    };
+    let mut adapter = Adapter { out, error: None };
+    let _ = dump(bytes, options, &mut adapter);
+    adapter.error.map_or(Ok(()), Err)
+}
+
+/// Lets text be written to a byte stream; keeps the stream's error.
+struct Adapter<'a> {
+    out: &'a mut dyn Write,
+    error: Option<io::Error>,
+}
+
+impl fmt::Write for Adapter<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.out.write_all(text.as_bytes()).map_err(|error| {
+            self.error = Some(error);
+            fmt::Error
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! `rept record`: runs a program under the recorder.
+
+use crate::args::RecordArgs;
+use crate::failure::Failure;
+use crate::text::grouped;
+use indicatif::{ProgressBar, ProgressStyle};
+use rept_capture::{Exit, Progress, RecordOptions, Recorder, Summary};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+/// Records what the command line asks for and says what was written.
+///
+/// # Errors
+/// The program cannot be run or traced, or the directory cannot be written.
+pub(crate) fn record(wanted: &RecordArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut options = RecordOptions::new(&wanted.output);
+    options.buffer = wanted.buffer;
+    options.truth = wanted.truth;
+    options.seed = wanted.seed;
+    options.from = wanted.from.clone();
+    options.aslr = wanted.aslr;
+    let summary = run(options, &wanted.program)?;
+    print(&summary, &wanted.output, out).map_err(Failure::output)
+}
+
+/// Runs the recorder, with a progress line on a terminal.
+///
+/// # Errors
+/// Those of the recorder.
+pub(crate) fn run(options: RecordOptions, program: &[OsString]) -> Result<Summary, Failure> {
+    let Some((program, arguments)) = program.split_first() else {
+        return Err(Failure::new("no program was given"));
+    };
+    // Draws nothing when the standard error stream is not a terminal.
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::default_spinner());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let result =
+        Recorder::new(options, program, arguments).run(|progress| bar.set_message(line(&progress)));
+    bar.finish_and_clear();
+    result.map_err(|error| Failure::new(error.to_string()))
+}
+
+fn line(progress: &Progress) -> String {
+    let rate = progress.steps as f64 / progress.elapsed.as_secs_f64().max(1e-3);
+    format!(
+        "recording: {} steps, {} a second, {} thread{}",
+        grouped(progress.steps),
+        grouped(rate as u64),
+        progress.threads,
+        if progress.threads == 1 { "" } else { "s" }
+    )
+}
+
+/// Prints what was recorded.
+///
+/// # Errors
+/// Those of writing.
+pub(crate) fn print(summary: &Summary, directory: &Path, out: &mut dyn Write) -> io::Result<()> {
+    let rate = summary.steps as f64 / summary.seconds.max(1e-3);
+    writeln!(
+        out,
+        "{} steps of {} thread{} in {:.1} s ({} a second), {} bytes in {}",
+        grouped(summary.steps),
+        summary.threads,
+        if summary.threads == 1 { "" } else { "s" },
+        summary.seconds,
+        grouped(rate as u64),
+        grouped(summary.bytes),
+        directory.display()
+    )?;
+    match summary.exit {
+        Exit::Status(status) => writeln!(
+            out,
+            "the program exited with status {status}: there is no crash to report"
+        )?,
+        Exit::Signal(signal) => writeln!(
+            out,
+            "the program was killed by {}",
+            crate::report::signal_name(signal)
+        )?,
+    }
+    for note in &summary.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    Ok(())
+}

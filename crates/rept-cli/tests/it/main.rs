@@ -1,0 +1,6 @@
+//! The commands of the README, end to end, on programs that are recorded here and now.
+
+mod bad_input;
+mod common;
+mod demo;
+mod perf;

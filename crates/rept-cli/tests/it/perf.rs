@@ -1,0 +1,105 @@
+//! Stock perf must read what the recorder wrote, and find the same instructions.
+
+use crate::common::{Scratch, build, record, succeed};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// Instruction addresses of each thread, oldest first.
+type Paths = BTreeMap<u32, Vec<u64>>;
+
+fn by_perf(directory: &Path) -> Option<Paths> {
+    let output = Command::new("perf")
+        .args(["script", "--itrace=i0ns", "-F", "tid,ip", "-i"])
+        .arg(directory.join("perf.data"))
+        .output();
+    match output {
+        Ok(output) => {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "perf script: {stderr}");
+            Some(paths(&String::from_utf8(output.stdout).unwrap(), 1))
+        }
+        Err(error) => {
+            eprintln!("SKIPPED: no perf to compare with: {error}");
+            None
+        }
+    }
+}
+
+fn by_rept(directory: &Path) -> Paths {
+    paths(&succeed("decode", directory), 2)
+}
+
+/// Lines `tid … ip`, the address in the given column.
+fn paths(text: &str, column: usize) -> Paths {
+    let mut paths = Paths::new();
+    for line in text.lines().filter(|line| !line.contains("gap:")) {
+        let mut words = line.split_whitespace();
+        let tid = words.next().unwrap().parse().unwrap();
+        let ip = words.nth(column - 1).unwrap();
+        paths
+            .entry(tid)
+            .or_default()
+            .push(u64::from_str_radix(ip, 16).unwrap());
+    }
+    paths
+}
+
+#[track_caller]
+fn check(directory: &Path, threads: usize) {
+    let ours = by_rept(directory);
+    assert_eq!(ours.len(), threads);
+    assert!(
+        ours.values().all(|path| path.len() > 1_000),
+        "too short to prove anything"
+    );
+    let Some(theirs) = by_perf(directory) else {
+        return;
+    };
+    for (tid, path) in &ours {
+        let other = theirs.get(tid).map(Vec::as_slice).unwrap_or_default();
+        let same = path.iter().zip(other).take_while(|(a, b)| a == b).count();
+        let next = |path: &[u64]| {
+            path[same..]
+                .iter()
+                .take(4)
+                .map(|ip| format!("{ip:x}"))
+                .collect::<Vec<_>>()
+        };
+        assert!(
+            same == path.len() && same == other.len(),
+            "thread {tid}: {same} of {} steps agree, then {:?}, perf {:?} of {}",
+            path.len(),
+            next(path),
+            next(other),
+            other.len()
+        );
+    }
+}
+
+#[test]
+fn the_demo_is_decoded_alike() {
+    let scratch = Scratch::new("perf-demo");
+    succeed("demo -o", &scratch.join("recording"));
+    check(&scratch.join("recording"), 1);
+}
+
+#[test]
+fn three_threads_are_decoded_alike() {
+    let scratch = Scratch::new("perf-threads");
+    let Some(program) = build("threads.c", &scratch) else {
+        return;
+    };
+    record(&program, "start", &scratch.join("recording"));
+    check(&scratch.join("recording"), 3);
+}
+
+#[test]
+fn signals_jumps_and_tables_are_decoded_alike() {
+    let scratch = Scratch::new("perf-signals");
+    let Some(program) = build("signals.c", &scratch) else {
+        return;
+    };
+    record(&program, "start", &scratch.join("recording"));
+    check(&scratch.join("recording"), 1);
+}
