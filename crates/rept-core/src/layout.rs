@@ -64,11 +64,15 @@ impl Layout {
     }
 
     /// What to add to the file's addresses when its bytes from `file_offset` on are mapped at `start`.
+    ///
+    /// Two segments may share a page of the file; a mapping that begins with that page is
+    /// the later segment's.
     pub(crate) fn bias(&self, start: u64, file_offset: u64) -> Option<u64> {
         let segment = self
             .segments
             .iter()
-            .find(|segment| segment.maps(file_offset))?;
+            .filter(|segment| segment.maps(file_offset))
+            .max_by_key(|segment| segment.offset)?;
         let address = segment
             .page_address()
             .wrapping_add(file_offset - page_down(segment.offset));
