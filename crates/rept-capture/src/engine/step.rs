@@ -14,8 +14,11 @@ use crate::instruction::{Instruction, Kind, Operand};
 use crate::sys::{self, Resume, Wait};
 use crate::truth::{Access, AccessKind};
 use libc::user_regs_struct as Registers;
+use std::ops::Range;
 use std::rc::Rc;
 
+/// The page of the obsolete fast system calls: fixed by the ABI.
+const VSYSCALL: Range<u64> = 0xffff_ffff_ff60_0000..0xffff_ffff_ff60_1000;
 /// Steps between two calls of the progress function.
 const PROGRESS_STEPS: u64 = 1 << 12;
 /// Turns between two looks for threads whose system call ended.
@@ -105,6 +108,7 @@ impl Engine {
             found: Vec::new(),
             to_handler: true,
             breakpoint: false,
+            committed: false,
         });
         sys::resume(tid, Resume::Step, signal)?;
         self.await_stop(tid)
@@ -134,7 +138,10 @@ impl Engine {
     // Resumes the thread for one instruction, handing it `signal` (0: none), which has no handler.
     fn attempt(&mut self, tid: i32, signal: i32) -> Result<(), Error> {
         let before = self.threads[&tid].next_registers();
-        let instruction = self.code.get(tid, before.rip);
+        let instruction = match VSYSCALL.contains(&before.rip) {
+            true => None,
+            false => self.code.get(tid, before.rip),
+        };
         let (operands, found) = match &instruction {
             Some(instruction) if self.recording.wants_truth() => {
                 self.operands(tid, instruction, &before)
@@ -149,6 +156,7 @@ impl Engine {
             found,
             to_handler: false,
             breakpoint,
+            committed: false,
         };
         let is_syscall = attempt.is_syscall();
         let thread = self.thread(tid).expect("a picked thread");
@@ -234,12 +242,19 @@ impl Engine {
             }
             looks += 1;
             if looks >= BRIEF_LOOKS && is_asleep(self.pid, tid) {
-                self.recording.wakes(tid);
-                return Ok(());
+                return self.falls_asleep(tid);
             }
             std::thread::yield_now();
         }
         self.collect_woken()
+    }
+
+    fn falls_asleep(&mut self, tid: i32) -> Result<(), Error> {
+        self.commit_syscall(tid)?;
+        if let Some(thread) = self.thread(tid) {
+            thread.asleep = true;
+        }
+        Ok(())
     }
 
     // A system call may have woken others: wait until they have left theirs, so that the
@@ -334,10 +349,14 @@ impl Engine {
     }
 
     pub(super) fn stands(&mut self, tid: i32, registers: Registers, stop: Stop) {
-        if let Some(thread) = self.thread(tid) {
-            thread.registers = registers;
-            thread.state = State::Ready;
-            thread.stop = stop;
+        let Some(thread) = self.thread(tid) else {
+            return;
+        };
+        thread.registers = registers;
+        thread.state = State::Ready;
+        thread.stop = stop;
+        if std::mem::take(&mut thread.asleep) {
+            self.recording.wakes(tid);
         }
     }
 
@@ -365,9 +384,11 @@ impl Engine {
         let Some(thread) = self.thread(tid).filter(|thread| thread.tried_syscall()) else {
             return Ok(());
         };
-        let Some(attempt) = thread.attempt.take() else {
+        let Some(attempt) = thread.attempt.as_mut().filter(|a| !a.committed) else {
             return Ok(());
         };
+        attempt.committed = true;
+        let attempt = attempt.clone();
         let instruction = attempt.instruction.clone().expect("a system call");
         let next = instruction.next(attempt.before.rip);
         thread.registers = in_kernel(&attempt.before, next);
@@ -417,12 +438,17 @@ impl Engine {
 
     // The attempted instruction ran to its end.
     fn completed(&mut self, tid: i32, after: Registers) -> Result<(), Error> {
+        if self.threads[&tid].tried_syscall() {
+            self.commit_syscall(tid)?;
+        }
         let thread = self.thread(tid).expect("checked by the caller");
         let attempt = thread.attempt.take();
         self.stands(tid, after, Stop::Clean);
-        let Some((attempt, instruction)) =
-            attempt.and_then(|a| a.instruction.clone().map(|instruction| (a, instruction)))
-        else {
+        let Some(attempt) = attempt else {
+            return Ok(());
+        };
+        let Some(instruction) = attempt.instruction.clone() else {
+            self.ran_unseen(tid, &attempt, &after);
             return Ok(());
         };
         // A new thread's first trap comes before its first instruction.
@@ -434,19 +460,26 @@ impl Engine {
         if instruction.kind == Kind::PushFlags && !attempt.breakpoint {
             clear_pushed_trap_flag(tid, after.rsp)?;
         }
-        let accesses = self.accesses(tid, &attempt, &instruction, &after);
         if instruction.kind == Kind::Syscall {
-            self.record(
-                tid,
-                &attempt,
-                &instruction,
-                instruction.next(attempt.before.rip),
-                accesses,
-            )?;
-            self.recording.enters_kernel(tid);
             return self.after_syscall(tid, &attempt.before);
         }
+        let accesses = self.accesses(tid, &attempt, &instruction, &after);
         self.record(tid, &attempt, &instruction, after.rip, accesses)
+    }
+
+    // Something ran for which there is no instruction.
+    fn ran_unseen(&mut self, tid: i32, attempt: &Attempt, after: &Registers) {
+        let at = attempt.before.rip;
+        if VSYSCALL.contains(&at) {
+            // The page cannot be executed: the kernel does the call's work in the fault, and
+            // the trap comes after the instruction that the call returns to.
+            self.recording.interrupted(tid, at, true);
+            self.note("the vsyscall page was called: the trace misses the instruction after each such call".into());
+        } else if after.rip != at {
+            self.note(format!(
+                "an instruction at {at:#x} ran that is not known: the trace misses it"
+            ));
+        }
     }
 
     fn record(
@@ -580,12 +613,16 @@ fn is_step_trap(tid: i32, attempt: &Attempt, after: &Registers) -> Result<bool, 
 }
 
 fn clear_pushed_trap_flag(tid: i32, top: u64) -> Result<(), Error> {
-    let mut word = [0; 8];
-    if sys::read(tid, top, &mut word) == 8 {
-        let image = u64::from_le_bytes(word);
-        sys::write_word(tid, top, image & !TRAP_FLAG)?;
+    match read_word(tid, top) {
+        Some(image) => sys::write_word(tid, top, image & !TRAP_FLAG),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn read_word(tid: i32, at: u64) -> Option<u64> {
+    let mut word = [0; 8];
+    let got = sys::read(tid, at, &mut word);
+    (got == word.len()).then(|| u64::from_le_bytes(word))
 }
 
 // Whether the kernel has put the thread to sleep (or stopped it for good).

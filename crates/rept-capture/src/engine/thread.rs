@@ -17,6 +17,8 @@ pub(super) struct Thread {
     pub(super) registers: Registers,
     /// What was tried when the thread was last resumed.
     pub(super) attempt: Option<Attempt>,
+    /// It was seen to sleep in its system call.
+    pub(super) asleep: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub(super) struct Attempt {
     pub(super) to_handler: bool,
     /// Breakpoint 0 stands behind the instruction.
     pub(super) breakpoint: bool,
+    /// A system call that is recorded, though it has not ended.
+    pub(super) committed: bool,
 }
 
 impl Thread {
@@ -62,6 +66,7 @@ impl Thread {
             stop: Stop::Clean,
             registers,
             attempt: None,
+            asleep: false,
         }
     }
 
