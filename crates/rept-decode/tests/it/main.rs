@@ -3,6 +3,10 @@
 
 mod captures;
 mod conformance;
+mod encode;
 mod events;
+mod flow;
 mod hardware;
 mod listing;
+mod packets;
+mod program;

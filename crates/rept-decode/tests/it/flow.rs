@@ -1,0 +1,281 @@
+//! The flow of random programs, whole, in pieces and damaged.
+
+use crate::program::{BASE, Choice, Ending, Piece, Program, Run, Tracer};
+use proptest::prelude::*;
+use rept_decode::{
+    Chunk, CodeBuilder, DecodeOptions, Resync, StaticImage, Stream, decode, decode_thread,
+};
+use rept_trace::{Address, GapReason, ThreadId, ThreadTrace, Trace};
+
+pub fn pieces() -> impl Strategy<Value = Vec<Piece>> {
+    let ending = prop_oneof![
+        2 => Just(Ending::FallThrough),
+        6 => any::<usize>().prop_map(Ending::Branch),
+        2 => any::<usize>().prop_map(Ending::Jump),
+        3 => any::<usize>().prop_map(Ending::Call),
+        1 => Just(Ending::JumpIndirect),
+        1 => Just(Ending::CallIndirect),
+        3 => Just(Ending::Return),
+        1 => Just(Ending::SystemCall),
+    ];
+    // An empty piece would begin where the next one does.
+    let piece = (prop::collection::vec(1u8..=9, 1..6), ending)
+        .prop_map(|(plain, ending)| Piece { plain, ending });
+    prop::collection::vec(piece, 1..24)
+}
+
+pub fn choices() -> impl Strategy<Value = Vec<Choice>> {
+    let choice =
+        (any::<bool>(), any::<usize>(), 0u8..40).prop_map(|(taken, target, event)| Choice {
+            taken,
+            target,
+            event,
+        });
+    prop::collection::vec(choice, 0..400)
+}
+
+fn image(program: &Program) -> StaticImage<'_> {
+    let mut image = StaticImage::new();
+    image.add(Address(BASE), &program.code);
+    image
+}
+
+fn trace(program: &Program, packets: &[u8], options: &DecodeOptions) -> Trace {
+    decode(
+        &[Stream::new(ThreadId(7), packets)],
+        &image(program),
+        options,
+    )
+}
+
+fn addresses(trace: &Trace) -> Vec<u64> {
+    trace.threads[0]
+        .addresses(&trace.code, 0)
+        .map(|at| at.0)
+        .collect()
+}
+
+/// What must hold of any path, however damaged the stream.
+fn check_sound(thread: &ThreadTrace, stream_len: usize) {
+    let ascending = |steps: Vec<u64>| {
+        steps.is_sorted() && steps.last().is_none_or(|&last| last <= thread.steps())
+    };
+    assert!(ascending(thread.gaps.iter().map(|gap| gap.step).collect()));
+    assert!(ascending(
+        thread.events.iter().map(|event| event.step).collect()
+    ));
+    assert!(ascending(
+        thread.times.iter().map(|mark| mark.step).collect()
+    ));
+    assert!(
+        thread
+            .gaps
+            .iter()
+            .all(|gap| gap.offset <= stream_len as u64)
+    );
+    assert_eq!(
+        thread.steps(),
+        thread
+            .runs()
+            .iter()
+            .map(|run| u64::from(run.count))
+            .sum::<u64>()
+    );
+    assert!(thread.runs().iter().all(|run| run.count > 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn every_step_and_nothing_else(pieces in pieces(), choices in choices(), compress: bool) {
+        let program = Program::new(pieces);
+        let Run { packets, steps } = Tracer::run(&program, compress, &choices);
+        let trace = trace(&program, &packets, &DecodeOptions::default());
+        prop_assert_eq!(&trace.threads[0].gaps, &[]);
+        prop_assert_eq!(addresses(&trace), steps);
+        check_sound(&trace.threads[0], packets.len());
+    }
+
+    #[test]
+    fn chunks_make_no_difference(pieces in pieces(), choices in choices(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..30)) {
+        let program = Program::new(pieces);
+        let packets = Tracer::run(&program, true, &choices).packets;
+        let whole = trace(&program, &packets, &DecodeOptions::default());
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(packets.len())).collect();
+        cuts.sort_unstable();
+        let bounds: Vec<usize> = [0].into_iter().chain(cuts).chain([packets.len()]).collect();
+        let chunk = |pair: &[usize]| Chunk { bytes: &packets[pair[0]..pair[1]], lost_before: false };
+        let stream = Stream { thread: ThreadId(7), chunks: bounds.windows(2).map(chunk).collect() };
+        let cut_up = decode(&[stream], &image(&program), &DecodeOptions::default());
+        prop_assert_eq!(cut_up, whole);
+    }
+
+    #[test]
+    fn damage_is_survived(pieces in pieces(), choices in choices(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), next_address: bool) {
+        let program = Program::new(pieces);
+        let mut packets = Tracer::run(&program, true, &choices).packets;
+        for (place, value) in &flips {
+            let at = place.index(packets.len());
+            packets[at] ^= value;
+        }
+        let mut options = DecodeOptions::default();
+        options.limits.blocks_without_packet = 1000;
+        options.resync = if next_address { Resync::NextAddress } else { Resync::Boundary };
+        let trace = trace(&program, &packets, &options);
+        check_sound(&trace.threads[0], packets.len());
+    }
+
+    #[test]
+    fn a_cut_stream_gives_a_prefix(pieces in pieces(), choices in choices(), cut in any::<prop::sample::Index>()) {
+        let program = Program::new(pieces);
+        let Run { packets, steps } = Tracer::run(&program, true, &choices);
+        let part = trace(&program, &packets[..cut.index(packets.len())], &DecodeOptions::default());
+        let found = addresses(&part);
+        prop_assert!(steps.starts_with(&found), "invented steps: {found:x?} of {steps:x?}");
+    }
+
+    #[test]
+    fn any_bytes_over_any_code(code in prop::collection::vec(any::<u8>(), 1..200), packets in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut image = StaticImage::new();
+        image.add(Address(0), &code);
+        let stream = [&rept_decode::packet::PSB[..], &[0x02, 0x23, 0x71, 0, 0, 0, 0, 0, 0], &packets].concat();
+        let mut options = DecodeOptions::default();
+        options.limits.blocks_without_packet = 100;
+        let mut blocks = CodeBuilder::new();
+        let thread = decode_thread(&Stream::new(ThreadId(1), &stream), &image, &options, &mut blocks);
+        check_sound(&thread, stream.len());
+        // Each outcome and each packet runs at most so many blocks.
+        prop_assert!(thread.runs().len() <= (stream.len() * 8 + 1) * 102);
+    }
+}
+
+fn straight() -> Program {
+    let plain = vec![1, 2, 3];
+    Program::new(vec![Piece {
+        plain,
+        ending: Ending::Branch(0),
+    }])
+}
+
+fn turns(count: usize) -> Vec<Choice> {
+    vec![
+        Choice {
+            taken: true,
+            target: 0,
+            event: 9
+        };
+        count
+    ]
+}
+
+#[test]
+fn a_ring_buffer_begins_in_the_middle() {
+    let program = straight();
+    let run = Tracer::run(&program, true, &turns(20));
+    let ring = [&run.packets[3..], &run.packets[..]].concat();
+    let trace = trace(&program, &ring, &DecodeOptions::default());
+    let gaps = &trace.threads[0].gaps;
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!(gaps[0].reason, GapReason::BeforeFirstPsb);
+    assert_eq!(gaps[0].offset, run.packets.len() as u64 - 3);
+    assert_eq!(addresses(&trace), run.steps);
+}
+
+#[test]
+fn padding_before_the_first_boundary_is_no_gap() {
+    let program = straight();
+    let run = Tracer::run(&program, true, &turns(3));
+    let padded = [&[0; 100][..], &run.packets].concat();
+    let trace = trace(&program, &padded, &DecodeOptions::default());
+    assert_eq!(trace.threads[0].gaps, []);
+    assert_eq!(addresses(&trace), run.steps);
+}
+
+#[test]
+fn a_stream_without_boundary_is_one_gap() {
+    let trace = trace(&straight(), &[0x06; 50], &DecodeOptions::default());
+    let gaps = &trace.threads[0].gaps;
+    assert_eq!((gaps.len(), gaps[0].offset), (1, 50));
+    assert_eq!(gaps[0].reason, GapReason::BeforeFirstPsb);
+}
+
+#[test]
+fn lost_data_is_a_gap_and_decoding_goes_on() {
+    let program = straight();
+    let run = Tracer::run(&program, true, &turns(12));
+    let chunk = |lost_before| Chunk {
+        bytes: &run.packets,
+        lost_before,
+    };
+    let stream = Stream {
+        thread: ThreadId(7),
+        chunks: vec![chunk(false), chunk(true)],
+    };
+    let trace = decode(&[stream], &image(&program), &DecodeOptions::default());
+    let gaps = &trace.threads[0].gaps;
+    assert_eq!(gaps.len(), 1);
+    assert_eq!(
+        (gaps[0].step, &gaps[0].reason),
+        (run.steps.len() as u64, &GapReason::LostData)
+    );
+    assert_eq!(addresses(&trace), [&run.steps[..], &run.steps].concat());
+}
+
+#[test]
+fn missing_code_names_what_is_wanted() {
+    let program = straight();
+    let run = Tracer::run(&program, true, &turns(2));
+    let trace = decode(
+        &[Stream::new(ThreadId(7), &run.packets)],
+        &StaticImage::new(),
+        &DecodeOptions::default(),
+    );
+    let gap = &trace.threads[0].gaps[0];
+    assert_eq!(gap.at, Some(Address(BASE)));
+    assert_eq!(
+        gap.reason,
+        GapReason::MissingCode {
+            wanted: "nothing is mapped at 0x400000".to_owned()
+        }
+    );
+}
+
+#[test]
+fn threads_share_their_code() {
+    let program = straight();
+    let run = Tracer::run(&program, true, &turns(30));
+    let streams = [
+        Stream::new(ThreadId(9), &run.packets),
+        Stream::new(ThreadId(2), &run.packets),
+    ];
+    let both = decode(&streams, &image(&program), &DecodeOptions::default());
+    let one = trace(&program, &run.packets, &DecodeOptions::default());
+    assert_eq!(both.code, one.code);
+    assert_eq!(
+        both.threads
+            .iter()
+            .map(|thread| thread.thread.0)
+            .collect::<Vec<_>>(),
+        [2, 9]
+    );
+}
+
+#[test]
+fn a_loop_without_packets_ends() {
+    // jmp to itself, and a TIP that never comes to be used.
+    let program = Program::new(vec![Piece {
+        plain: vec![1],
+        ending: Ending::Jump(0),
+    }]);
+    let mut packets = Tracer::run(&program, true, &[]).packets;
+    let end = packets.len() - 4;
+    packets.truncate(end);
+    packets.extend([0x2d, 0x00, 0x00]);
+    let trace = trace(&program, &packets, &DecodeOptions::default());
+    assert_eq!(
+        trace.threads[0].gaps.last().map(|gap| &gap.reason),
+        Some(&GapReason::Limit)
+    );
+    assert_eq!(trace.threads[0].steps(), 0);
+}
