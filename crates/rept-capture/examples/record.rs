@@ -20,6 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--seed" => options.seed = text(arguments.next())?.parse()?,
             "--buffer" => options.buffer = text(arguments.next())?.parse()?,
             "--from" => options.from = Some(text(arguments.next())?.parse()?),
+            "--sample-registers" => {
+                options.sample_registers = Some(text(arguments.next())?.parse()?);
+            }
             "--quanta" => {
                 options.schedule = Schedule::Quanta {
                     longest: text(arguments.next())?.parse()?,

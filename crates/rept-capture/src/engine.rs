@@ -4,7 +4,9 @@
 //! An engine owns the traced process and tells the [`Recording`] what it executed.
 
 mod approach;
+mod conclude;
 mod end;
+mod operands;
 mod signals;
 mod step;
 mod thread;
@@ -18,12 +20,16 @@ use crate::schedule::Scheduler;
 use crate::sys::{self, Ranges, Wait};
 use libc::user_regs_struct as Registers;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use thread::{Attempt, State, Stop, Thread};
 
 pub(crate) use approach::Start;
 
 /// RFLAGS bit of single-stepping.
 const TRAP_FLAG: u64 = 1 << 8;
+
+/// The page of the obsolete fast system calls: fixed by the ABI.
+const VSYSCALL: Range<u64> = 0xffff_ffff_ff60_0000..0xffff_ffff_ff60_1000;
 
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

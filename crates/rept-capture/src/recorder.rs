@@ -29,6 +29,9 @@ pub struct RecordOptions {
     pub from: Option<StartPoint>,
     /// How threads are interleaved.
     pub schedule: Schedule,
+    /// Writes the registers of each thread into `perf.data` every so many of its steps, as
+    /// `perf record -e instructions:u --user-regs` does; `None`: never.
+    pub sample_registers: Option<u64>,
     /// Whether the kernel may place mappings at random. Without, runs can be repeated.
     pub aslr: bool,
 }
@@ -44,6 +47,7 @@ impl RecordOptions {
             seed: 0,
             from: None,
             schedule: Schedule::Cores,
+            sample_registers: None,
             aslr: false,
         }
     }
@@ -119,7 +123,10 @@ impl Recorder {
             )));
         }
         let path = target::find(&self.program)?;
-        let recording = Recording::create(&options.output, options.buffer, options.truth)?;
+        let mut recording = Recording::create(&options.output, options.buffer, options.truth)?;
+        if let Some(period) = options.sample_registers {
+            recording.sample_registers(period);
+        }
         let pid = self.launch(path)?;
         let scheduler = Scheduler::new(options.schedule, options.seed);
         let core = CoreWriter::new(&options.output);

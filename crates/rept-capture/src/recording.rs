@@ -6,7 +6,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::instruction::Instruction;
 use crate::maps::{self, Mapping};
-use crate::perfdata::{self, AuxArea, SideBand, Stamp};
+use crate::perfdata::{self, AuxArea, Setup, SideBand, Stamp};
 use crate::stream::{self, Stream};
 use crate::truth::{self, Access, WORDS};
 use libc::user_regs_struct as Registers;
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Recording {
     directory: PathBuf,
     buffer: usize,
+    sample_period: Option<u64>,
     side_band: SideBand,
     truth: Option<truth::Writer>,
     threads: BTreeMap<i32, Lane>,
@@ -32,6 +33,7 @@ pub(crate) struct Recording {
 struct Lane {
     stream: Stream,
     clock: u64,
+    steps: u64,
     // It left its core: packets begin again with a PSB+ group.
     switched_out: bool,
 }
@@ -47,6 +49,7 @@ impl Recording {
         Ok(Recording {
             directory: directory.to_owned(),
             buffer,
+            sample_period: None,
             side_band: SideBand::default(),
             truth,
             threads: BTreeMap::new(),
@@ -55,6 +58,11 @@ impl Recording {
             steps: 0,
             now: clock::EPOCH,
         })
+    }
+
+    /// Samples the registers of each thread every `period` steps.
+    pub(crate) fn sample_registers(&mut self, period: u64) {
+        self.sample_period = Some(period.max(1));
     }
 
     pub(crate) fn wants_truth(&self) -> bool {
@@ -111,6 +119,7 @@ impl Recording {
         let lane = Lane {
             stream: Stream::new(self.buffer),
             clock,
+            steps: 0,
             switched_out: true,
         };
         self.threads.insert(tid, lane);
@@ -154,11 +163,13 @@ impl Recording {
         cost: u64,
         accesses: Vec<Access>,
     ) -> Result<(), Error> {
+        self.sample(tid, before);
         let sequence = self.steps;
         self.steps += 1;
         let now = {
             let lane = self.packets_on(tid, before.rip);
             lane.clock += cost;
+            lane.steps += 1;
             let flow = instruction.flow(before, next_ip);
             lane.stream.retire(flow, next_ip, lane.clock);
             lane.clock
@@ -175,6 +186,17 @@ impl Recording {
             truth.step(tid as u32, &step)?;
         }
         Ok(())
+    }
+
+    fn sample(&mut self, tid: i32, before: &Registers) {
+        let steps = self.threads.get(&tid).map_or(0, |lane| lane.steps);
+        if self
+            .sample_period
+            .is_some_and(|period| steps.is_multiple_of(period))
+        {
+            let stamp = self.stamp(tid);
+            self.side_band.sample(stamp, before);
+        }
     }
 
     /// The instruction that just ran was a system call: packets stop.
@@ -209,6 +231,7 @@ impl Recording {
         let lane = self.threads.entry(tid).or_insert_with(|| Lane {
             stream: Stream::new(buffer),
             clock: now,
+            steps: 0,
             switched_out: true,
         });
         if !lane.stream.enabled() {
@@ -248,8 +271,12 @@ impl Recording {
             .unwrap_or(self.now)
             + 1;
         let path = self.directory.join("perf.data");
-        let period = stream::psb_period_exponent(self.buffer);
-        let mut bytes = perfdata::write(&path, self.side_band, &areas, self.pid, period, end)?;
+        let setup = Setup {
+            pid: self.pid,
+            psb_period_exponent: stream::psb_period_exponent(self.buffer),
+            sample_period: self.sample_period,
+        };
+        let mut bytes = perfdata::write(&path, setup, self.side_band, &areas, end)?;
         if let Some(truth) = self.truth {
             bytes += truth.finish()?;
         }

@@ -89,8 +89,15 @@ impl Recorded {
 
     /// What stock perf decodes; `None`, said aloud, when there is no perf.
     pub(crate) fn perf_addresses(&self) -> Option<Addresses> {
+        self.perf_script(&["--itrace=i0ns"])
+    }
+
+    /// Addresses that `perf script` with these options shows.
+    pub(crate) fn perf_script(&self, options: &[&str]) -> Option<Addresses> {
         let output = Command::new("perf")
-            .args(["script", "--itrace=i0ns", "-F", "tid,ip", "-i"])
+            .arg("script")
+            .args(options)
+            .args(["-F", "tid,ip", "-i"])
             .arg(self.file("perf.data"))
             .output();
         let output = match output {
