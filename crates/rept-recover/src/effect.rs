@@ -151,6 +151,10 @@ impl Effect {
     /// # Errors
     /// [`Contradiction`] when no values satisfy the relations; `words` is meaningless then.
     pub fn narrow(&self, words: &mut [Bits]) -> Result<(), Contradiction> {
+        // Rules find all that follows from their own words at once: one relation needs one visit.
+        if let [op] = &self.ops[..] {
+            return op.narrow(words).map(|_| ());
+        }
         for sweep in 0..MAX_SWEEPS {
             let mut changed = false;
             if sweep % 2 == 0 {
@@ -162,7 +166,7 @@ impl Effect {
                     changed |= op.narrow(words)?;
                 }
             }
-            if !changed && sweep > 0 {
+            if !changed {
                 break;
             }
         }

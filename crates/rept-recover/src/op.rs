@@ -117,11 +117,14 @@ macro_rules! operations {
                 }
             }
 
-            #[inline]
-            fn rule(self, width: u32, imm: u16, k: &mut Known) -> Rule {
-                match self {
-                    $(Op::$name => $rule(width, imm, k),)*
-                    $(Op::$pname => $prule(width, imm >> 8, k),)*
+        }
+
+        impl MicroOp {
+            /// One specialised copy of [`MicroOp::learn`] for each operation.
+            fn dispatch(&self, words: &mut [Bits]) -> Result<bool, Contradiction> {
+                match self.op {
+                    $(Op::$name => self.learn::<{ Arity::$arity as u8 }, false>(words, $rule),)*
+                    $(Op::$pname => self.learn::<{ Arity::$parity as u8 }, true>(words, $prule),)*
                 }
             }
         }
@@ -342,53 +345,63 @@ impl MicroOp {
     /// [`Contradiction`] when no values satisfy the relation.
     #[inline]
     pub fn narrow(&self, words: &mut [Bits]) -> Result<bool, Contradiction> {
-        let mut changed = false;
-        for lane in 0..u32::from(self.lanes) {
-            changed |= self.narrow_lane(words, lane)?;
-        }
-        Ok(changed)
+        self.dispatch(words)
     }
 
-    #[inline]
-    fn narrow_lane(&self, words: &mut [Bits], lane: u32) -> Result<bool, Contradiction> {
+    /// Cuts the words to the operation's width, runs its rule on each lane, and writes back what
+    /// is new. The constants let each operation touch only the words it has.
+    #[inline(always)]
+    fn learn<const ARITY: u8, const PREDICATE: bool>(
+        &self,
+        words: &mut [Bits],
+        rule: impl Fn(u32, u16, &mut Known) -> Rule,
+    ) -> Result<bool, Contradiction> {
         let width = u32::from(self.width);
-        let at = lane * width;
-        let bit_at = u32::from(self.imm & 0x3f) + lane;
-        let flip = u64::from(self.imm & NEGATE != 0);
-        let predicate = self.op.is_predicate();
-        let expands = self.op == Op::Expand;
-        let load = |word: Word| words[usize::from(word.0)].field(at, width);
-        let bit = |word: Word| words[usize::from(word.0)].field(bit_at, 1);
-        let before = Known {
-            d: if predicate {
-                negated(bit(self.d), flip)
-            } else {
-                load(self.d)
-            },
-            a: if expands { bit(self.a) } else { load(self.a) },
-            b: load(self.b),
-            c: load(self.c),
+        let imm = if PREDICATE { self.imm >> 8 } else { self.imm };
+        let flip = if PREDICATE && self.imm & NEGATE != 0 {
+            1
+        } else {
+            0
         };
-        let mut after = before;
-        self.op.rule(width, self.imm, &mut after)?;
+        let expands = self.op == Op::Expand;
+        let [d, a, b, c] = [self.d, self.a, self.b, self.c].map(|word| usize::from(word.0));
         let mut changed = false;
-        if after.d != before.d {
-            let d = if predicate {
-                negated(after.d, flip).shifted(bit_at)
-            } else {
-                after.d.shifted(at)
+        for lane in 0..u32::from(self.lanes) {
+            let (at, bit_at) = (lane * width, u32::from(self.imm & 0x3f) + lane);
+            let load = |word: &Bits, single: bool| match single {
+                true => word.field(bit_at, 1),
+                false => word.field(at, width),
             };
-            changed |= words[usize::from(self.d.0)].learn(d)?;
-        }
-        if after.a != before.a {
-            let a = after.a.shifted(if expands { bit_at } else { at });
-            changed |= words[usize::from(self.a.0)].learn(a)?;
-        }
-        if after.b != before.b {
-            changed |= words[usize::from(self.b.0)].learn(after.b.shifted(at))?;
-        }
-        if after.c != before.c {
-            changed |= words[usize::from(self.c.0)].learn(after.c.shifted(at))?;
+            let before_a = load(&words[a], expands);
+            let before = Known {
+                d: negated(load(&words[d], PREDICATE), flip),
+                a: before_a,
+                b: if ARITY > Arity::One as u8 {
+                    load(&words[b], false)
+                } else {
+                    before_a
+                },
+                c: if ARITY > Arity::Two as u8 {
+                    load(&words[c], false)
+                } else {
+                    before_a
+                },
+            };
+            let mut after = before;
+            rule(width, imm, &mut after)?;
+            if after.d.known != before.d.known {
+                let place = if PREDICATE { bit_at } else { at };
+                changed |= words[d].learn(negated(after.d, flip).shifted(place))?;
+            }
+            if after.a.known != before.a.known {
+                changed |= words[a].learn(after.a.shifted(if expands { bit_at } else { at }))?;
+            }
+            if ARITY > Arity::One as u8 && after.b.known != before.b.known {
+                changed |= words[b].learn(after.b.shifted(at))?;
+            }
+            if ARITY > Arity::Two as u8 && after.c.known != before.c.known {
+                changed |= words[c].learn(after.c.shifted(at))?;
+            }
         }
         Ok(changed)
     }

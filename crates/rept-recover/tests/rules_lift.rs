@@ -326,6 +326,77 @@ fn dead_flags_cost_nothing() {
     assert_eq!(effect.writes.len(), 1);
 }
 
+/// XRSTOR of nothing changes nothing; of absent components, it zeroes them.
+#[test]
+fn extended_state_moves_as_requested() {
+    const XMM0: RegWord = RegWord::vector(0, 0);
+    let effect = lifted("0f ae 2b"); // xrstor [rbx]
+    assert!(effect.modelled && !effect.clobbers_memory);
+    let words = run(
+        &effect,
+        &[(RAX, 0), (XMM0, 7), (RegWord::opmask(1), 9)],
+        &[],
+    );
+    assert_eq!(register(&effect, &words, XMM0).get(), Some(7));
+    assert_eq!(register(&effect, &words, RegWord::opmask(1)).get(), Some(9));
+    // XSTATE_BV, XCOMP_BV: nothing is present.
+    let words = run(&effect, &[(RAX, 0xe6), (XMM0, 7)], &[0, 1 << 63]);
+    assert_eq!(register(&effect, &words, XMM0).get(), Some(0));
+    let effect = lifted("0f c7 23"); // xsavec [rbx]
+    assert!(effect.modelled && !effect.clobbers_memory);
+    let words = run(&effect, &[(RAX, 0)], &[]);
+    assert!(effect.accesses.iter().all(|access| {
+        access
+            .condition
+            .is_none_or(|bit| words[usize::from(bit.0)].get() == Some(0))
+    }));
+}
+
+/// Packed operations through all the encodings of one idea.
+#[test]
+fn vectors() {
+    let xmm = |number: u16, lane: u16| RegWord::vector(number, lane);
+    let (x, y) = (0x00ff_1280_7f01_0203, 0x0001_1280_8001_0300);
+    // pcmpeqb xmm0,xmm1; pmovmskb eax,xmm0; psubb; pshufd; vpcmpeqb k1,ymm0,ymm1; punpcklbw
+    check(
+        "66 0f 74 c1",
+        &[(xmm(0, 0), x), (xmm(1, 0), y)],
+        &[(xmm(0, 0), 0xff00_ffff_00ff_0000)],
+    );
+    check(
+        "66 0f d7 c0",
+        &[(xmm(0, 0), 0x80ff_0000_0000_0080), (xmm(0, 1), 1 << 63)],
+        &[(RAX, 0x80c1)],
+    );
+    check(
+        "66 0f f8 c1",
+        &[(xmm(0, 0), x), (xmm(1, 0), y)],
+        &[(xmm(0, 0), 0x00fe_0000_ff00_ff03)],
+    );
+    check(
+        "66 0f 70 c1 4e",
+        &[(xmm(1, 0), x), (xmm(1, 1), y)],
+        &[(xmm(0, 0), y), (xmm(0, 1), x)],
+    );
+    check(
+        "66 0f 60 c1",
+        &[(xmm(0, 0), 0x0403_0201), (xmm(1, 0), 0x1413_1211)],
+        &[(xmm(0, 0), 0x1404_1303_1202_1101)],
+    );
+    check(
+        "66 0f 73 f8 03",
+        &[(xmm(0, 0), x), (xmm(0, 1), y)],
+        &[(xmm(0, 0), x << 24), (xmm(0, 1), y << 24 | x >> 40)],
+    );
+    check("c5 f9 ef c0", &[], &[(xmm(0, 0), 0), (xmm(0, 7), 0)]); // vpxor xmm0,xmm0,xmm0
+    check(
+        "66 0f dd c1",
+        &[(xmm(0, 0), 0xfff0_0005), (xmm(1, 0), 0x0020_0003)],
+        &[(xmm(0, 0), 0xffff_0008)],
+    ); // paddusw
+    check("66 0f 67 c1", &[(xmm(0, 0), 0x8000_0100_00fe_0001)], &[]); // packuswb
+}
+
 /// Bytes that are no instruction, and prefixes piled up, forget or refuse without a panic.
 #[test]
 fn noise_never_panics() {

@@ -4,6 +4,7 @@ mod arithmetic;
 mod bits;
 mod conditional;
 mod control;
+mod extended_state;
 mod flags;
 mod logic;
 mod move_data;
@@ -45,6 +46,7 @@ const FAMILIES: &[Family] = &[
     string::lower,
     flags::lower,
     system::lower,
+    extended_state::lower,
 ];
 
 /// Lowers the builder's instruction, if a family knows its meaning.
