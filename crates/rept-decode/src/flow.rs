@@ -161,7 +161,9 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             return self.unexpected("TNT", "TIP");
         }
         let walked = self.use_outcomes();
-        self.after_flow("TNT", walked)
+        self.at_boundary = false;
+        self.mark_late_flow();
+        self.walked("TNT", walked)
     }
 
     #[cold]
@@ -350,6 +352,11 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
     fn after_flow(&mut self, packet: &'static str, walked: Walk<()>) -> Next {
         self.at_boundary = false;
         self.mark_flow();
+        self.walked(packet, walked)
+    }
+
+    #[inline]
+    fn walked(&mut self, packet: &'static str, walked: Walk<()>) -> Next {
         match walked {
             Ok(()) => Next::Packet,
             Err(stop) => self.damage(packet, stop),

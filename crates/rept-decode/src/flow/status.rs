@@ -46,6 +46,8 @@ pub(super) struct Timing {
     fresh: bool,
     // Not later than what the last packet that moved execution told about.
     floor: u64,
+    /// Time at which the last packet that moved execution was sent, at the earliest.
+    sent: u64,
 }
 
 /// Whether a packet may stand between PSB and PSBEND.
@@ -339,15 +341,33 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.timing.open_event = self.out.events.len();
     }
 
-    /// After a packet that moved execution: it was made when the branches it tells about had
-    /// run, so what follows ran after the last timing packet before it.
+    /// After a packet that is made when the step it leads to is next (TIP, FUP, PSB+): what
+    /// follows ran after the last timing packet before it.
     #[inline]
     pub(super) fn mark_flow(&mut self) {
         if self.timing.fresh {
             self.timing.fresh = false;
             let now = self.clock.now();
             self.timing.floor = now.earliest.0;
+            self.timing.sent = now.earliest.0;
             self.push_mark(now);
+        }
+    }
+
+    /// After a TNT packet, which may be sent long after its last branch, when another packet
+    /// pushes it out (SDM, "TNT packets"): what follows that branch may have run before any
+    /// timing packet in between. But all its branches ran after the flow packet before it was sent.
+    #[inline]
+    pub(super) fn mark_late_flow(&mut self) {
+        if self.timing.fresh || self.timing.sent > self.timing.floor {
+            self.timing.fresh = false;
+            let now = self.clock.now();
+            self.timing.floor = self.timing.sent;
+            self.timing.sent = now.earliest.0;
+            self.push_mark(Interval {
+                earliest: Timestamp(self.timing.floor),
+                ..now
+            });
         }
     }
 
