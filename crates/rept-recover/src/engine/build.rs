@@ -4,7 +4,7 @@
 use super::cuts::{Cut, CutKind, cuts};
 use super::graph::{
     Access, AccessKind, AccessState, Graph, KernelCall, NONE, Outcome, Pair, SegmentStart, Step,
-    ThreadVersions,
+    ThreadVersions, address_words,
 };
 use super::kernel::ARGUMENTS;
 use super::lower::{Lowered, decode};
@@ -610,6 +610,8 @@ impl<'a> Builder<'a> {
             }
         }
         self.graph.effects = std::mem::take(&mut self.lowered.effects);
+        self.graph.instructions = std::mem::take(&mut self.lowered.instructions);
+        self.graph.address_words = self.graph.effects.iter().map(address_words).collect();
         Built {
             graph: self.graph,
             contradictions: self.contradictions,

@@ -5,6 +5,7 @@
 
 use super::cells::{CELL, Entry, spread};
 use super::graph::{AccessKind, AccessState, NONE};
+use super::kinds::LIKELY;
 use super::pending::PendingSet;
 use super::retract::Cause;
 use super::{Engine, Grade};
@@ -103,6 +104,7 @@ impl Engine<'_> {
     /// The access is no longer pending.
     pub(super) fn settled(&mut self, id: u32) {
         self.pending.remove(id);
+        self.kinds.settled(id);
         if let Some(own) = self.own_pending(id) {
             own.remove(id);
         }
@@ -110,6 +112,7 @@ impl Engine<'_> {
 
     fn unsettled(&mut self, id: u32) {
         self.pending.insert(id);
+        self.kinds.unsettled(id);
         if let Some(own) = self.own_pending(id) {
             own.insert(id);
         }
@@ -282,14 +285,14 @@ impl Engine<'_> {
     /// May a value pass from one access to a later one (`NONE`: the dump) in this stage?
     fn passes(&mut self, earlier: Entry, later: u32) -> bool {
         let end = later.min(self.graph.accesses.len() as u32);
-        let between = self.pending.between(earlier.order, end);
-        if between > self.limit {
-            self.block(if later == NONE { earlier.order } else { later });
-            return false;
-        }
         let address = self.cells.cells[earlier.cell as usize]
             .number
             .wrapping_mul(CELL);
+        let passed = self.counted(address, earlier.order, end);
+        if passed > self.limit || passed == LIKELY {
+            self.block(if later == NONE { earlier.order } else { later });
+            return false;
+        }
         if self.remapped_between(earlier.order, end, address).is_some()
             || self.lasting_before(end, address)
         {

@@ -151,6 +151,10 @@ impl ThreadVersions {
 #[derive(Default)]
 pub(crate) struct Graph {
     pub(crate) effects: Vec<Effect>,
+    /// Words that the addresses of each effect are computed from, one bit each (from 63 on one bit for all).
+    pub(crate) address_words: Vec<u64>,
+    /// Number of the static instruction of each effect: effects differ by live flags too.
+    pub(crate) instructions: Vec<u32>,
     pub(crate) steps: Vec<Step>,
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) nodes: Nodes,
@@ -200,6 +204,11 @@ impl Graph {
         self.steps[step as usize].access..end
     }
 
+    /// Number of the static instruction that a step executed.
+    pub(crate) fn instruction(&self, step: u32) -> u32 {
+        self.instructions[self.steps[step as usize].effect as usize]
+    }
+
     /// Index of the segment that holds a global step.
     pub(crate) fn segment_of(&self, step: u32) -> usize {
         self.segments.partition_point(|s| s.global <= step) - 1
@@ -217,4 +226,35 @@ impl Graph {
             })
         }))
     }
+}
+
+/// Words that an effect's addresses are computed from, one bit each (from 63 on one bit for all).
+pub(crate) fn address_words(effect: &Effect) -> u64 {
+    let mut wanted = vec![false; effect.template.len()];
+    for access in &effect.accesses {
+        wanted[usize::from(access.address.0)] = true;
+    }
+    if let Some(string) = effect.string {
+        let (before, after) = string.count.unzip();
+        let words = [
+            before,
+            after,
+            string.source,
+            string.destination,
+            Some(string.direction),
+        ];
+        for word in words.into_iter().flatten() {
+            wanted[usize::from(word.0)] = true;
+        }
+    }
+    for op in effect.ops.iter().rev() {
+        if wanted[usize::from(op.d.0)] {
+            for word in [op.a, op.b, op.c] {
+                wanted[usize::from(word.0)] = true;
+            }
+        }
+    }
+    (0..effect.nodes())
+        .filter(|&word| wanted[word])
+        .fold(0, |mask, word| mask | 1 << word.min(63))
 }

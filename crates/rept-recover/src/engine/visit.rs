@@ -39,7 +39,7 @@ impl Engine<'_> {
     }
 
     /// Fills `words` with what is known of the step's nodes, its outcome and its addresses.
-    fn load_words(&mut self, step: u32) {
+    pub(super) fn load_words(&mut self, step: u32) {
         let s = self.graph.steps[step as usize];
         let effect = &self.graph.effects[s.effect as usize];
         let words = &mut self.words;

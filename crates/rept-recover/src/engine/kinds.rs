@@ -1,0 +1,209 @@
+//! Which pending stores may plausibly hit a place: an instruction mostly writes the kind of memory
+//! that it is known to write at its other executions.
+//!
+//! DIVERGENCE: not in the paper. Used from the inferred grade on only, where it decides how many
+//! pending stores a memory value passes.
+
+use super::Engine;
+use super::cells::CELL;
+use super::graph::{AccessKind, AccessState};
+use super::pending::PendingSet;
+use hashbrown::HashMap;
+use rept_trace::{Mapping, RegWord};
+use smallvec::SmallVec;
+
+/// Kinds of memory.
+const KINDS: usize = 3;
+/// The kind of the threads' stacks: one lost stack pointer makes all their stores pending at once.
+const STACK: usize = 1;
+/// Executions that must be known before they speak for the others.
+const ENOUGH: u32 = 2;
+
+/// What an instruction is known to write.
+#[derive(Clone, Copy, Default)]
+struct Observed {
+    kinds: u8,
+    times: u32,
+}
+
+/// The pending stores that may hit each kind of memory.
+#[derive(Default)]
+pub(super) struct Kinds {
+    /// Stacks, and mappings of files, as (start, end, kind), ascending.
+    regions: Vec<(u64, u64, u8)>,
+    /// Kinds that the store of an access may hit, one bit each.
+    may_hit: Vec<u8>,
+    pending: [PendingSet; KINDS],
+    /// Instructions that are known to write a cell, and few others.
+    writers: HashMap<u64, SmallVec<[u32; 2]>>,
+    /// The stores of each instruction, ascending.
+    stores: Vec<Vec<u32>>,
+}
+
+/// A pending store between two accesses is likely to have hit the place.
+pub(super) const LIKELY: u32 = u32::MAX;
+/// Cells that an instruction writes at most, to be likely to write one of them again.
+const FEW_CELLS: usize = 4;
+/// Executions of an instruction between two accesses that are looked at.
+const MAX_LOOKED_AT: usize = 64;
+
+impl Kinds {
+    pub(super) fn new(mappings: &[Mapping], stack_pointers: &[u64]) -> Kinds {
+        let kind = |mapping: &Mapping| {
+            let stack = stack_pointers
+                .iter()
+                .any(|&rsp| (mapping.start.0..mapping.end.0).contains(&rsp));
+            if stack {
+                STACK as u8
+            } else {
+                u8::from(mapping.file.is_some()) * 2
+            }
+        };
+        let regions = mappings
+            .iter()
+            .map(|mapping| (mapping.start.0, mapping.end.0, kind(mapping)));
+        Kinds {
+            regions: regions.filter(|&(_, _, kind)| kind != 0).collect(),
+            ..Kinds::default()
+        }
+    }
+
+    fn kind(&self, address: u64) -> usize {
+        let after = self
+            .regions
+            .partition_point(|&(start, _, _)| start <= address);
+        match after.checked_sub(1).map(|index| self.regions[index]) {
+            Some((_, end, kind)) if address < end => usize::from(kind),
+            _ => 0,
+        }
+    }
+
+    /// Pending stores strictly between two accesses that may plausibly hit an address; [`LIKELY`]
+    /// when one belongs to an instruction that is known to write that very place.
+    pub(super) fn between(
+        &self,
+        address: u64,
+        after: u32,
+        before: u32,
+        pending: &PendingSet,
+    ) -> u32 {
+        let kind = self.kind(address);
+        if kind != STACK
+            && let Some(writers) = self.writers.get(&(address / CELL))
+            && writers
+                .iter()
+                .any(|&writer| self.executes(writer, after, before, pending))
+        {
+            return LIKELY;
+        }
+        self.pending[kind].between(after, before)
+    }
+
+    /// An instruction has a pending store strictly between two accesses.
+    fn executes(&self, instruction: u32, after: u32, before: u32, pending: &PendingSet) -> bool {
+        let stores = &self.stores[instruction as usize];
+        let first = stores.partition_point(|&id| id <= after);
+        let between = stores[first..].iter().take_while(|&&id| id < before);
+        between.take(MAX_LOOKED_AT).any(|&id| pending.contains(id))
+    }
+
+    pub(super) fn settled(&mut self, id: u32) {
+        if !self.may_hit.is_empty() {
+            self.pending
+                .iter_mut()
+                .for_each(|pending| pending.remove(id));
+        }
+    }
+
+    pub(super) fn unsettled(&mut self, id: u32) {
+        let Some(&may_hit) = self.may_hit.get(id as usize) else {
+            return;
+        };
+        for (kind, pending) in self.pending.iter_mut().enumerate() {
+            if may_hit >> kind & 1 == 1 {
+                pending.insert(id);
+            }
+        }
+    }
+}
+
+impl Engine<'_> {
+    /// Learns from the stores placed so far what the pending ones may hit.
+    pub(super) fn observe_kinds(&mut self) {
+        let instructions = self.graph.effects.len();
+        let mut observed = vec![Observed::default(); instructions];
+        let mut cells: Vec<SmallVec<[u64; FEW_CELLS]>> = vec![SmallVec::new(); instructions];
+        let mut stores = vec![Vec::new(); instructions];
+        let accesses = &self.graph.accesses;
+        for (id, access) in accesses.iter().enumerate() {
+            if access.kind != AccessKind::Store {
+                continue;
+            }
+            let instruction = self.graph.instruction(access.step) as usize;
+            stores[instruction].push(id as u32);
+            if access.state == AccessState::Placed {
+                let seen = &mut observed[instruction];
+                seen.kinds |= 1 << self.kinds.kind(access.address);
+                seen.times += 1;
+                let (cells, cell) = (&mut cells[instruction], access.address / CELL);
+                if cells.len() <= FEW_CELLS && !cells.contains(&cell) {
+                    cells.push(cell);
+                }
+            }
+        }
+        self.kinds.writers.clear();
+        for (instruction, cells) in cells
+            .iter()
+            .enumerate()
+            .filter(|(_, cells)| cells.len() <= FEW_CELLS)
+        {
+            for &cell in cells {
+                self.kinds
+                    .writers
+                    .entry(cell)
+                    .or_default()
+                    .push(instruction as u32);
+            }
+        }
+        self.kinds.stores = stores;
+        let all = (1 << KINDS) - 1;
+        self.kinds.may_hit = accesses
+            .iter()
+            .map(|access| match access.kind {
+                AccessKind::Store => {
+                    let seen = observed[self.graph.instruction(access.step) as usize];
+                    if seen.times >= ENOUGH {
+                        seen.kinds
+                    } else {
+                        all
+                    }
+                }
+                kind if kind.writes() => all,
+                _ => 0,
+            })
+            .collect();
+        let (may_hit, pending) = (&self.kinds.may_hit, &self.pending);
+        self.kinds.pending = std::array::from_fn(|kind| {
+            PendingSet::new(may_hit.len(), |id| {
+                may_hit[id] >> kind & 1 == 1 && pending.contains(id as u32)
+            })
+        });
+    }
+
+    /// Pending stores strictly between two accesses that count for a place in the current grade.
+    pub(super) fn counted(&self, address: u64, after: u32, before: u32) -> u32 {
+        if self.grade == super::Grade::Inferred {
+            self.kinds.between(address, after, before, &self.pending)
+        } else {
+            self.pending.between(after, before)
+        }
+    }
+}
+
+/// The stack pointers of a dump's threads.
+pub(super) fn stack_pointers(last: &rept_trace::FinalState<'_>) -> Vec<u64> {
+    last.threads
+        .iter()
+        .filter_map(|thread| thread.get(RegWord::RSP))
+        .collect()
+}
