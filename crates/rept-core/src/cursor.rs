@@ -1,57 +1,245 @@
-//! Little-endian fields out of a byte slice; running out is `None`, never a panic.
+//! Walking through a history as a debugger's user does.
 
-/// A place in a byte slice, moving forward.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cursor<'a> {
-    rest: &'a [u8],
+use crate::history::{History, Location, Write};
+use crate::position::Position;
+use rept_trace::{Address, ThreadId};
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Towards the crash.
+    Forward,
+    /// Towards the beginning.
+    Backward,
+}
+
+/// What a run stops at.
+#[derive(Clone, Debug, Default)]
+pub struct StopSet {
+    /// Stop before executing an instruction at one of these addresses.
+    pub breakpoints: Vec<Address>,
+    /// Stop at steps that write one of these: going backward, before the step that wrote;
+    /// going forward, behind it.
+    pub watches: Vec<Location>,
+}
+
+/// Where a run stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// The position now.
+    pub at: Position,
+    /// Why.
+    pub reason: StopReason,
+}
+
+/// Why a run stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The step, line or function that was asked for is done.
+    Done,
+    /// About to execute the instruction at this breakpoint.
+    Breakpoint(Address),
+    /// This location was written by the step nearest to the position.
+    Watch(Location),
+    /// The first position of the thread.
+    Begin,
+    /// The end of the thread's history.
+    End,
+}
+
+/// A place in one thread's history that moves.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    history: &'a History,
+    position: Position,
+    steps: u64,
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Cursor<'a> {
-        Cursor { rest: bytes }
+    /// A cursor at the end of a thread; `None` for threads not traced.
+    pub fn new(history: &'a History, thread: ThreadId) -> Option<Cursor<'a>> {
+        let steps = history.lifetime(thread)?.end;
+        Some(Cursor {
+            history,
+            position: Position::new(thread, steps),
+            steps,
+        })
     }
 
-    /// From byte `at` of `bytes` on; empty when that is behind the end.
-    pub(crate) fn at(bytes: &'a [u8], at: usize) -> Cursor<'a> {
-        Cursor::new(bytes.get(at..).unwrap_or_default())
+    /// Where it is.
+    pub fn position(&self) -> Position {
+        self.position
     }
 
-    pub(crate) fn remaining(&self) -> &'a [u8] {
-        self.rest
+    /// Goes to a step of the same thread; false, without moving, when there is none.
+    pub fn seek(&mut self, step: u64) -> bool {
+        let exists = step <= self.steps;
+        if exists {
+            self.position.step = step;
+        }
+        exists
     }
 
-    pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.rest.split_at_checked(len)?;
-        self.rest = rest;
-        Some(head)
+    /// One instruction.
+    pub fn step(&mut self, direction: Direction) -> Stop {
+        match self.beyond(direction) {
+            Some(step) => self.stop(step, StopReason::Done),
+            None => self.end(direction),
+        }
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
+    /// To the next instruction of another source line, in whatever function.
+    pub fn step_line(&mut self, direction: Direction) -> Stop {
+        self.lines(direction, false)
     }
 
-    pub(crate) fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
+    /// To the next instruction of another source line, over the calls made from here.
+    pub fn step_over(&mut self, direction: Direction) -> Stop {
+        self.lines(direction, true)
     }
 
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
+    /// Out of the function: forward to the step behind its return, backward to the call.
+    pub fn step_out(&mut self, direction: Direction) -> Stop {
+        let open = self.history.open_calls(self.position);
+        let Some(call) = open
+            .last()
+            .map(|&index| self.history.calls(self.position.thread)[index])
+        else {
+            // Entered before the window: nothing to stop at on the way back.
+            return self.end(direction);
+        };
+        match (direction, call.returned) {
+            (Direction::Backward, _) => self.stop(call.site, StopReason::Done),
+            (Direction::Forward, Some(returned)) => self.stop(returned + 1, StopReason::Done),
+            (Direction::Forward, None) => self.end(direction),
+        }
     }
 
-    pub(crate) fn i32(&mut self) -> Option<i32> {
-        self.array().map(i32::from_le_bytes)
+    /// To the nearest breakpoint or watch; moves at least one step.
+    pub fn run(&mut self, direction: Direction, stops: &StopSet) -> Stop {
+        let breakpoints = stops.breakpoints.iter().filter_map(|&at| {
+            let step = self.execution(direction, at)?;
+            Some((step, StopReason::Breakpoint(at)))
+        });
+        let watches = stops.watches.iter().filter_map(|&location| {
+            let step = self.write(direction, location)?;
+            Some((step, StopReason::Watch(location)))
+        });
+        let all = breakpoints.chain(watches);
+        let nearest = match direction {
+            Direction::Forward => all.min_by_key(|&(step, _)| step),
+            Direction::Backward => all.max_by_key(|&(step, _)| step),
+        };
+        match nearest {
+            Some((step, reason)) => self.stop(step, reason),
+            None => self.end(direction),
+        }
     }
 
-    pub(crate) fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
+    fn execution(&self, direction: Direction, at: Address) -> Option<u64> {
+        let Position { thread, step } = self.position;
+        let found = match direction {
+            Direction::Forward => self.history.executions(thread, at, step + 1).next(),
+            Direction::Backward => self.history.last_execution(thread, at, step),
+        };
+        found.map(|position| position.step)
     }
 
-    /// Bytes up to a NUL (which is skipped) or the end, as text.
-    pub(crate) fn text(&mut self) -> String {
-        let len = self.rest.iter().position(|&byte| byte == 0);
-        let end = len.unwrap_or(self.rest.len());
-        let text = String::from_utf8_lossy(&self.rest[..end]).into_owned();
-        self.rest = &self.rest[(end + usize::from(len.is_some())).min(self.rest.len())..];
-        text
+    /// The nearest step of this thread that writes; others' writes are theirs to stop at.
+    fn write(&self, direction: Direction, location: Location) -> Option<u64> {
+        let mut from = self.position;
+        loop {
+            let found = match direction {
+                Direction::Forward => self.history.next_write(location, from)?,
+                Direction::Backward => self.history.last_write(location, from)?,
+            };
+            let at = Write::position(&found)?;
+            if at.thread == self.position.thread {
+                return Some(match direction {
+                    Direction::Forward => at.step + 1,
+                    Direction::Backward => at.step,
+                });
+            }
+            from = match direction {
+                Direction::Forward => Position::new(at.thread, at.step + 1),
+                Direction::Backward => at,
+            };
+        }
+    }
+
+    fn lines(&mut self, direction: Direction, over: bool) -> Stop {
+        let here = self.line(self.position.step);
+        loop {
+            if over {
+                self.skip_call(direction);
+            }
+            let Some(step) = self.beyond(direction) else {
+                return self.end(direction);
+            };
+            self.position.step = step;
+            if step == self.steps || self.line(step) != here {
+                return self.stop(step, StopReason::Done);
+            }
+        }
+    }
+
+    /// Goes to the other side of a call that begins (or, backward, ended) right here.
+    fn skip_call(&mut self, direction: Direction) {
+        let calls = self.history.calls(self.position.thread);
+        let step = self.position.step;
+        match direction {
+            Direction::Forward => {
+                let call = calls.binary_search_by_key(&step, |call| call.site).ok();
+                if let Some(returned) = call.and_then(|index| calls[index].returned) {
+                    self.position.step = returned;
+                }
+            }
+            Direction::Backward => {
+                let Some(before) = step.checked_sub(1) else {
+                    return;
+                };
+                if let Some(call) = calls
+                    .iter()
+                    .rev()
+                    .find(|call| call.returned == Some(before))
+                {
+                    self.position.step = call.site + 1;
+                }
+            }
+        }
+    }
+
+    /// File and line of a step; the function's name where there are no lines.
+    fn line(&self, step: u64) -> Option<(String, u32)> {
+        let symbol = self
+            .history
+            .source(Position::new(self.position.thread, step))?;
+        match symbol.line() {
+            Some((file, line)) => Some((file.to_owned(), line)),
+            None => Some((symbol.name()?.to_owned(), 0)),
+        }
+    }
+
+    fn beyond(&self, direction: Direction) -> Option<u64> {
+        match direction {
+            Direction::Forward => Some(self.position.step + 1).filter(|&step| step <= self.steps),
+            Direction::Backward => self.position.step.checked_sub(1),
+        }
+    }
+
+    fn end(&mut self, direction: Direction) -> Stop {
+        match direction {
+            Direction::Forward => self.stop(self.steps, StopReason::End),
+            Direction::Backward => self.stop(0, StopReason::Begin),
+        }
+    }
+
+    fn stop(&mut self, step: u64, reason: StopReason) -> Stop {
+        self.position.step = step;
+        Stop {
+            at: self.position,
+            reason,
+        }
     }
 }

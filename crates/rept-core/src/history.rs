@@ -1,5 +1,12 @@
 //! The recovered history: the state at any position, with evidence.
 
+mod accesses;
+mod calls;
+mod executions;
+mod queries;
+mod registers;
+mod sequence;
+
 use crate::position::Position;
 use crate::session::Session;
 use crate::symbols::Symbol;
@@ -7,6 +14,8 @@ use rept_recover::history::{self as engine, Recovered};
 use rept_trace::{Address, Block, Gap, RegWord, ThreadId, ThreadTrace, Trace};
 use std::ops::Range;
 
+pub use calls::Call;
+pub use queries::{Location, Touch, Write};
 pub use rept_recover::history::{AccessView, Unknown, Value};
 
 /// How sure a value must be to be shown; each grade includes those above it.
@@ -36,6 +45,7 @@ impl Trust {
 pub struct History {
     session: Session,
     recovered: rept_recover::History,
+    indices: queries::Indices,
 }
 
 /// The signal that ended the process, and where.
@@ -66,7 +76,11 @@ pub struct Instruction<'a> {
 
 impl History {
     pub(crate) fn new(session: Session, recovered: rept_recover::History) -> History {
-        History { session, recovered }
+        History {
+            session,
+            recovered,
+            indices: queries::Indices::default(),
+        }
     }
 
     /// The session it was recovered from.

@@ -152,7 +152,7 @@ pub(crate) struct Note<'a> {
 
 /// The notes in a PT_NOTE segment (4-byte aligned, as Linux writes them); ends at the first damaged one.
 pub(crate) fn notes(data: &[u8]) -> impl Iterator<Item = Note<'_>> {
-    let mut cursor = crate::cursor::Cursor::new(data);
+    let mut cursor = crate::fields::Fields::new(data);
     std::iter::from_fn(move || {
         let (owner_len, desc_len, kind) = (
             cursor.u32()? as usize,

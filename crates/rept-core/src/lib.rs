@@ -8,6 +8,7 @@ mod cursor;
 mod diagnostics;
 mod dump;
 mod error;
+mod fields;
 mod history;
 mod image;
 mod layout;
@@ -19,11 +20,13 @@ mod symbols;
 pub use binaries::{Binaries, Binary, BinaryProvider, Located, MissingBinary, Wanted};
 pub use build_id::BuildId;
 pub use capture::*;
+pub use cursor::{Cursor, Direction, Stop, StopReason, StopSet};
 pub use diagnostics::{Diagnostic, Subject};
 pub use dump::{Dump, Module, ModuleFile};
 pub use error::Error;
 pub use history::{
-    AccessView, Crash, History, Instruction, KnownMask, StateView, Trust, Unknown, Value,
+    AccessView, Call, Crash, History, Instruction, KnownMask, Location, StateView, Touch, Trust,
+    Unknown, Value, Write,
 };
 pub use position::{ParsePositionError, Position};
 pub use rept_recover::{Options as RecoverOptions, Statistics};

@@ -4,7 +4,7 @@
 //! FXSAVE and XSAVE areas by the SDM, volume 1, chapters 10 and 13.
 
 use super::modules::FileMapping;
-use crate::cursor::Cursor;
+use crate::fields::Fields;
 use crate::layout::Note;
 use object::elf;
 use rept_trace::{Address, Fault, RegWord, Registers, ThreadId};
@@ -100,8 +100,8 @@ pub(super) fn take(found: &mut ProcessNotes, note: &Note<'_>) {
 }
 
 fn prstatus(desc: &[u8]) -> Option<ThreadNotes> {
-    let thread = ThreadId(Cursor::at(desc, 32).u32()?);
-    let mut cursor = Cursor::at(desc, 112);
+    let thread = ThreadId(Fields::at(desc, 32).u32()?);
+    let mut cursor = Fields::at(desc, 112);
     let mut words = [0u64; USER_REGS.len()];
     for word in &mut words {
         *word = cursor.u64()?;
@@ -119,10 +119,10 @@ fn prstatus(desc: &[u8]) -> Option<ThreadNotes> {
 }
 
 fn prpsinfo(found: &mut ProcessNotes, desc: &[u8]) {
-    found.process = Cursor::at(desc, 24).u32();
+    found.process = Fields::at(desc, 24).u32();
     let field = |at: usize, len: usize| {
         desc.get(at..at + len)
-            .map(|bytes| Cursor::new(bytes).text())
+            .map(|bytes| Fields::new(bytes).text())
     };
     let arguments = field(56, 80).filter(|text| !text.trim().is_empty());
     found.command = arguments
@@ -131,13 +131,13 @@ fn prpsinfo(found: &mut ProcessNotes, desc: &[u8]) {
 }
 
 fn auxv(desc: &[u8]) -> Vec<(u64, u64)> {
-    let mut cursor = Cursor::new(desc);
+    let mut cursor = Fields::new(desc);
     let entries = std::iter::from_fn(|| Some((cursor.u64()?, cursor.u64()?)));
     entries.take_while(|&(kind, _)| kind != 0).collect()
 }
 
 fn files(desc: &[u8]) -> Option<Vec<FileMapping>> {
-    let mut cursor = Cursor::new(desc);
+    let mut cursor = Fields::new(desc);
     let (count, page) = (cursor.u64()?, cursor.u64()?);
     let mut entries = Vec::new();
     for _ in 0..count.min(MAX_FILES) {
@@ -169,10 +169,10 @@ fn siginfo(desc: &[u8], thread: ThreadId) -> Option<Fault> {
     const SI_KERNEL: i32 = 0x80;
     /// SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV.
     const BY_PROCESSOR: [i32; 5] = [4, 5, 7, 8, 11];
-    let mut cursor = Cursor::new(desc);
+    let mut cursor = Fields::new(desc);
     let (signal, _errno, code) = (cursor.i32()?, cursor.i32()?, cursor.i32()?);
     let raised = BY_PROCESSOR.contains(&signal) && code > 0 && code != SI_KERNEL;
-    let address = Cursor::at(desc, 16).u64().filter(|_| raised).map(Address);
+    let address = Fields::at(desc, 16).u64().filter(|_| raised).map(Address);
     Some(Fault {
         thread,
         signal,
@@ -183,8 +183,8 @@ fn siginfo(desc: &[u8], thread: ThreadId) -> Option<Fault> {
 
 /// The legacy area of 512 bytes: x87, MXCSR, XMM.
 fn fxsave(registers: &mut Registers, area: &[u8]) {
-    let word = |at: usize| Cursor::at(area, at).u64();
-    let Some(status) = Cursor::at(area, 2).u16() else {
+    let word = |at: usize| Fields::at(area, at).u64();
+    let Some(status) = Fields::at(area, 2).u16() else {
         return;
     };
     let top = status >> 11 & 7;
@@ -196,7 +196,7 @@ fn fxsave(registers: &mut Registers, area: &[u8]) {
             registers.set(RegWord::x87(physical, 1), rest & 0xffff);
         }
     }
-    if let Some(mxcsr) = Cursor::at(area, 24).u32() {
+    if let Some(mxcsr) = Fields::at(area, 24).u32() {
         registers.set(RegWord::MXCSR, mxcsr.into());
     }
     for number in 0..16u16 {
@@ -220,7 +220,7 @@ const PKRU: u32 = 9;
 
 fn xsave(registers: &mut Registers, area: &[u8], listed: &[(u32, usize)]) {
     // The kernel leaves the enabled features in bytes that XSAVE does not use.
-    let (Some(enabled), Some(in_use)) = (Cursor::at(area, 464).u64(), Cursor::at(area, 512).u64())
+    let (Some(enabled), Some(in_use)) = (Fields::at(area, 464).u64(), Fields::at(area, 512).u64())
     else {
         return;
     };
@@ -266,7 +266,7 @@ fn xsave(registers: &mut Registers, area: &[u8], listed: &[(u32, usize)]) {
     }
     if let (true, Some(at)) = (has(OPMASK), offset(OPMASK)) {
         for n in 0..8u16 {
-            if let Some(value) = Cursor::at(area, at + usize::from(n) * 8).u64() {
+            if let Some(value) = Fields::at(area, at + usize::from(n) * 8).u64() {
                 registers.set(RegWord::opmask(n), if used(OPMASK) { value } else { 0 });
             }
         }
@@ -281,7 +281,7 @@ fn set_lanes(
     lanes: std::ops::Range<u16>,
     used: bool,
 ) {
-    let mut cursor = Cursor::at(area, at);
+    let mut cursor = Fields::at(area, at);
     for lane in lanes {
         if let Some(value) = cursor.u64() {
             registers.set(RegWord::vector(number, lane), if used { value } else { 0 });
@@ -320,7 +320,7 @@ fn component_offset(
 
 /// `struct x86_xfeat_component`: type, size, offset, flags, 32 bits each.
 fn xsave_layout(desc: &[u8]) -> Vec<(u32, usize)> {
-    let mut cursor = Cursor::new(desc);
+    let mut cursor = Fields::new(desc);
     let entries = std::iter::from_fn(|| {
         let (number, _size, offset, _flags) =
             (cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?);

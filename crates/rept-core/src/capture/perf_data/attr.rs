@@ -1,6 +1,6 @@
 //! `perf_event_attr`, and the identification fields that its `sample_type` puts behind every record.
 
-use crate::cursor::Cursor;
+use crate::fields::Fields;
 
 /// Bits of `sample_type` (`enum perf_event_sample_format`).
 pub(super) mod format {
@@ -61,11 +61,11 @@ pub(super) struct SampleId {
 impl Attr {
     /// Parses the structure; its size field may announce fewer or more bytes than are known here.
     pub(super) fn parse(bytes: &[u8]) -> Option<Attr> {
-        let mut cursor = Cursor::new(bytes);
+        let mut cursor = Fields::new(bytes);
         let pmu = cursor.u32()?;
         let size = cursor.u32()? as usize;
         let known = bytes.get(..size.clamp(64, 1 << 12).min(bytes.len()))?;
-        let word = |at: usize| Cursor::at(known, at).u64();
+        let word = |at: usize| Fields::at(known, at).u64();
         Some(Attr {
             pmu,
             config: word(8)?,
@@ -104,10 +104,10 @@ impl Attr {
         previous(format::ID);
         let time = previous(format::TIME);
         let task = previous(format::TID);
-        id.cpu = cpu.and_then(|field| Cursor::new(field).u32());
-        id.time = time.and_then(|field| Cursor::new(field).u64());
+        id.cpu = cpu.and_then(|field| Fields::new(field).u32());
+        id.time = time.and_then(|field| Fields::new(field).u64());
         id.task = task.and_then(|field| {
-            let mut cursor = Cursor::new(field);
+            let mut cursor = Fields::new(field);
             Some((cursor.u32()?, cursor.u32()?))
         });
         id
@@ -120,13 +120,13 @@ pub(super) fn for_record<'a>(attrs: &'a [Attr], body: &[u8]) -> Option<&'a Attr>
     let last = body
         .len()
         .checked_sub(8)
-        .and_then(|at| Cursor::at(body, at).u64());
+        .and_then(|at| Fields::at(body, at).u64());
     by_identifier(attrs, last)
 }
 
 /// The event that a sample belongs to.
 pub(super) fn for_sample<'a>(attrs: &'a [Attr], body: &[u8]) -> Option<&'a Attr> {
-    by_identifier(attrs, Cursor::new(body).u64())
+    by_identifier(attrs, Fields::new(body).u64())
 }
 
 fn by_identifier(attrs: &[Attr], id: Option<u64>) -> Option<&Attr> {

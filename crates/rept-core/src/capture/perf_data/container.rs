@@ -2,7 +2,7 @@
 
 use super::attr::Attr;
 use super::record::{RawRecord, kind};
-use crate::cursor::Cursor;
+use crate::fields::Fields;
 use crate::{BuildId, Error};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::path::Path;
@@ -67,7 +67,7 @@ impl<'a> Container<'a> {
             end: data.len() as u64,
             problems: Vec::new(),
         };
-        match Cursor::at(data, 8).u64() {
+        match Fields::at(data, 8).u64() {
             Some(PIPE_HEADER) => {}
             Some(size) if size >= FILE_HEADER => container.file_header()?,
             Some(size) => {
@@ -95,7 +95,7 @@ impl<'a> Container<'a> {
 
     fn file_header(&mut self) -> Result<(), Error> {
         let len = self.data.len() as u64;
-        let mut cursor = Cursor::at(self.data, 16);
+        let mut cursor = Fields::at(self.data, 16);
         let mut word = || {
             cursor
                 .u64()
@@ -149,7 +149,7 @@ impl<'a> Container<'a> {
             let Some(mut attr) = Attr::parse(&entry[..entry_size - 16]) else {
                 continue;
             };
-            let mut ids = Cursor::at(entry, entry_size - 16);
+            let mut ids = Fields::at(entry, entry_size - 16);
             let place = ids.u64().zip(ids.u64());
             let ids = place
                 .and_then(|(at, size)| slice(self.data, at, size))
@@ -160,7 +160,7 @@ impl<'a> Container<'a> {
     }
 
     fn file_features(&mut self, table: u64, flags: [u64; 4]) {
-        let mut cursor = Cursor::at(self.data, usize::try_from(table).unwrap_or(usize::MAX));
+        let mut cursor = Fields::at(self.data, usize::try_from(table).unwrap_or(usize::MAX));
         for bit in (0..256u64).filter(|&bit| flags[bit as usize / 64] >> (bit % 64) & 1 != 0) {
             let Some((at, size)) = cursor.u64().zip(cursor.u64()) else {
                 self.problems.push(Error::truncated(
@@ -191,10 +191,10 @@ impl<'a> Container<'a> {
 
     /// The processor's identification string.
     pub(super) fn cpuid(&self) -> Option<String> {
-        let mut cursor = Cursor::new(self.feature(FEATURE_CPUID)?);
+        let mut cursor = Fields::new(self.feature(FEATURE_CPUID)?);
         let len = cursor.u32()? as usize;
         let text = cursor.remaining();
-        Some(Cursor::new(&text[..len.min(text.len())]).text())
+        Some(Fields::new(&text[..len.min(text.len())]).text())
     }
 
     /// Files and their build-ids from the header.
@@ -238,7 +238,7 @@ impl<'a> Container<'a> {
                 }
             }
             kind::HEADER_FEATURE => {
-                let mut cursor = Cursor::new(record.body);
+                let mut cursor = Fields::new(record.body);
                 if let Some(bit) = cursor.u64() {
                     self.features.push((bit, cursor.remaining()));
                 }
@@ -248,7 +248,7 @@ impl<'a> Container<'a> {
                 .extend(build_id_entry(record.body, record.misc)),
             kind::COMPRESSED => packed.feed(self.path, record.offset, record.body, visit),
             kind::COMPRESSED2 => {
-                let mut cursor = Cursor::new(record.body);
+                let mut cursor = Fields::new(record.body);
                 let len = cursor.u64().unwrap_or(0).min(record.body.len() as u64) as usize;
                 let payload = cursor.remaining();
                 packed.feed(
@@ -418,13 +418,13 @@ fn slice(data: &[u8], at: u64, size: u64) -> Option<&[u8]> {
 }
 
 fn words(bytes: &[u8]) -> Vec<u64> {
-    let mut cursor = Cursor::new(bytes);
+    let mut cursor = Fields::new(bytes);
     std::iter::from_fn(|| cursor.u64()).collect()
 }
 
 /// HEADER_ATTR: a `perf_event_attr` of its own size, then ids.
 fn pipe_attr(body: &[u8]) -> Option<Attr> {
-    let size = Cursor::at(body, 4).u32()? as usize;
+    let size = Fields::at(body, 4).u32()? as usize;
     let (attr, ids) = body.split_at_checked(size)?;
     let mut attr = Attr::parse(attr)?;
     attr.ids = words(ids);
@@ -441,6 +441,6 @@ fn build_id_entry(entry: &[u8], misc: u16) -> Option<(String, BuildId)> {
     } else {
         20
     };
-    let name = Cursor::at(entry, 28).text();
+    let name = Fields::at(entry, 28).text();
     Some((name, BuildId::new(&id[..len])?))
 }

@@ -3,7 +3,7 @@
 use super::super::{MappingEvent, TaskEvent, TaskKind, TextPoke, TimeConversion};
 use super::attr::{self, Attr, SampleId};
 use super::task_kind;
-use crate::cursor::Cursor;
+use crate::fields::Fields;
 use crate::{BuildId, Error};
 use rept_trace::{Address, ThreadId};
 use std::path::Path;
@@ -78,7 +78,7 @@ impl NoRecord {
 impl<'a> RawRecord<'a> {
     /// The record at the start of `bytes`, which lie at `offset`.
     pub(super) fn split(bytes: &'a [u8], offset: u64) -> Result<RawRecord<'a>, NoRecord> {
-        let mut cursor = Cursor::new(bytes);
+        let mut cursor = Fields::new(bytes);
         let header = (|| Some((cursor.u32()?, cursor.u16()?, cursor.u16()?)))();
         let (kind, misc, size) =
             header.ok_or(NoRecord::Short(8u64.saturating_sub(bytes.len() as u64)))?;
@@ -105,7 +105,7 @@ impl<'a> RawRecord<'a> {
 
     /// Bytes that ought to follow the record.
     pub(super) fn payload_len(&self) -> u64 {
-        let mut cursor = Cursor::new(self.body);
+        let mut cursor = Fields::new(self.body);
         match self.kind {
             kind::AUXTRACE => cursor.u64().unwrap_or(0),
             kind::HEADER_TRACING_DATA => u64::from(cursor.u32().unwrap_or(0)).next_multiple_of(8),
@@ -168,7 +168,7 @@ pub(super) struct TracePiece {
 
 /// Types a record; `None` when it is too short.
 pub(super) fn parse<'a>(raw: &RawRecord<'a>, attrs: &[Attr]) -> Option<Record<'a>> {
-    let mut cursor = Cursor::new(raw.body);
+    let mut cursor = Fields::new(raw.body);
     let record = match raw.kind {
         kind::MMAP | kind::MMAP2 => mapping(cursor, raw)?.map_or(Record::Other, Record::Mapping),
         kind::COMM | kind::EXIT | kind::FORK | kind::ITRACE_START => task(cursor, raw)?,
@@ -201,7 +201,7 @@ pub(super) fn parse<'a>(raw: &RawRecord<'a>, attrs: &[Attr]) -> Option<Record<'a
 }
 
 /// MMAP and MMAP2. Data mappings and empty ones are not wanted, which is `Some(None)`.
-fn mapping(mut cursor: Cursor<'_>, raw: &RawRecord<'_>) -> Option<Option<MappingEvent>> {
+fn mapping(mut cursor: Fields<'_>, raw: &RawRecord<'_>) -> Option<Option<MappingEvent>> {
     const DATA: u16 = 1 << 13;
     const HAS_BUILD_ID: u16 = 1 << 14;
     const EXECUTE: u32 = 4;
@@ -232,7 +232,7 @@ fn mapping(mut cursor: Cursor<'_>, raw: &RawRecord<'_>) -> Option<Option<Mapping
     Some((len > 0).then_some(mapping))
 }
 
-fn task<'a>(mut cursor: Cursor<'a>, raw: &RawRecord<'a>) -> Option<Record<'a>> {
+fn task<'a>(mut cursor: Fields<'a>, raw: &RawRecord<'a>) -> Option<Record<'a>> {
     const EXEC: u16 = 1 << 13;
     let process = cursor.u32()?;
     let second = cursor.u32()?;
@@ -258,7 +258,7 @@ fn task<'a>(mut cursor: Cursor<'a>, raw: &RawRecord<'a>) -> Option<Record<'a>> {
     }))
 }
 
-fn switch<'a>(mut cursor: Cursor<'a>, raw: &RawRecord<'a>) -> Option<Record<'a>> {
+fn switch<'a>(mut cursor: Fields<'a>, raw: &RawRecord<'a>) -> Option<Record<'a>> {
     const OUT: u16 = 1 << 13;
     let other = match raw.kind {
         kind::SWITCH_CPU_WIDE => Some((cursor.u32()?, cursor.u32()?)),
@@ -270,7 +270,7 @@ fn switch<'a>(mut cursor: Cursor<'a>, raw: &RawRecord<'a>) -> Option<Record<'a>>
     })
 }
 
-fn text_poke<'a>(mut cursor: Cursor<'a>) -> Option<Record<'a>> {
+fn text_poke<'a>(mut cursor: Fields<'a>) -> Option<Record<'a>> {
     let at = Address(cursor.u64()?);
     let (old_len, new_len) = (cursor.u16()?, cursor.u16()?);
     Some(Record::TextPoke(TextPoke {
@@ -282,7 +282,7 @@ fn text_poke<'a>(mut cursor: Cursor<'a>) -> Option<Record<'a>> {
 }
 
 /// Type 1 is Intel PT; older perf writes fewer words, of which nine are needed.
-fn trace_info<'a>(mut cursor: Cursor<'a>) -> Option<Record<'a>> {
+fn trace_info<'a>(mut cursor: Fields<'a>) -> Option<Record<'a>> {
     const INTEL_PT: u32 = 1;
     let kind = cursor.u32()?;
     let _reserved = cursor.u32()?;
@@ -313,7 +313,7 @@ fn trace_info<'a>(mut cursor: Cursor<'a>) -> Option<Record<'a>> {
     }))
 }
 
-fn trace_piece(mut cursor: Cursor<'_>) -> Option<TracePiece> {
+fn trace_piece(mut cursor: Fields<'_>) -> Option<TracePiece> {
     let told = |id: u32| (id != u32::MAX).then_some(id);
     let (_size, offset, reference) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
     let (_index, thread, cpu) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
@@ -325,7 +325,7 @@ fn trace_piece(mut cursor: Cursor<'_>) -> Option<TracePiece> {
     })
 }
 
-fn trace_error<'a>(mut cursor: Cursor<'a>) -> Option<Record<'a>> {
+fn trace_error<'a>(mut cursor: Fields<'a>) -> Option<Record<'a>> {
     let (_kind, _code) = (cursor.u32()?, cursor.u32()?);
     let (cpu, _pid, thread) = (cursor.i32()?, cursor.i32()?, cursor.i32()?);
     let _reserved = cursor.u32()?;

@@ -3,7 +3,7 @@
 use super::super::{Part, Piece, Stream};
 use super::attr::{Attr, SampleId, format};
 use super::record::{RawRecord, Record, TracePiece};
-use crate::cursor::Cursor;
+use crate::fields::Fields;
 use rept_trace::{ThreadId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -141,7 +141,7 @@ pub(super) fn sample<'a>(attr: &Attr, body: &'a [u8]) -> Option<Record<'a>> {
     if !attr.has(format::AUX) {
         return None;
     }
-    let mut cursor = Cursor::new(body);
+    let mut cursor = Fields::new(body);
     let id = sample_head(attr, &mut cursor)?;
     skip_variable(attr, &mut cursor)?;
     let len = cursor.u64()?;
@@ -150,7 +150,7 @@ pub(super) fn sample<'a>(attr: &Attr, body: &'a [u8]) -> Option<Record<'a>> {
 }
 
 /// The fields of fixed length at the start of a sample.
-fn sample_head(attr: &Attr, cursor: &mut Cursor<'_>) -> Option<SampleId> {
+fn sample_head(attr: &Attr, cursor: &mut Fields<'_>) -> Option<SampleId> {
     use format::{ADDR, CPU, ID, IDENTIFIER, IP, PERIOD, STREAM_ID, TID, TIME};
     let mut id = SampleId::default();
     for bit in [IDENTIFIER, IP, TID, TIME, ADDR, ID, STREAM_ID, CPU, PERIOD] {
@@ -169,9 +169,9 @@ fn sample_head(attr: &Attr, cursor: &mut Cursor<'_>) -> Option<SampleId> {
 }
 
 /// The fields between the fixed ones and the PT bytes.
-fn skip_variable(attr: &Attr, cursor: &mut Cursor<'_>) -> Option<()> {
+fn skip_variable(attr: &Attr, cursor: &mut Fields<'_>) -> Option<()> {
     use format::*;
-    let words = |cursor: &mut Cursor<'_>, count: u64| {
+    let words = |cursor: &mut Fields<'_>, count: u64| {
         cursor
             .take(usize::try_from(count.checked_mul(8)?).ok()?)
             .map(drop)
@@ -216,7 +216,7 @@ fn skip_variable(attr: &Attr, cursor: &mut Cursor<'_>) -> Option<()> {
 }
 
 /// Registers: an ABI word, and one word a register unless the ABI is none.
-fn skip_registers(present: bool, mask: u64, cursor: &mut Cursor<'_>) -> Option<()> {
+fn skip_registers(present: bool, mask: u64, cursor: &mut Fields<'_>) -> Option<()> {
     if present && cursor.u64()? != 0 {
         cursor.take(mask.count_ones() as usize * 8)?;
     }
@@ -224,7 +224,7 @@ fn skip_registers(present: bool, mask: u64, cursor: &mut Cursor<'_>) -> Option<(
 }
 
 /// Counter values: one, or a group of `nr`, each with what `read_format` asks for.
-fn skip_read(read_format: u64, cursor: &mut Cursor<'_>) -> Option<()> {
+fn skip_read(read_format: u64, cursor: &mut Fields<'_>) -> Option<()> {
     const TIMES: u64 = 3;
     const ID: u64 = 1 << 2;
     const GROUP: u64 = 1 << 3;

@@ -1,0 +1,173 @@
+//! Index of memory accesses by address: who touched a byte last, and who will next.
+
+use super::sequence::Sequence;
+use rept_recover::history::{Position, Recovered};
+use rept_trace::Address;
+use std::collections::BTreeMap;
+
+/// Bytes of a cell, the unit of the index.
+const CELL: u64 = 8;
+
+/// Accesses with known addresses by cell, and stores without.
+#[derive(Debug, Default)]
+pub(super) struct AccessIndex {
+    cells: BTreeMap<u64, Vec<Entry>>,
+    /// Numbers of the steps that stored somewhere unknown, ascending; a step may be there twice.
+    pending: Vec<u64>,
+}
+
+/// A step that touches a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The step's number in the sequence.
+    pub(super) number: u64,
+    /// Bytes of the cell that it touches, one bit each.
+    pub(super) bytes: u8,
+    /// Written rather than read.
+    pub(super) store: bool,
+}
+
+impl AccessIndex {
+    /// Asks the history for every step's accesses. Linear in their number.
+    pub(super) fn new(recovered: &impl Recovered, sequence: &Sequence) -> AccessIndex {
+        let mut index = AccessIndex::default();
+        for (thread, steps, first) in sequence.stretches() {
+            for step in steps.clone() {
+                let number = first + (step - steps.start);
+                let thread = thread as u32;
+                for access in recovered.accesses(Position { thread, step }) {
+                    match access.address {
+                        Some(address) => index.add(address, access.size, access.store, number),
+                        None if access.store => index.pending.push(number),
+                        None => {}
+                    }
+                }
+            }
+        }
+        index
+    }
+
+    fn add(&mut self, address: Address, size: u8, store: bool, number: u64) {
+        for (cell, bytes) in cells(address, size.into()) {
+            self.cells.entry(cell).or_default().push(Entry {
+                number,
+                bytes,
+                store,
+            });
+        }
+    }
+
+    /// The newest entry before step number `before` that touches any of the bytes and satisfies `want`.
+    pub(super) fn last(
+        &self,
+        at: Address,
+        len: u64,
+        before: u64,
+        want: impl Fn(&Entry) -> bool,
+    ) -> Option<Entry> {
+        let newest = cells(at, len).filter_map(|(cell, bytes)| {
+            let entries = self.cells.get(&cell)?;
+            let end = entries.partition_point(|entry| entry.number < before);
+            entries[..end]
+                .iter()
+                .rev()
+                .find(|entry| entry.bytes & bytes != 0 && want(entry))
+                .copied()
+        });
+        newest.max_by_key(|entry| entry.number)
+    }
+
+    /// The oldest entry from step number `from` on that touches any of the bytes and satisfies `want`.
+    pub(super) fn next(
+        &self,
+        at: Address,
+        len: u64,
+        from: u64,
+        want: impl Fn(&Entry) -> bool,
+    ) -> Option<Entry> {
+        let oldest = cells(at, len).filter_map(|(cell, bytes)| {
+            let entries = self.cells.get(&cell)?;
+            let start = entries.partition_point(|entry| entry.number < from);
+            entries[start..]
+                .iter()
+                .find(|entry| entry.bytes & bytes != 0 && want(entry))
+                .copied()
+        });
+        oldest.min_by_key(|entry| entry.number)
+    }
+
+    /// Stores to unknown places by steps from number `from` to before `to`.
+    pub(super) fn pending_between(&self, from: u64, to: u64) -> u64 {
+        let count = |bound: u64| self.pending.partition_point(|&number| number < bound);
+        count(to).saturating_sub(count(from)) as u64
+    }
+}
+
+/// Cells that `len` bytes from `at` on lie in, with the bytes of each.
+fn cells(at: Address, len: u64) -> impl Iterator<Item = (u64, u8)> {
+    let end = at.0.saturating_add(len);
+    let (first, last) = (at.0 / CELL, end.saturating_sub(1) / CELL);
+    let cells = if len == 0 { 1..1 } else { first..last + 1 };
+    cells.map(move |cell| {
+        let start = cell * CELL;
+        let from = at.0.saturating_sub(start);
+        let to = (end - start).min(CELL);
+        let mask = |count: u64| {
+            if count >= CELL {
+                0xff
+            } else {
+                (1u8 << count) - 1
+            }
+        };
+        (cell, mask(to) & !mask(from))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_dealt_to_their_cells() {
+        let of = |at, len| cells(Address(at), len).collect::<Vec<_>>();
+        assert_eq!(of(16, 8), [(2, 0xff)]);
+        assert_eq!(of(18, 2), [(2, 0b1100)]);
+        assert_eq!(of(22, 4), [(2, 0b1100_0000), (3, 0b11)]);
+        assert_eq!(of(7, 10), [(0, 0x80), (1, 0xff), (2, 1)]);
+        assert_eq!(of(5, 0), []);
+    }
+
+    #[test]
+    fn the_newest_before_and_the_oldest_from() {
+        let mut index = AccessIndex::default();
+        index.add(Address(100), 4, true, 5);
+        index.add(Address(102), 2, false, 7);
+        index.add(Address(102), 1, true, 9);
+        let last = |before| {
+            index
+                .last(Address(102), 1, before, |entry| entry.store)
+                .map(|entry| entry.number)
+        };
+        assert_eq!(
+            (last(5), last(6), last(9), last(10)),
+            (None, Some(5), Some(5), Some(9))
+        );
+        let next = |from| {
+            index
+                .next(Address(103), 1, from, |_| true)
+                .map(|entry| entry.number)
+        };
+        assert_eq!((next(0), next(6), next(8)), (Some(5), Some(7), None));
+    }
+
+    #[test]
+    fn pending_stores_are_counted() {
+        let index = AccessIndex {
+            pending: vec![3, 3, 8],
+            ..AccessIndex::default()
+        };
+        assert_eq!(index.pending_between(0, 3), 0);
+        assert_eq!(index.pending_between(3, 4), 2);
+        assert_eq!(index.pending_between(0, 100), 3);
+    }
+}

@@ -1,0 +1,327 @@
+//! Who wrote this last, who will next, when did this run: index look-ups, made lazily.
+
+use super::History;
+use super::accesses::AccessIndex;
+use super::calls::{self, Call};
+use super::executions::ExecutionIndex;
+use super::registers::{self, RegisterWrites};
+use super::sequence::Sequence;
+use crate::position::Position;
+use rept_trace::{Address, RegWord, ThreadId};
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::OnceLock;
+
+/// Indices, each made when a query first needs it.
+#[derive(Debug, Default)]
+pub(super) struct Indices {
+    sequence: OnceLock<Sequence>,
+    accesses: OnceLock<AccessIndex>,
+    executions: OnceLock<ExecutionIndex>,
+    registers: RegisterWrites,
+    calls: OnceLock<Vec<Vec<Call>>>,
+    barriers: OnceLock<Vec<Vec<u64>>>,
+}
+
+/// A place that holds a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Location {
+    /// A 64-bit word of a register, of the thread that a query is about.
+    Reg(RegWord),
+    /// Bytes of memory.
+    Mem {
+        /// First byte.
+        address: Address,
+        /// Number of bytes, at least 1.
+        size: u64,
+    },
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Location::Reg(word) => f.write_str(&word.name()),
+            Location::Mem { address, size } => write!(f, "[{address}; {size}]"),
+        }
+    }
+}
+
+/// Answer to "who wrote it?"
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// This step, and nothing that is not known can have written it since.
+    Found(Position),
+    /// This step is the nearest one known to, but others may have.
+    Uncertain {
+        /// The nearest known writer.
+        known: Option<Position>,
+        /// Stores with unknown addresses between it and the question.
+        stores: u64,
+        /// A place between where the kernel may have written, or steps are missing.
+        barrier: Option<Position>,
+    },
+    /// No step in the window.
+    NoneInWindow,
+}
+
+impl Write {
+    /// The writer, sure or not.
+    pub fn position(&self) -> Option<Position> {
+        match *self {
+            Write::Found(at) => Some(at),
+            Write::Uncertain { known, .. } => known,
+            Write::NoneInWindow => None,
+        }
+    }
+
+    fn new(known: Option<Position>, stores: u64, barrier: Option<Position>) -> Write {
+        match known {
+            _ if stores > 0 || barrier.is_some() => Write::Uncertain {
+                known,
+                stores,
+                barrier,
+            },
+            Some(at) => Write::Found(at),
+            None => Write::NoneInWindow,
+        }
+    }
+}
+
+/// A step that touches a location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The step.
+    pub position: Position,
+    /// It writes (and may read too).
+    pub write: bool,
+}
+
+impl History {
+    /// The step that wrote a location last before `before`; for registers, of that thread.
+    ///
+    /// `None` when there is no such position.
+    pub fn last_write(&self, location: Location, before: Position) -> Option<Write> {
+        let (thread, number) = self.numbered(before)?;
+        Some(match location {
+            Location::Reg(word) => self.last_register_write(thread, word, before),
+            Location::Mem { address, size } => {
+                let found = self
+                    .access_index()
+                    .last(address, size, number, |entry| entry.store);
+                let since = found.map_or(0, |entry| entry.number + 1);
+                let stores = self.access_index().pending_between(since, number);
+                let known = found.and_then(|entry| self.position_of(entry.number));
+                Write::new(known, stores, None)
+            }
+        })
+    }
+
+    /// The step from `from` on that writes a location first; for registers, of that thread.
+    ///
+    /// `None` when there is no such position.
+    pub fn next_write(&self, location: Location, from: Position) -> Option<Write> {
+        let (thread, number) = self.numbered(from)?;
+        Some(match location {
+            Location::Reg(word) => self.next_register_write(thread, word, from),
+            Location::Mem { address, size } => {
+                let found = self
+                    .access_index()
+                    .next(address, size, number, |entry| entry.store);
+                let until = found.map_or(self.sequence().len(), |entry| entry.number);
+                let stores = self.access_index().pending_between(number, until);
+                let known = found.and_then(|entry| self.position_of(entry.number));
+                Write::new(known, stores, None)
+            }
+        })
+    }
+
+    /// Steps known to touch any of `size` bytes at `address`, from `from` on, in sequence order. Lazy.
+    pub fn touches(
+        &self,
+        address: Address,
+        size: u64,
+        from: Position,
+    ) -> impl Iterator<Item = Touch> + '_ {
+        let mut number = self.numbered(from).map_or(u64::MAX, |(_, number)| number);
+        std::iter::from_fn(move || {
+            let index = self.access_index();
+            let entry = index.next(address, size, number, |_| true)?;
+            number = entry.number + 1;
+            let store = index.next(address, size, entry.number, |other| other.store);
+            Some(Touch {
+                position: self.position_of(entry.number)?,
+                write: store.is_some_and(|store| store.number == entry.number),
+            })
+        })
+    }
+
+    /// Steps of a thread that execute the instruction at `at`, from step `from` on. Lazy.
+    pub fn executions(
+        &self,
+        thread: ThreadId,
+        at: Address,
+        from: u64,
+    ) -> impl Iterator<Item = Position> + '_ {
+        let index = self.thread_index(thread);
+        let mut next = from;
+        std::iter::from_fn(move || {
+            let step = self.execution_index().next(index?, at, next)?;
+            next = step + 1;
+            Some(Position::new(thread, step))
+        })
+    }
+
+    /// The last step of a thread before step `before` that executes the instruction at `at`.
+    pub fn last_execution(&self, thread: ThreadId, at: Address, before: u64) -> Option<Position> {
+        let step = self
+            .execution_index()
+            .last(self.thread_index(thread)?, at, before)?;
+        Some(Position::new(thread, step))
+    }
+
+    /// Calls made by a thread in the window, by ascending step; a tree by their `parent`s.
+    pub fn calls(&self, thread: ThreadId) -> &[Call] {
+        let trace = self.trace();
+        let make = || {
+            trace
+                .threads
+                .iter()
+                .map(|thread| calls::calls(&trace.code, thread))
+                .collect()
+        };
+        let all: &Vec<Vec<Call>> = self.indices.calls.get_or_init(make);
+        self.thread_index(thread)
+            .map(|index| all[index].as_slice())
+            .unwrap_or_default()
+    }
+
+    /// The calls that are open at a position, outermost first, as indices into [`History::calls`].
+    pub fn open_calls(&self, position: Position) -> Vec<usize> {
+        let calls = self.calls(position.thread);
+        let before = calls.partition_point(|call| call.site < position.step);
+        let mut open = Vec::new();
+        let mut at = before.checked_sub(1);
+        while let Some(index) = at {
+            let ended = |call: &Call| call.returned.is_some_and(|step| step < position.step);
+            if open.is_empty() && ended(&calls[index]) {
+                at = calls[index].parent.map(|parent| parent as usize);
+                continue;
+            }
+            open.push(index);
+            at = calls[index].parent.map(|parent| parent as usize);
+        }
+        open.reverse();
+        open
+    }
+
+    /// How two positions lie in time: `None` when neither is proved to come first.
+    pub fn order(&self, a: Position, b: Position) -> Option<Ordering> {
+        use rept_order::{Point, Relation};
+        if a.thread == b.thread {
+            return Some(a.step.cmp(&b.step));
+        }
+        let point = |position: Position| {
+            let thread = self.thread_index(position.thread)?;
+            let last = self.trace().threads[thread].steps().checked_sub(1)?;
+            Some(Point {
+                thread: thread as u32,
+                step: position.step.min(last),
+            })
+        };
+        match self
+            .session
+            .order()
+            .relation_of_steps(point(a)?, point(b)?)?
+        {
+            Relation::Before => Some(Ordering::Less),
+            Relation::After => Some(Ordering::Greater),
+            Relation::Concurrent => None,
+        }
+    }
+
+    fn last_register_write(&self, thread: usize, word: RegWord, before: Position) -> Write {
+        let writes = self.register_writes(thread, word);
+        let found = writes
+            .partition_point(|&step| step < before.step)
+            .checked_sub(1);
+        let step = found.map(|index| writes[index]);
+        let barrier = self
+            .barriers(thread)
+            .iter()
+            .rev()
+            .find(|&&barrier| barrier <= before.step);
+        let barrier = barrier.filter(|&&barrier| step.is_none_or(|step| step < barrier));
+        let at = |step: u64| Position::new(before.thread, step);
+        Write::new(step.map(at), 0, barrier.copied().map(at))
+    }
+
+    fn next_register_write(&self, thread: usize, word: RegWord, from: Position) -> Write {
+        let writes = self.register_writes(thread, word);
+        let step = writes
+            .get(writes.partition_point(|&step| step < from.step))
+            .copied();
+        let barrier = self
+            .barriers(thread)
+            .iter()
+            .find(|&&barrier| barrier > from.step);
+        let barrier = barrier.filter(|&&barrier| step.is_none_or(|step| barrier <= step));
+        let at = |step: u64| Position::new(from.thread, step);
+        Write::new(step.map(at), 0, barrier.copied().map(at))
+    }
+
+    fn register_writes(&self, thread: usize, word: RegWord) -> std::sync::Arc<[u64]> {
+        let trace = self.trace();
+        self.indices
+            .registers
+            .of(&trace.code, thread, &trace.threads[thread], word)
+    }
+
+    fn barriers(&self, thread: usize) -> &[u64] {
+        let trace = self.trace();
+        let make = || {
+            trace
+                .threads
+                .iter()
+                .map(|thread| registers::barriers(&trace.code, thread))
+                .collect()
+        };
+        let all: &Vec<Vec<u64>> = self.indices.barriers.get_or_init(make);
+        &all[thread]
+    }
+
+    /// Index of a thread, and the number of a position in the sequence; `None` for no such position.
+    pub(super) fn numbered(&self, position: Position) -> Option<(usize, u64)> {
+        let thread = self.thread_index(position.thread)?;
+        let exists = position.step <= self.trace().threads[thread].steps();
+        exists.then(|| (thread, self.sequence().number(thread, position.step)))
+    }
+
+    pub(super) fn position_of(&self, number: u64) -> Option<Position> {
+        let (thread, step) = self.sequence().step(number)?;
+        Some(Position::new(self.trace().threads[thread].thread, step))
+    }
+
+    pub(super) fn thread_index(&self, thread: ThreadId) -> Option<usize> {
+        self.trace()
+            .threads
+            .iter()
+            .position(|path| path.thread == thread)
+    }
+
+    fn sequence(&self) -> &Sequence {
+        let make = || Sequence::new(self.session.order().sequence(), self.trace().threads.len());
+        self.indices.sequence.get_or_init(make)
+    }
+
+    fn access_index(&self) -> &AccessIndex {
+        let make = || AccessIndex::new(&self.recovered, self.sequence());
+        self.indices.accesses.get_or_init(make)
+    }
+
+    fn execution_index(&self) -> &ExecutionIndex {
+        self.indices
+            .executions
+            .get_or_init(|| ExecutionIndex::new(self.trace()))
+    }
+}
