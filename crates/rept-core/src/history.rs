@@ -3,6 +3,7 @@
 mod accesses;
 mod calls;
 mod executions;
+mod explain;
 mod queries;
 mod registers;
 mod sequence;
@@ -15,6 +16,7 @@ use rept_trace::{Address, Block, Gap, RegWord, ThreadId, ThreadTrace, Trace};
 use std::ops::Range;
 
 pub use calls::Call;
+pub use explain::{Explanation, Link, Origin};
 pub use queries::{Location, Touch, Write};
 pub use rept_recover::history::{AccessView, Unknown, Value};
 

@@ -11,6 +11,7 @@ use crate::binaries::{Binaries, Binary};
 use crate::capture::Capture;
 use crate::dump::{Dump, ModuleFile};
 use dwarf::Dwarf;
+pub(crate) use dwarf::{Reader, section};
 use rept_trace::Address;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use table::Table;
@@ -148,6 +149,12 @@ impl Symbols {
                 .collect()
         };
         self.modules.iter().flat_map(of).collect()
+    }
+
+    /// The file that holds the code at an address, and what is added to its own addresses.
+    pub(crate) fn binary(&self, at: Address) -> Option<(Arc<Binary>, u64)> {
+        let module = self.module(at)?;
+        Some((module.binary.clone()?, module.bias))
     }
 
     /// Modules asked about so far that lack something.

@@ -84,7 +84,9 @@ mod tests {
         };
         let id = trace.code.push(block);
         let mut thread = ThreadTrace::new(ThreadId(1));
-        [2, 1, 2].map(|count| thread.push(Run { block: id, count }));
+        for count in [2, 1, 2] {
+            thread.push(Run { block: id, count });
+        }
         trace.threads.push(thread);
         let index = ExecutionIndex::new(&trace);
         let nexts: Vec<_> = (0..6)

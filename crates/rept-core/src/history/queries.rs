@@ -240,6 +240,21 @@ impl History {
         }
     }
 
+    /// Where a position stands in one line of time for all threads, in steps; concurrent steps
+    /// are placed deterministically. `None` when there is no such position.
+    pub fn sequence_number(&self, position: Position) -> Option<u64> {
+        self.numbered(position).map(|(_, number)| number)
+    }
+
+    /// Where another thread is when `at` is about to run, in that line of time.
+    pub fn position_alongside(&self, thread: ThreadId, at: Position) -> Option<Position> {
+        let number = self.sequence_number(at)?;
+        let step = self
+            .sequence()
+            .steps_before(self.thread_index(thread)?, number);
+        Some(Position::new(thread, step))
+    }
+
     fn last_register_write(&self, thread: usize, word: RegWord, before: Position) -> Write {
         let writes = self.register_writes(thread, word);
         let found = writes

@@ -58,6 +58,21 @@ impl Sequence {
         (distance < segment.steps).then_some((segment.thread as usize, segment.first + distance))
     }
 
+    /// Steps of a thread that come before step number `number`.
+    pub(super) fn steps_before(&self, thread: usize, number: u64) -> u64 {
+        let own = self
+            .of_thread
+            .get(thread)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let behind = own.partition_point(|&index| self.segments[index as usize].0 < number);
+        let Some(&index) = behind.checked_sub(1).and_then(|index| own.get(index)) else {
+            return 0;
+        };
+        let (first, segment) = self.segments[index as usize];
+        segment.first + (number - first).min(segment.steps)
+    }
+
     /// Stretches of consecutive steps of one thread: (thread index, its steps, number of the first).
     pub(super) fn stretches(&self) -> impl Iterator<Item = (usize, Range<u64>, u64)> + '_ {
         self.segments.iter().map(|&(number, segment)| {
@@ -95,6 +110,22 @@ mod tests {
         }
         assert_eq!(sequence.number(0, 6), 9);
         assert_eq!(sequence.step(10), None);
+    }
+
+    #[test]
+    fn threads_stand_side_by_side() {
+        let before: Vec<_> = [0, 3, 5, 7, 8, 9, 10]
+            .map(|number| {
+                (
+                    sequence().steps_before(0, number),
+                    sequence().steps_before(1, number),
+                )
+            })
+            .into();
+        assert_eq!(
+            before,
+            [(0, 0), (3, 0), (5, 0), (5, 2), (5, 3), (6, 3), (7, 3)]
+        );
     }
 
     #[test]

@@ -1,0 +1,199 @@
+//! A small C program, recorded as it crashes, opened and questioned.
+
+#[path = "support/victim.rs"]
+mod victim;
+
+use rept_core::{
+    Cursor, Direction, Location, Origin, Position, RecoverOptions, Session, StopReason, StopSet,
+    Subject, Trust,
+};
+use rept_trace::{RegWord, ThreadId};
+use victim::{Folder, record};
+
+fn function_at(history: &rept_core::History, position: Position) -> String {
+    let symbol = history.source(position).expect("the position exists");
+    symbol.name().unwrap_or("?").to_owned()
+}
+
+#[test]
+fn a_recorded_crash_is_opened_and_questioned() {
+    let folder = Folder::new("recorded");
+    let Some((recording, steps)) = record(&folder.0) else {
+        return;
+    };
+    let session = Session::builder()
+        .directory(&recording)
+        .open()
+        .expect("the recording opens");
+    assert!(
+        session.failures().is_empty() && !session.is_mismatched(),
+        "{:?}",
+        session.diagnostics()
+    );
+    let trace = session.decode();
+    let decoded: u64 = trace.threads.iter().map(|thread| thread.steps()).sum();
+    assert_eq!(
+        decoded, steps,
+        "every recorded step is decoded: {:?}",
+        trace.threads[0].gaps
+    );
+    assert!(
+        !session.final_state().threads.is_empty(),
+        "the trace ends where the core has the thread"
+    );
+
+    let history = session.recover(&RecoverOptions::default());
+    let crash = history.crash().expect("the core has the signal");
+    assert_eq!(
+        (crash.signal, crash.address.map(|at| at.0)),
+        (11, Some(0x10))
+    );
+    let symbol = session.symbols().lookup(crash.pc);
+    assert_eq!(symbol.name(), Some("use_it"));
+    assert!(
+        symbol
+            .line()
+            .is_some_and(|(file, line)| file.ends_with("victim.c") && line == 7),
+        "{symbol:?}"
+    );
+
+    let frames = history
+        .backtrace(crash.position, Trust::Certain)
+        .expect("the position exists");
+    let names: Vec<_> = frames
+        .frames
+        .iter()
+        .enumerate()
+        .map(|(index, frame)| {
+            session
+                .symbols()
+                .lookup(frame.lookup_address(index))
+                .name()
+                .unwrap_or("?")
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(names[..2], ["use_it", "main"], "{frames:?}");
+
+    walks(&history, crash.position);
+}
+
+/// Calls, executions and cursors at the crash.
+fn walks(history: &rept_core::History, crash: Position) {
+    let plant = history.session().symbols().addresses_of("plant");
+    assert_eq!(plant.len(), 1);
+    let planted: Vec<_> = history.executions(crash.thread, plant[0], 0).collect();
+    assert_eq!(planted.len(), 1, "plant ran once");
+    assert_eq!(function_at(history, planted[0]), "plant");
+    let call = history
+        .calls(crash.thread)
+        .iter()
+        .find(|call| call.callee == plant[0])
+        .expect("a call of plant");
+    assert_eq!(call.site + 1, planted[0].step);
+    assert!(call.returned.is_some());
+
+    let mut cursor = Cursor::new(history, crash.thread).expect("the thread was traced");
+    let stops = StopSet {
+        breakpoints: plant.clone(),
+        watches: Vec::new(),
+    };
+    let stop = cursor.run(Direction::Backward, &stops);
+    assert_eq!(
+        (stop.at, stop.reason),
+        (planted[0], StopReason::Breakpoint(plant[0]))
+    );
+    assert_eq!(
+        cursor.step_out(Direction::Forward).at.step,
+        call.returned.expect("checked") + 1
+    );
+    assert_eq!(function_at(history, cursor.position()), "main");
+    let caller = cursor.step_out(Direction::Backward);
+    assert_ne!(
+        function_at(history, caller.at),
+        "main",
+        "main's caller, in libc"
+    );
+    assert!(
+        history
+            .at(Position::new(crash.thread, crash.step + 1))
+            .is_none()
+    );
+    assert!(history.at(Position::new(ThreadId(1), 0)).is_none());
+}
+
+#[test]
+fn the_planting_store_explains_the_faulting_pointer() {
+    let folder = Folder::new("explain");
+    let Some((recording, _)) = record(&folder.0) else {
+        return;
+    };
+    let session = Session::builder()
+        .directory(&recording)
+        .open()
+        .expect("the recording opens");
+    let history = session.recover(&RecoverOptions::default());
+    let crash = history.crash().expect("the core has the signal");
+    let faulting = RegWord::RAX;
+    let explanation = history
+        .explain(Location::Reg(faulting), crash.position)
+        .expect("the position exists");
+    let Origin::Constant(at) = explanation.origin else {
+        // Needs the engine to resolve the load of the pointer.
+        panic!("{explanation:?}");
+    };
+    assert_eq!(function_at(&history, at), "plant", "{explanation:?}");
+}
+
+#[test]
+fn files_that_do_not_belong_together_are_told() {
+    let folder = Folder::new("mismatch");
+    let Some((first, _)) = record(&folder.0) else {
+        return;
+    };
+    let other = Folder::new("mismatch-other");
+    let Some((second, _)) = record(&other.0) else {
+        return;
+    };
+    let session = Session::builder()
+        .dump(first.join("core"))
+        .trace(second.join("perf.data"))
+        .open()
+        .expect("both open");
+    assert!(session.is_mismatched());
+    let said = session.diagnostics();
+    let mismatch = said
+        .iter()
+        .find(|finding| finding.subject == Subject::Mismatch)
+        .expect("it is said");
+    for file in [first.join("core"), second.join("perf.data")] {
+        assert!(
+            mismatch.message.contains(&*file.to_string_lossy()),
+            "{mismatch}"
+        );
+    }
+    assert!(
+        session.final_state().threads.is_empty(),
+        "nothing of the dump is used"
+    );
+
+    std::fs::write(folder.0.join("junk"), b"not a trace").expect("the file can be written");
+    let session = Session::builder()
+        .dump(first.join("core"))
+        .trace(folder.0.join("junk"))
+        .open()
+        .expect("the core opens");
+    let [failure] = session.failures() else {
+        panic!("{:?}", session.failures())
+    };
+    assert!(
+        failure
+            .to_string()
+            .contains("junk: at offset 0x0: expected a perf.data file"),
+        "{failure}"
+    );
+    assert!(
+        session.dump().is_some_and(|dump| dump.fault().is_some()),
+        "what can be shown is there"
+    );
+}

@@ -1,0 +1,65 @@
+//! A small C program that crashes, and its recording.
+
+use rept_capture::{RecordOptions, Recorder};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// `plant` overwrites a pointer that `use_it` follows later.
+const VICTIM: &str = r#"
+#include <stdlib.h>
+#include <string.h>
+struct item { char name[8]; long *value; };
+__attribute__((noinline)) static void plant(struct item *it) { memset(it->name, 0, 8); it->value = (long *)0x10; }
+__attribute__((noinline)) static long busy(long n) { long s = 0; for (long i = 0; i < n; i++) s += i * 7; return s; }
+__attribute__((noinline)) static long use_it(struct item *it) { long *p = it->value; return *p; }
+int main(void) {
+    struct item *it = calloc(1, sizeof *it);
+    it->value = malloc(sizeof(long));
+    plant(it);
+    long s = busy(100);
+    return (int)(use_it(it) + s);
+}
+"#;
+
+/// A folder that is removed at the end.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    /// Makes it.
+    pub(crate) fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("rept-core-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the temporary folder can be made");
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Builds and records the victim; `None`, said aloud, where that is impossible.
+pub(crate) fn record(folder: &Path) -> Option<(PathBuf, u64)> {
+    let (source, program) = (folder.join("victim.c"), folder.join("victim"));
+    std::fs::write(&source, VICTIM).expect("the source can be written");
+    let built = Command::new("cc")
+        .args(["-O1", "-g", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .status();
+    if !built.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no C compiler");
+        return None;
+    }
+    let output = folder.join("recording");
+    let mut options = RecordOptions::new(&output);
+    options.buffer = 4 << 20;
+    match Recorder::new(options, &program, [] as [&str; 0]).run(|_| ()) {
+        Ok(summary) => Some((output, summary.steps)),
+        Err(error) => {
+            eprintln!("skipped: cannot record here: {error}");
+            None
+        }
+    }
+}
