@@ -45,6 +45,8 @@ mod diagnostics;
 mod dump;
 mod error;
 mod fields;
+#[cfg(feature = "gdb")]
+mod gdb;
 mod history;
 mod image;
 mod layout;
@@ -61,6 +63,8 @@ pub use cursor::{Cursor, Direction, Stop, StopReason, StopSet};
 pub use diagnostics::{Diagnostic, Subject};
 pub use dump::{Dump, Module, ModuleFile};
 pub use error::Error;
+#[cfg(feature = "gdb")]
+pub use gdb::{GdbError, GdbOptions};
 pub use history::{
     AccessView, Call, Crash, Explanation, History, Instruction, KnownMask, Link, Location, Origin,
     StateView, Touch, Trust, Unknown, Value, Write,
