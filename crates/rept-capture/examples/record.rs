@@ -23,6 +23,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--sample-registers" => {
                 options.sample_registers = Some(text(arguments.next())?.parse()?);
             }
+            "--cpus" | "--per-cpu" => {
+                options.per_cpu = argument == "--per-cpu";
+                let count = text(arguments.next())?.parse()?;
+                options.schedule = Schedule::Cpus {
+                    count,
+                    longest: 1000,
+                };
+            }
             "--quanta" => {
                 options.schedule = Schedule::Quanta {
                     longest: text(arguments.next())?.parse()?,

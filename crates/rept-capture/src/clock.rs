@@ -26,6 +26,8 @@ pub(crate) const EPOCH: u64 = 100 * TSC_HZ;
 pub(crate) const SYSCALL_COST: u64 = 400;
 /// Cycles from the interrupted instruction to a signal handler's first one.
 pub(crate) const SIGNAL_COST: u64 = 1_500;
+/// Cycles from one thread's last packet to another's first on the same core.
+pub(crate) const SWITCH_COST: u64 = 2_000;
 /// Cycles that pass between `clone` and the new thread's first instruction.
 pub(crate) const CLONE_COST: u64 = 3_000;
 

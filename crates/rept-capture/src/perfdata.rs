@@ -23,9 +23,26 @@ const HEADER_BYTES: u64 = 104;
 const ATTR_ENTRY_BYTES: u64 = ATTR_BYTES as u64 + 16;
 const FEATURE_AUXTRACE: u32 = 18;
 
-/// One thread's PT bytes.
+/// Whose PT bytes they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner {
+    Thread(u32),
+    Cpu(u32),
+}
+
+impl Owner {
+    // As AUXTRACE names it: (thread, core), -1 for any.
+    fn ids(self) -> (u32, u32) {
+        match self {
+            Owner::Thread(tid) => (tid, u32::MAX),
+            Owner::Cpu(cpu) => (u32::MAX, cpu),
+        }
+    }
+}
+
+/// The PT bytes of one thread or core.
 pub(crate) struct AuxArea<'a> {
-    pub(crate) tid: u32,
+    pub(crate) owner: Owner,
     /// Bytes that the stream had in all; those before the surviving ones were overwritten.
     pub(crate) written: u64,
     pub(crate) halves: (&'a [u8], &'a [u8]),
@@ -49,6 +66,8 @@ pub(crate) struct Setup {
     pub(crate) psb_period_exponent: u32,
     /// Steps of a thread between two samples of its registers.
     pub(crate) sample_period: Option<u64>,
+    /// Streams are those of cores.
+    pub(crate) per_cpu: bool,
 }
 
 /// Writes the file; `now` is the TSC at which recording ended. Returns its size in bytes.
@@ -60,16 +79,25 @@ pub(crate) fn write(
     now: u64,
 ) -> Result<u64, Error> {
     for area in areas {
+        let (tid, cpu) = match area.owner {
+            Owner::Thread(tid) => (tid, None),
+            Owner::Cpu(cpu) => (setup.pid, Some(cpu)),
+        };
         let stamp = Stamp {
             pid: setup.pid,
-            tid: area.tid,
+            tid,
             tsc: now,
+            cpu,
         };
         side_band.aux(stamp, area.offset(), area.len());
     }
-    let attrs = attr::attrs(setup.psb_period_exponent, setup.sample_period);
+    let attrs = attr::attrs(
+        setup.psb_period_exponent,
+        setup.sample_period,
+        setup.per_cpu,
+    );
     let data_at = HEADER_BYTES + attrs.len() as u64 * (ATTR_ENTRY_BYTES + 8);
-    let info = attr::auxtrace_info();
+    let info = attr::auxtrace_info(setup.per_cpu);
     let mut at = data_at + (info.len() + side_band.records.len()) as u64;
     let mut index = Vec::with_capacity(areas.len());
     for area in areas {
@@ -129,10 +157,10 @@ const AUXTRACE_BYTES: u64 = 48;
 // The record's size does not count the PT bytes that follow it.
 fn auxtrace(area: &AuxArea<'_>, index: u32, now: u64) -> Vec<u8> {
     const RECORD_AUXTRACE: u32 = 71;
-    const ANY_CPU: u32 = u32::MAX;
+    let (tid, cpu) = area.owner.ids();
     let mut record = Record::new(RECORD_AUXTRACE, 0);
     record.u64s(&[area.len(), area.offset(), now]);
-    record.u32s(&[index, area.tid, ANY_CPU, 0]);
+    record.u32s(&[index, tid, cpu, 0]);
     record.done()
 }
 

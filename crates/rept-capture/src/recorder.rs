@@ -29,6 +29,9 @@ pub struct RecordOptions {
     pub from: Option<StartPoint>,
     /// How threads are interleaved.
     pub schedule: Schedule,
+    /// Writes one PT stream for each core instead of each thread, with records of context
+    /// switches; only with [`Schedule::Cpus`].
+    pub per_cpu: bool,
     /// Writes the registers of each thread into `perf.data` every so many of its steps, as
     /// `perf record -e instructions:u --user-regs` does; `None`: never.
     pub sample_registers: Option<u64>,
@@ -47,6 +50,7 @@ impl RecordOptions {
             seed: 0,
             from: None,
             schedule: Schedule::Cores,
+            per_cpu: false,
             sample_registers: None,
             aslr: false,
         }
@@ -122,8 +126,16 @@ impl Recorder {
                 options.buffer
             )));
         }
+        if options.per_cpu && !matches!(options.schedule, Schedule::Cpus { .. }) {
+            return Err(Error::option(
+                "per-CPU streams need a schedule with a number of CPUs",
+            ));
+        }
         let path = target::find(&self.program)?;
         let mut recording = Recording::create(&options.output, options.buffer, options.truth)?;
+        if options.per_cpu {
+            recording.per_cpu();
+        }
         if let Some(period) = options.sample_registers {
             recording.sample_registers(period);
         }

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::instruction::Instruction;
 use crate::maps::{self, Mapping};
-use crate::perfdata::{self, AuxArea, Setup, SideBand, Stamp};
+use crate::perfdata::{self, AuxArea, Owner, Setup, SideBand, Stamp};
 use crate::stream::{self, Stream};
 use crate::truth::{self, Access, WORDS};
 use libc::user_regs_struct as Registers;
@@ -19,21 +19,29 @@ pub(crate) struct Recording {
     directory: PathBuf,
     buffer: usize,
     sample_period: Option<u64>,
+    per_cpu: bool,
     side_band: SideBand,
     truth: Option<truth::Writer>,
     threads: BTreeMap<i32, Lane>,
+    // By thread, or by core.
+    streams: BTreeMap<u32, Stream>,
+    // Which thread each shared core runs.
+    running: BTreeMap<u32, i32>,
     executable: Vec<Mapping>,
     pid: u32,
     steps: u64,
     now: u64,
 }
 
-/// One thread's stream and clock.
+/// One thread's place and time.
 #[derive(Debug)]
 struct Lane {
-    stream: Stream,
+    // The core that runs it, where cores are shared.
+    cpu: Option<u32>,
     clock: u64,
     steps: u64,
+    // Address of the step that comes next.
+    next_ip: u64,
     // It left its core: packets begin again with a PSB+ group.
     switched_out: bool,
 }
@@ -50,9 +58,12 @@ impl Recording {
             directory: directory.to_owned(),
             buffer,
             sample_period: None,
+            per_cpu: false,
             side_band: SideBand::default(),
             truth,
             threads: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            running: BTreeMap::new(),
             executable: Vec::new(),
             pid: 0,
             steps: 0,
@@ -63,6 +74,11 @@ impl Recording {
     /// Samples the registers of each thread every `period` steps.
     pub(crate) fn sample_registers(&mut self, period: u64) {
         self.sample_period = Some(period.max(1));
+    }
+
+    /// Writes one stream for each core, as perf does when it records a whole machine.
+    pub(crate) fn per_cpu(&mut self) {
+        self.per_cpu = true;
     }
 
     pub(crate) fn wants_truth(&self) -> bool {
@@ -116,19 +132,15 @@ impl Recording {
             Some(parent) => self.clock(parent) + clock::CLONE_COST,
             None => self.now,
         };
-        let lane = Lane {
-            stream: Stream::new(self.buffer),
-            clock,
-            steps: 0,
-            switched_out: true,
-        };
-        self.threads.insert(tid, lane);
+        self.threads.insert(tid, Lane::new(clock));
         if let Some(parent) = parent {
             let stamp = self.stamp(tid);
             self.side_band.fork(stamp, parent as u32);
         }
-        let stamp = self.stamp(tid);
-        self.side_band.trace_start(stamp);
+        if !self.per_cpu {
+            let stamp = self.stamp(tid);
+            self.side_band.trace_start(stamp);
+        }
     }
 
     pub(crate) fn thread_ends(&mut self, tid: i32) {
@@ -145,14 +157,6 @@ impl Recording {
         }
     }
 
-    /// Time did not pass for the thread while others ran on its core.
-    pub(crate) fn takes_core(&mut self, tid: i32) {
-        let now = self.now;
-        if let Some(lane) = self.threads.get_mut(&tid) {
-            lane.clock = lane.clock.max(now);
-        }
-    }
-
     /// One instruction ran with `before`, in `cost` cycles, and led to `next_ip`.
     pub(crate) fn step(
         &mut self,
@@ -166,14 +170,12 @@ impl Recording {
         self.sample(tid, before);
         let sequence = self.steps;
         self.steps += 1;
-        let now = {
-            let lane = self.packets_on(tid, before.rip);
-            lane.clock += cost;
-            lane.steps += 1;
-            let flow = instruction.flow(before, next_ip);
-            lane.stream.retire(flow, next_ip, lane.clock);
-            lane.clock
-        };
+        let (lane, stream) = self.packets_on(tid, before.rip);
+        lane.clock += cost;
+        lane.steps += 1;
+        lane.next_ip = next_ip;
+        stream.retire(instruction.flow(before, next_ip), next_ip, lane.clock);
+        let now = lane.clock;
         self.now = self.now.max(now);
         if let Some(truth) = &mut self.truth {
             let step = truth::Step {
@@ -201,11 +203,10 @@ impl Recording {
 
     /// The instruction that just ran was a system call: packets stop.
     pub(crate) fn enters_kernel(&mut self, tid: i32) {
-        if let Some(lane) = self.threads.get_mut(&tid) {
-            lane.clock += 1;
-            lane.stream.disable(lane.clock);
-            lane.clock += clock::SYSCALL_COST;
-        }
+        let (lane, stream) = self.lane(tid);
+        lane.clock += 1;
+        stream.disable(lane.clock);
+        lane.clock += clock::SYSCALL_COST;
     }
 
     /// A signal or fault takes control at `ip`, which does not run. `reached` tells
@@ -214,34 +215,110 @@ impl Recording {
         if reached {
             self.packets_on(tid, ip);
         }
-        if let Some(lane) = self
-            .threads
-            .get_mut(&tid)
-            .filter(|lane| lane.stream.enabled())
-        {
+        let (lane, stream) = self.lane(tid);
+        if stream.enabled() && !lane.switched_out {
             lane.clock += 1;
-            lane.stream.disable_at(ip, lane.clock);
+            stream.disable_at(ip, lane.clock);
             lane.clock += clock::SIGNAL_COST;
         }
     }
 
-    fn packets_on(&mut self, tid: i32, ip: u64) -> &mut Lane {
-        let buffer = self.buffer;
-        let now = self.now;
-        let lane = self.threads.entry(tid).or_insert_with(|| Lane {
-            stream: Stream::new(buffer),
-            clock: now,
-            steps: 0,
-            switched_out: true,
-        });
-        if !lane.stream.enabled() {
+    fn packets_on(&mut self, tid: i32, ip: u64) -> (&mut Lane, &mut Stream) {
+        let (lane, stream) = self.lane(tid);
+        if !stream.enabled() {
             match lane.switched_out {
-                true => lane.stream.switch_in(ip, lane.clock),
-                false => lane.stream.enable(ip, lane.clock),
+                true => stream.switch_in(ip, lane.clock),
+                false => stream.enable(ip, lane.clock),
             }
             lane.switched_out = false;
         }
-        lane
+        (lane, stream)
+    }
+
+    fn place(&mut self, tid: i32) -> &mut Lane {
+        let now = self.now;
+        self.threads.entry(tid).or_insert_with(|| Lane::new(now))
+    }
+
+    // A thread and the stream that its packets go to.
+    fn lane(&mut self, tid: i32) -> (&mut Lane, &mut Stream) {
+        let (now, buffer) = (self.now, self.buffer);
+        let lane = self.threads.entry(tid).or_insert_with(|| Lane::new(now));
+        let key = match lane.cpu {
+            Some(cpu) if self.per_cpu => cpu,
+            _ => tid as u32,
+        };
+        let stream = self
+            .streams
+            .entry(key)
+            .or_insert_with(|| Stream::new(buffer));
+        (lane, stream)
+    }
+
+    /// The thread runs on this core from now on, if it does not already.
+    pub(crate) fn runs_on(&mut self, tid: i32, cpu: u32) {
+        let before = self.running.get(&cpu).copied();
+        if before == Some(tid) {
+            return;
+        }
+        if let Some(elsewhere) = self.threads.get(&tid).and_then(|lane| lane.cpu) {
+            self.switched_out(tid, elsewhere, 0);
+        }
+        if let Some(before) = before {
+            self.switched_out(before, cpu, tid as u32);
+        }
+        let (now, is_new) = (self.now, !self.streams.contains_key(&cpu));
+        let lane = self.place(tid);
+        lane.cpu = Some(cpu);
+        lane.switched_out = true;
+        lane.clock = lane.clock.max(now) + clock::SWITCH_COST / 2;
+        if before.is_none() {
+            self.leaves_idle(tid);
+        }
+        self.switch_record(tid, before.unwrap_or(0) as u32, false);
+        if self.per_cpu && is_new {
+            let stamp = self.stamp(tid);
+            self.side_band.trace_start(stamp);
+        }
+        self.place(tid).clock += clock::SWITCH_COST / 2;
+        self.running.insert(cpu, tid);
+    }
+
+    // The thread leaves its core, where `next` (0: nobody) comes after it.
+    fn switched_out(&mut self, tid: i32, cpu: u32, next: u32) {
+        let (lane, stream) = self.lane(tid);
+        if stream.enabled() {
+            lane.clock += 1;
+            stream.disable_at(lane.next_ip, lane.clock);
+        }
+        lane.clock += clock::SWITCH_COST / 2;
+        let left_at = lane.clock;
+        self.switch_record(tid, next, true);
+        self.now = self.now.max(left_at);
+        let lane = self.place(tid);
+        lane.switched_out = true;
+        lane.cpu = None;
+        self.running.remove(&cpu);
+    }
+
+    // A core that did nothing leaves that, which has no process, to the thread.
+    fn leaves_idle(&mut self, tid: i32) {
+        if self.per_cpu {
+            let idle = Stamp {
+                pid: 0,
+                tid: 0,
+                ..self.stamp(tid)
+            };
+            self.side_band.switch(idle, (self.pid, tid as u32), true);
+        }
+    }
+
+    fn switch_record(&mut self, tid: i32, other: u32, out: bool) {
+        if self.per_cpu {
+            let stamp = self.stamp(tid);
+            let pid = if other == 0 { 0 } else { self.pid };
+            self.side_band.switch(stamp, (pid, other), out);
+        }
     }
 
     fn stamp(&self, tid: i32) -> Stamp {
@@ -249,18 +326,23 @@ impl Recording {
             pid: self.pid,
             tid: tid as u32,
             tsc: self.clock(tid),
+            cpu: self.threads.get(&tid).and_then(|lane| lane.cpu),
         }
     }
 
     /// Writes `perf.data` and closes `truth`; returns the bytes of both.
     pub(crate) fn finish(self) -> Result<u64, Error> {
         let areas: Vec<AuxArea<'_>> = self
-            .threads
+            .streams
             .iter()
-            .map(|(&tid, lane)| AuxArea {
-                tid: tid as u32,
-                written: lane.stream.ring().written(),
-                halves: lane.stream.ring().halves(),
+            .filter(|(_, stream)| stream.ring().written() != 0)
+            .map(|(&key, stream)| AuxArea {
+                owner: match self.per_cpu {
+                    true => Owner::Cpu(key),
+                    false => Owner::Thread(key),
+                },
+                written: stream.ring().written(),
+                halves: stream.ring().halves(),
             })
             .collect();
         let end = self
@@ -275,12 +357,25 @@ impl Recording {
             pid: self.pid,
             psb_period_exponent: stream::psb_period_exponent(self.buffer),
             sample_period: self.sample_period,
+            per_cpu: self.per_cpu,
         };
         let mut bytes = perfdata::write(&path, setup, self.side_band, &areas, end)?;
         if let Some(truth) = self.truth {
             bytes += truth.finish()?;
         }
         Ok(bytes)
+    }
+}
+
+impl Lane {
+    fn new(clock: u64) -> Lane {
+        Lane {
+            cpu: None,
+            clock,
+            steps: 0,
+            next_ip: 0,
+            switched_out: true,
+        }
     }
 }
 

@@ -13,6 +13,14 @@ pub enum Schedule {
         /// Longest turn, in steps.
         longest: u32,
     },
+    /// A number of cores: each runs one thread for a random number of steps up to
+    /// `longest`, then another that waits, perhaps one that ran on another core before.
+    Cpus {
+        /// Number of cores, at least 1.
+        count: u32,
+        /// Longest turn, in steps.
+        longest: u32,
+    },
 }
 
 /// A stall happens once in this many instructions …
@@ -42,17 +50,27 @@ impl Random {
 pub(crate) struct Scheduler {
     schedule: Schedule,
     random: Random,
-    current: i32,
+    cpus: Vec<Cpu>,
+}
+
+/// Which thread a core runs, and for how many more steps.
+#[derive(Clone, Debug, Default)]
+struct Cpu {
+    thread: Option<i32>,
     left: u64,
 }
 
 impl Scheduler {
     pub(crate) fn new(schedule: Schedule, seed: u64) -> Scheduler {
+        let count = match schedule {
+            Schedule::Cores => 0,
+            Schedule::Quanta { .. } => 1,
+            Schedule::Cpus { count, .. } => count.max(1),
+        };
         Scheduler {
             schedule,
             random: Random(seed),
-            current: 0,
-            left: 0,
+            cpus: vec![Cpu::default(); count as usize],
         }
     }
 
@@ -64,19 +82,48 @@ impl Scheduler {
                 .iter()
                 .min_by_key(|(tid, clock)| (*clock, *tid))
                 .map(|r| r.0),
-            Schedule::Quanta { longest } => self.turn(ready, longest),
+            Schedule::Quanta { longest } | Schedule::Cpus { longest, .. } => {
+                self.turn(ready, longest)
+            }
         }
     }
 
     fn turn(&mut self, ready: &[(i32, u64)], longest: u32) -> Option<i32> {
-        let runs_on = self.left > 0 && ready.iter().any(|r| r.0 == self.current);
-        if !runs_on {
-            let choice = self.random.below(ready.len() as u64) as usize;
-            self.current = ready.get(choice)?.0;
-            self.left = 1 + self.random.below(u64::from(longest));
+        let is_ready = |tid: i32| ready.iter().any(|r| r.0 == tid);
+        for cpu in &mut self.cpus {
+            cpu.thread = cpu.thread.filter(|&tid| cpu.left > 0 && is_ready(tid));
         }
-        self.left -= 1;
-        Some(self.current)
+        for index in 0..self.cpus.len() {
+            if self.cpus[index].thread.is_none() {
+                let taken = |tid: i32| self.cpus.iter().any(|cpu| cpu.thread == Some(tid));
+                let waiting: Vec<i32> = ready.iter().map(|r| r.0).filter(|&t| !taken(t)).collect();
+                let choice = self.random.below(waiting.len() as u64) as usize;
+                let left = 1 + self.random.below(u64::from(longest));
+                self.cpus[index] = Cpu {
+                    thread: waiting.get(choice).copied(),
+                    left,
+                };
+            }
+        }
+        let clock = |cpu: &Cpu| {
+            ready
+                .iter()
+                .find(|r| Some(r.0) == cpu.thread)
+                .map(|r| (r.1, r.0))
+        };
+        let cpu = self
+            .cpus
+            .iter_mut()
+            .filter(|cpu| cpu.thread.is_some())
+            .min_by_key(|cpu| clock(cpu))?;
+        cpu.left -= 1;
+        cpu.thread
+    }
+
+    /// The core that runs this thread, when cores are shared.
+    pub(crate) fn cpu_of(&self, tid: i32) -> Option<u32> {
+        let index = self.cpus.iter().position(|cpu| cpu.thread == Some(tid))?;
+        Some(index as u32)
     }
 
     /// Cycles that the next instruction takes.
@@ -85,11 +132,6 @@ impl Scheduler {
             0 => 1 + self.random.below(STALL_CYCLES),
             _ => 1,
         }
-    }
-
-    /// Whether the clocks of threads that wait stand still.
-    pub(crate) fn one_core(&self) -> bool {
-        matches!(self.schedule, Schedule::Quanta { .. })
     }
 }
 
@@ -115,5 +157,28 @@ mod tests {
         assert_eq!(turns(7), turns(7));
         assert_ne!(turns(7), turns(8));
         assert!(turns(7).contains(&1) && turns(7).contains(&2));
+    }
+
+    #[test]
+    fn cpus_run_different_threads_and_all_get_their_turn() {
+        let mut scheduler = Scheduler::new(
+            Schedule::Cpus {
+                count: 2,
+                longest: 3,
+            },
+            1,
+        );
+        let mut ready = [(1, 0), (2, 0), (3, 0)];
+        let mut seen = Vec::new();
+        for _ in 0..100 {
+            let tid = scheduler.pick(&ready).unwrap();
+            let cpu = scheduler.cpu_of(tid).unwrap();
+            assert!(cpu < 2);
+            ready[tid as usize - 1].1 += 1;
+            if !seen.contains(&(tid, cpu)) {
+                seen.push((tid, cpu));
+            }
+        }
+        assert_eq!(seen.len(), 6, "{seen:?}");
     }
 }

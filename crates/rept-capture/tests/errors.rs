@@ -63,6 +63,9 @@ fn output_and_options() {
     options.buffer = 100;
     fails(options, Path::new("/bin/true"), "holds no whole PSB period");
     let mut options = RecordOptions::new(directory.join("out"));
+    options.per_cpu = true;
+    fails(options, Path::new("/bin/true"), "need a schedule");
+    let mut options = RecordOptions::new(directory.join("out"));
     options.from = Some("no_such_function_at_all".parse().unwrap());
     fails(
         options,

@@ -54,6 +54,30 @@ fn threads_in_turns() {
     recorded.assert_perf_agrees(0);
 }
 
+// The same run in both forms: threads share two cores, and move between them.
+#[test]
+fn streams_of_cores_and_of_threads_show_the_same_run() {
+    let cpus = |per_cpu| {
+        move |options: &mut rept_capture::RecordOptions| {
+            options.schedule = Schedule::Cpus {
+                count: 2,
+                longest: 300,
+            };
+            options.per_cpu = per_cpu;
+        }
+    };
+    let Some(by_core) = record("threads", "by-core-", cpus(true)) else {
+        return;
+    };
+    let Some(by_thread) = record("threads", "by-thrd-", cpus(false)) else {
+        return;
+    };
+    by_core.assert_perf_agrees(0);
+    by_thread.assert_perf_agrees(0);
+    let (a, b) = (by_core.true_addresses(), by_thread.true_addresses());
+    assert!(a.values().eq(b.values()));
+}
+
 #[test]
 fn children_are_let_go() {
     let Some(recorded) = record("children", "plain", |_| ()) else {

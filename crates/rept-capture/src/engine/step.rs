@@ -54,8 +54,8 @@ impl Engine {
             .map(|(&tid, _)| (tid, self.recording.clock(tid)))
             .collect();
         let tid = self.scheduler.pick(&ready)?;
-        if self.scheduler.one_core() {
-            self.recording.takes_core(tid);
+        if let Some(cpu) = self.scheduler.cpu_of(tid) {
+            self.recording.runs_on(tid, cpu);
         }
         Some(tid)
     }

@@ -51,16 +51,21 @@ mod flag {
     pub(super) const SAMPLE_ID_ALL: u64 = 1 << 18;
     pub(super) const MMAP2: u64 = 1 << 23;
     pub(super) const COMM_EXEC: u64 = 1 << 24;
+    pub(super) const CONTEXT_SWITCH: u64 = 1 << 26;
     pub(super) const BUILD_ID: u64 = 1 << 34;
 }
 
 pub(super) type Attr = [u8; ATTR_BYTES as usize];
 
 /// The attributes and their ids, in file order; with `sample_period`, one for samples.
-pub(super) fn attrs(psb_period_exponent: u32, sample_period: Option<u64>) -> Vec<(u64, Attr)> {
+pub(super) fn attrs(
+    psb_period_exponent: u32,
+    sample_period: Option<u64>,
+    per_cpu: bool,
+) -> Vec<(u64, Attr)> {
     let mut attrs = vec![
         (PT_ID, pt_attr(config(psb_period_exponent))),
-        (SIDE_BAND_ID, dummy_attr()),
+        (SIDE_BAND_ID, dummy_attr(per_cpu)),
     ];
     attrs.extend(sample_period.map(|period| (SAMPLES_ID, samples_attr(period))));
     attrs
@@ -71,10 +76,12 @@ fn pt_attr(config: u64) -> Attr {
     attr(PMU_TYPE, config, 1, SAMPLE_TYPE, flags)
 }
 
-fn dummy_attr() -> Attr {
+fn dummy_attr(switches: bool) -> Attr {
     const SOFTWARE: u32 = 1;
     const DUMMY: u64 = 9;
-    let flags = flag::EXCLUDE_KERNEL
+    let switches = if switches { flag::CONTEXT_SWITCH } else { 0 };
+    let flags = switches
+        | flag::EXCLUDE_KERNEL
         | flag::EXCLUDE_HV
         | flag::MMAP
         | flag::COMM
@@ -111,9 +118,12 @@ fn attr(kind: u32, config: u64, period: u64, sample_type: u64, flags: u64) -> At
 }
 
 /// The AUXTRACE_INFO record.
-pub(super) fn auxtrace_info() -> Vec<u8> {
+pub(super) fn auxtrace_info(per_cpu: bool) -> Vec<u8> {
     const RECORD_AUXTRACE_INFO: u32 = 70;
     const INTEL_PT: u32 = 1;
+    const SNAPSHOT_MODE: u64 = 1;
+    const SWITCH_CPU_WIDE: u64 = 3;
+    let have_sched_switch = if per_cpu { SWITCH_CPU_WIDE } else { 0 };
     let words = [
         u64::from(PMU_TYPE),
         clock::TIME_SHIFT,
@@ -122,9 +132,9 @@ pub(super) fn auxtrace_info() -> Vec<u8> {
         1,
         CONFIG_TSC,
         CONFIG_NO_RETURN_COMPRESSION,
-        0,
-        1,
-        0,
+        have_sched_switch,
+        SNAPSHOT_MODE,
+        u64::from(per_cpu),
         CONFIG_MTC,
         CONFIG_MTC_PERIOD,
         clock::CTC_NUMERATOR,

@@ -13,9 +13,11 @@ const RECORD_SAMPLE: u32 = 9;
 const RECORD_MMAP2: u32 = 10;
 const RECORD_AUX: u32 = 11;
 const RECORD_ITRACE_START: u32 = 12;
+const RECORD_SWITCH_CPU_WIDE: u32 = 15;
 
 const MISC_USER: u16 = 2;
 const MISC_COMM_EXEC: u16 = 1 << 13;
+const MISC_SWITCH_OUT: u16 = 1 << 13;
 const MISC_MMAP_BUILD_ID: u16 = 1 << 14;
 const AUX_OVERWRITE: u64 = 2;
 
@@ -25,6 +27,8 @@ pub(crate) struct Stamp {
     pub(crate) pid: u32,
     pub(crate) tid: u32,
     pub(crate) tsc: u64,
+    /// The core, where cores are shared.
+    pub(crate) cpu: Option<u32>,
 }
 
 /// The side band, gathered while the program runs.
@@ -96,13 +100,24 @@ impl SideBand {
         self.finish(record, stamp);
     }
 
+    /// Thread `stamp.tid` gets its core from `other` (process and thread), or leaves it to
+    /// that; both are 0 for a core that does nothing.
+    pub(crate) fn switch(&mut self, stamp: Stamp, other: (u32, u32), out: bool) {
+        let misc = if out { MISC_SWITCH_OUT } else { 0 };
+        let mut record = Record::new(RECORD_SWITCH_CPU_WIDE, misc);
+        record.u32s(&[other.0, other.1]);
+        self.finish(record, stamp);
+    }
+
     /// The registers before the step that comes next.
     pub(crate) fn sample(&mut self, stamp: Stamp, registers: &Registers) {
         const ABI_64: u64 = 2;
         let mut record = Record::new(RECORD_SAMPLE, MISC_USER);
         record.u64s(&[SAMPLES_ID, registers.rip]);
         record.u32s(&[stamp.pid, stamp.tid]);
-        record.u64s(&[clock::nanoseconds(stamp.tsc)]).u32s(&[0, 0]);
+        record
+            .u64s(&[clock::nanoseconds(stamp.tsc)])
+            .u32s(&[stamp.cpu.unwrap_or(0), 0]);
         record.u64s(&[ABI_64]).u64s(&sampled(registers));
         self.records.extend(record.done());
     }
@@ -111,7 +126,7 @@ impl SideBand {
         record.u32s(&[stamp.pid, stamp.tid]);
         record
             .u64s(&[clock::nanoseconds(stamp.tsc)])
-            .u32s(&[0, 0])
+            .u32s(&[stamp.cpu.unwrap_or(0), 0])
             .u64s(&[SIDE_BAND_ID]);
         self.records.extend(record.done());
     }
