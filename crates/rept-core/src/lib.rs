@@ -37,9 +37,11 @@
 //!
 //! `unsafe` is in one module, which maps files into memory.
 
+mod anchors;
 mod binaries;
 mod build_id;
 mod capture;
+mod cfi;
 mod cursor;
 mod diagnostics;
 mod dump;
