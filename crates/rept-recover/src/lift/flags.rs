@@ -85,7 +85,11 @@ fn layout(flags: u32) -> u16 {
 
 /// Flags that an instruction writes or leaves undefined, in RFLAGS layout.
 pub(super) fn modified(instruction: &Instruction) -> u16 {
-    layout(instruction.rflags_modified())
+    match instruction.mnemonic() {
+        // The decoder takes whole turns for no rotation; the processor changes OF nevertheless.
+        M::Rcl | M::Rcr if constant_count(instruction) != Some(0) => 1 << CF | 1 << OF,
+        _ => layout(instruction.rflags_modified()),
+    }
 }
 
 /// Shifts by a count that may be zero, and counted comparisons: the old flags may survive.

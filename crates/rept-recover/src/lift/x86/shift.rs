@@ -186,8 +186,7 @@ fn rotate_carry(b: &Builder, m: M) -> Lowered {
     Lowered::Done
 }
 
-/// By a variable count. The bit that ends in the carry is stated for 32 and 64 bits, where the
-/// count is no more than one turn.
+/// By a variable count. Below 64 bits the carry is one more bit of the word that turns.
 fn rotate_carry_by(b: &Builder, x: Val<'_>, m: M) {
     let (left, carry) = (m == M::Rcl, b.old_flags());
     let count = masked(b, b.register(R::CL));
@@ -197,8 +196,16 @@ fn rotate_carry_by(b: &Builder, x: Val<'_>, m: M) {
     } else {
         reversed_count(b, count)
     };
+    if x.width < 64 {
+        let turns = x.width + 1;
+        let wide = x.zero_extended(turns).insert(x.width, carry.low(1));
+        let turned = b.apply(Op::RolBy, turns, 0, [wide, turn, wide], turns);
+        b.set_flag(CF, turned.bit(x.width));
+        b.set(0, turned.low(x.width));
+        return;
+    }
     let result = b.apply(Op::RclBy, x.width, 0, [x, turn, carry], x.width);
-    if x.width >= 32 && b.wants(CF) {
+    if b.wants(CF) {
         let less = count - b.constant(1, x.width);
         let out = if left {
             x.by(Op::ShlBy, less).sign()

@@ -83,14 +83,14 @@ enum Class {
 }
 
 impl Format {
-    /// The format of `width` bits; `None` below 3.
+    /// The format of `width` bits; `None` where there is none.
     pub(super) fn of(width: u32) -> Option<Format> {
         let fraction = match width {
             64 => 52,
             32 => 23,
             16 => 10,
             3 => 1,
-            4..=63 => width / 2 - 1,
+            4..=31 => width / 2 - 1,
             _ => return None,
         };
         Some(Format { width, fraction })
