@@ -1,0 +1,135 @@
+//! Which instructions can be run natively, and which of their outputs nothing determines.
+
+use crate::access::real_flags;
+use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind};
+use rept_recover::lift::ALL_FLAGS;
+use rept_trace::RegWord;
+
+/// Bits of an output that need not be determined by the inputs.
+pub(crate) fn excused(instruction: &Instruction, word: RegWord) -> u64 {
+    let unknown_source = matches!(
+        instruction.mnemonic(),
+        Mnemonic::Rdtsc
+            | Mnemonic::Rdtscp
+            | Mnemonic::Cpuid
+            | Mnemonic::Rdrand
+            | Mnemonic::Rdseed
+            | Mnemonic::Rdpid
+            | Mnemonic::Xgetbv
+            | Mnemonic::Rdpkru
+    );
+    use Mnemonic as M;
+    let mnemonic = instruction.mnemonic();
+    match word {
+        _ if unknown_source => u64::MAX,
+        // A zero source leaves the destination undefined.
+        RegWord(0..16) if matches!(mnemonic, M::Bsf | M::Bsr) => u64::MAX,
+        // Whether a failed comparison zeroes the upper half of the destination differs by vendor.
+        RegWord(0..16) if mnemonic == M::Cmpxchg => 0xffff_ffff << 32,
+        RegWord::FLAGS => {
+            // REPE CMPS and the like: flags come from memory that the effect leaves to the engine.
+            let strings = matches!(
+                instruction.mnemonic(),
+                Mnemonic::Cmpsb
+                    | Mnemonic::Cmpsw
+                    | Mnemonic::Cmpsd
+                    | Mnemonic::Cmpsq
+                    | Mnemonic::Scasb
+                    | Mnemonic::Scasw
+                    | Mnemonic::Scasd
+                    | Mnemonic::Scasq
+            );
+            let undefined = if strings {
+                u64::from(ALL_FLAGS)
+            } else {
+                real_flags(instruction.rflags_undefined())
+            };
+            let turns =
+                matches!(mnemonic, M::Rcl | M::Rcr) && instruction.op1_kind() == OpKind::Immediate8;
+            // Only a turn by one place defines OF; iced counts places beyond whole turns.
+            let overflow = u64::from(turns && instruction.immediate8() & 31 != 1) << 11;
+            // Shifting everything out leaves CF undefined; the bytes are few enough to excuse them all.
+            let narrow = instruction
+                .op0_register()
+                .size()
+                .max(instruction.memory_size().size())
+                < 4;
+            let shifted_out =
+                matches!(mnemonic, M::Shl | M::Sal | M::Shr | M::Shld | M::Shrd) && narrow;
+            undefined | overflow | u64::from(shifted_out) | !u64::from(ALL_FLAGS)
+        }
+        RegWord::MXCSR => 0x3f,
+        // Sign and exponent of an x87 register are not carried by the stub.
+        RegWord(32..48) if word.0 % 2 == 1 => u64::MAX,
+        _ => 0,
+    }
+}
+
+/// Why instances of `code` cannot be run here, when they cannot.
+pub(crate) fn unfit(code: Code) -> Option<&'static str> {
+    let opcode = code.op_code();
+    if !opcode.is_instruction() || !opcode.mode64() {
+        return Some("not an instruction of 64-bit mode");
+    }
+    if opcode.is_privileged() || opcode.is_input_output() || opcode.must_be_cpl0() {
+        return Some("privileged");
+    }
+    if code.flow_control() != FlowControl::Next {
+        return Some("transfers control");
+    }
+    if missing_feature(code) {
+        return Some("the processor takes it for another instruction");
+    }
+    if opcode.is_save_restore() {
+        return Some("saves or restores the host's state");
+    }
+    use iced_x86::OpCodeOperandKind as Kind;
+    let first = opcode.op0_kind();
+    if matches!(
+        first,
+        Kind::seg_reg | Kind::fs | Kind::gs | Kind::es | Kind::ss | Kind::ds | Kind::cs
+    ) {
+        return Some("loads a segment register");
+    }
+    if uses_x87(code) {
+        return Some("x87");
+    }
+    use Mnemonic as M;
+    match code.mnemonic() {
+        M::Wrfsbase | M::Wrgsbase | M::Wrpkru | M::Lfs | M::Lgs | M::Lss => {
+            Some("changes segments or protection")
+        }
+        M::Monitorx | M::Mwaitx | M::Umonitor | M::Umwait | M::Tpause => Some("waits"),
+        M::Vmmcall | M::Vmcall | M::Vmgexit | M::Vmfunc | M::Getsec => Some("calls a hypervisor"),
+        M::Xabort | M::Xbegin | M::Xend => Some("transactional"),
+        _ => None,
+    }
+}
+
+/// Encodings that processors without the feature execute as something else.
+fn missing_feature(code: Code) -> bool {
+    match code.mnemonic() {
+        Mnemonic::Tzcnt => !std::arch::is_x86_feature_detected!("bmi1"),
+        // Without UINTR the prefix is ignored: RDPKRU and WRPKRU, which would lock us out.
+        Mnemonic::Clui | Mnemonic::Stui | Mnemonic::Testui | Mnemonic::Senduipi => true,
+        Mnemonic::Lzcnt => !std::arch::is_x86_feature_detected!("lzcnt"),
+        _ => false,
+    }
+}
+
+/// Works on the x87 stack or its environment, which the stub does not carry; MMX forms do not count.
+fn uses_x87(code: Code) -> bool {
+    let mut instruction = Instruction::new();
+    instruction.set_code(code);
+    let stack = code.op_code().op_kinds().iter().any(|&kind| {
+        matches!(
+            kind,
+            iced_x86::OpCodeOperandKind::st0 | iced_x86::OpCodeOperandKind::sti_opcode
+        )
+    });
+    let environment = code
+        .cpuid_features()
+        .iter()
+        .any(|f| format!("{f:?}").starts_with("FPU"));
+    stack || environment || code.mnemonic() == Mnemonic::Emms || code.mnemonic() == Mnemonic::Femms
+}
