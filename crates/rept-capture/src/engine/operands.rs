@@ -89,7 +89,8 @@ impl Engine {
 }
 
 fn push_access(accesses: &mut Vec<Access>, operand: &Operand, kind: AccessKind, bytes: Vec<u8>) {
-    if !bytes.is_empty() {
+    // Memory that cannot be read from outside (the kernel's clock pages) was accessed all the same.
+    if operand.length > 0 {
         accesses.push(Access {
             address: operand.address,
             kind,

@@ -25,7 +25,7 @@ pub(crate) struct TrueOperand {
 pub(crate) struct Chunk {
     pub(crate) address: Address,
     pub(crate) size: u8,
-    /// The bytes, little endian, zero-extended.
+    /// The bytes, little endian, zero-extended; none (size 0) when the recorder could not read them.
     pub(crate) truth: u64,
     /// First chunk of its operand: the one whose address is judged.
     pub(crate) first: bool,
@@ -107,7 +107,7 @@ fn at_address(chunk: &Chunk, views: &[AccessView], free: &[bool], hint: usize) -
     let fits = |&view: &usize| {
         free.get(view) == Some(&true)
             && views[view].address == Some(chunk.address)
-            && views[view].size == chunk.size
+            && (views[view].size == chunk.size || chunk.size == 0)
     };
     Some(hint)
         .filter(fits)
@@ -149,7 +149,10 @@ fn grade(view: &AccessView) -> Grade {
 }
 
 fn chunks(operand: &TrueOperand) -> impl Iterator<Item = Chunk> + '_ {
-    operand.bytes.chunks(8).enumerate().map(|(index, bytes)| {
+    // An operand without bytes could not be read by the recorder: its address is judged, its value is not.
+    let unread = operand.bytes.is_empty().then_some(&[][..]);
+    let parts = operand.bytes.chunks(8).chain(unread);
+    parts.enumerate().map(|(index, bytes)| {
         let mut word = [0; 8];
         word[..bytes.len()].copy_from_slice(bytes);
         Chunk {
@@ -289,6 +292,17 @@ mod tests {
             false,
         );
         assert_eq!(addresses(&matched), [Verdict::Wrong(Grade::Assumed)]);
+    }
+
+    #[test]
+    fn an_operand_that_could_not_be_read_is_judged_by_its_address() {
+        let matched = pair(
+            &[operand(0x10, &[])],
+            &[read(Some(0x10), 8, known(1))],
+            false,
+        );
+        assert_eq!(addresses(&matched), [RIGHT]);
+        assert!(matched.spurious.is_empty());
     }
 
     #[test]

@@ -89,7 +89,9 @@ impl Walk<'_> {
         let verdicts: [Verdict; GPRS] =
             std::array::from_fn(|number| judge(values[number], truth.registers[number], u64::MAX));
         let views = self.history.accesses(at);
-        let pair = if facts.repeated { pair_bytes } else { pair };
+        // Operands cut otherwise than the recorder did, or made under a condition, have no order to go by.
+        let by_place = facts.repeated || facts.state_area;
+        let pair = if by_place { pair_bytes } else { pair };
         let seen = Seen {
             at,
             address: truth.at,
@@ -147,7 +149,7 @@ fn count(board: &mut Board, distance: Distance, seen: &Seen<'_>) {
     } else {
         Measure::MemoryReads
     };
-    for pair in &seen.loads.pairs {
+    for pair in seen.loads.pairs.iter().filter(|pair| pair.chunk.size > 0) {
         board.count(
             reads,
             distance,
