@@ -43,8 +43,23 @@ pub enum Exit {
 /// Called now and then with what has been done so far.
 pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(u64, usize);
 
+/// Sees to it that no traced process stays behind when recording fails.
+struct Tracee {
+    pid: i32,
+    ended: bool,
+}
+
+impl Drop for Tracee {
+    fn drop(&mut self) {
+        if !self.ended {
+            sys::kill(self.pid);
+        }
+    }
+}
+
 pub(crate) struct Engine {
     pid: i32,
+    tracee: Tracee,
     threads: BTreeMap<i32, Thread>,
     code: CodeCache,
     mappings: Vec<Mapping>,
@@ -68,6 +83,7 @@ impl Engine {
     ) -> Result<Engine, Error> {
         let mut engine = Engine {
             pid,
+            tracee: Tracee { pid, ended: false },
             threads: BTreeMap::new(),
             code: CodeCache::default(),
             mappings: Vec::new(),

@@ -196,6 +196,18 @@ pub(crate) fn breakpoint(tid: pid_t, address: Option<u64>) -> Result<(), Error> 
     }
 }
 
+/// Kills a traced process and waits until none of its threads is left.
+pub(crate) fn kill(pid: pid_t) {
+    // SAFETY: no memory is involved; `pid` is our child, which nobody else waits for.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    while let Ok(Some((tid, wait))) = wait(-1, true) {
+        if !matches!(wait, Wait::Exited(_) | Wait::Killed { .. }) {
+            // Fails only when the thread is gone.
+            let _ = resume(tid, Resume::Run, 0);
+        }
+    }
+}
+
 /// Waits for `tid`, or for any traced thread when it is -1. Without `block`, `None` when
 /// nothing has happened; also `None` when no such thread is left. Children of other
 /// threads of this process are left alone.

@@ -78,6 +78,25 @@ fn output_and_options() {
     fs::remove_dir_all(directory).unwrap();
 }
 
+// A recording that fails takes the program with it.
+#[test]
+fn nothing_stays_behind() {
+    let directory = temporary("behind");
+    let mut options = RecordOptions::new(directory.join("out"));
+    options.from = Some("libc.so!kill:2".parse().unwrap());
+    let mark = format!("kill -SEGV $$ # {}", directory.display());
+    let error = Recorder::new(options, "/bin/sh", ["-c", &mark])
+        .run(|_| ())
+        .unwrap_err();
+    assert!(error.to_string().contains("died of signal 11"), "{error}");
+    let runs = fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&mark)
+    });
+    assert!(!runs, "the program still runs");
+    fs::remove_dir_all(directory).unwrap();
+}
+
 #[test]
 fn no_kernel_core() {
     let directory = temporary("own-core");

@@ -117,7 +117,10 @@ impl Engine {
     fn gone(&mut self, tid: i32, start: &Start<'_>) -> Result<(), Error> {
         self.ended(tid);
         match self.threads.is_empty() {
-            true => Err(start.failed("ended before it came there")),
+            true => {
+                self.tracee.ended = true;
+                Err(start.failed("ended before it came there"))
+            }
             false => Ok(()),
         }
     }

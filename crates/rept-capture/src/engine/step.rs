@@ -43,6 +43,7 @@ impl Engine {
                 progress(self.recording.steps(), self.recording.threads());
             }
         }
+        self.tracee.ended = true;
         Ok(())
     }
 
