@@ -37,6 +37,15 @@ impl Value {
         }
     }
 
+    /// What is known without passing stores with unknown addresses.
+    pub(crate) fn unstretched(self) -> Value {
+        Value {
+            bits: self.bits & self.assumed,
+            known: self.assumed,
+            ..self
+        }
+    }
+
     /// The better graded of two views of the same bits; what only one knows is taken from it.
     pub fn or(self, other: Value) -> Value {
         let weight = |v: &Value| {

@@ -7,7 +7,7 @@ use super::{Engine, Grade, Statistics};
 use crate::bits::{Bits, mask};
 use crate::effect::Flow;
 use crate::history::{AccessView, Position, Recovered, Unknown, Value};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use rept_trace::{Address, Memory, RegWord, Trace};
 
 /// A recovered execution history. Reads take `&self`; look-ups are logarithmic.
@@ -22,6 +22,8 @@ pub struct History {
     cell_index: HashMap<u64, u32>,
     cells: Vec<Cell>,
     entries: Vec<Entry>,
+    /// Neighbouring accesses with a write between them that is not placed; see `Engine::refuted`.
+    refuted: HashSet<(u32, u32)>,
     statistics: Statistics,
 }
 
@@ -45,6 +47,7 @@ impl History {
             cell_index,
             cells,
             entries,
+            refuted: engine.refuted,
             statistics: engine.statistics,
         }
     }
@@ -253,6 +256,11 @@ impl Recovered for History {
         let earlier = before.map_or_else(Value::default, |entry| {
             self.entry_byte(entry, byte, (entry.order, now))
         });
+        let [first, second] = [before, after].map(|entry| entry.map_or(NONE, |entry| entry.order));
+        if self.refuted.contains(&(first, second)) {
+            // Somewhere in between the byte changes: neither side's value may be stretched so far.
+            return earlier.unstretched().or(later.unstretched());
+        }
         earlier.or(later)
     }
 }
