@@ -2,6 +2,7 @@
 //! Data recovery: from control flow and a final state to a history with values.
 
 pub mod bits;
+pub mod check;
 pub mod effect;
 pub mod engine;
 pub mod history;
