@@ -84,6 +84,9 @@ pub struct Options {
     pub pairing: bool,
     /// Let memory values pass pending stores, in stages.
     pub optimism: bool,
+    /// Steps of all threads that are recovered at most, the newest; older ones are before the window.
+    /// A step takes about 150 bytes.
+    pub max_steps: u64,
     /// Register values known from elsewhere: unwound frames, process entry, samples.
     pub anchors: Vec<Anchor>,
 }
@@ -93,6 +96,7 @@ impl Default for Options {
         Options {
             pairing: true,
             optimism: true,
+            max_steps: 1 << 24,
             anchors: Vec::new(),
         }
     }
@@ -139,15 +143,11 @@ pub struct Statistics {
 ///
 /// Threads without registers in `last` are recovered as far as other facts reach.
 pub fn recover(trace: &Trace, order: &Order, last: &FinalState<'_>, options: &Options) -> History {
-    let steps: u64 = trace.threads.iter().map(|thread| thread.steps()).sum();
-    assert!(
-        steps < MAX_STEPS,
-        "at most {MAX_STEPS} steps can be recovered at once, got {steps}"
-    );
+    let max_steps = options.max_steps.min(MAX_STEPS);
     let Built {
         graph,
         contradictions,
-    } = build(trace, order, last, &options.anchors);
+    } = build(trace, order, last, &options.anchors, max_steps);
     let mut engine = Engine::new(graph, order, last);
     engine.statistics.certain_conflicts = contradictions;
     engine.run(options);

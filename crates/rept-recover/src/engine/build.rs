@@ -80,12 +80,13 @@ pub(crate) struct Built {
     pub(crate) contradictions: u64,
 }
 
-/// Builds the graph of the sequence, the final registers learned.
+/// Builds the graph of the newest `max_steps` steps of the sequence, the final registers learned.
 pub(crate) fn build(
     trace: &Trace,
     order: &Order,
     last: &FinalState<'_>,
     anchors: &[Anchor],
+    max_steps: u64,
 ) -> Built {
     let mut builder = Builder {
         trace,
@@ -100,15 +101,19 @@ pub(crate) fn build(
         let words = (0..RegWord::COUNT).map(|_| Vec::new()).collect();
         builder.graph.versions.push(ThreadVersions { words });
     }
+    let all: u64 = order.sequence().iter().map(|segment| segment.steps).sum();
+    let mut left_out = all.saturating_sub(max_steps);
     for segment in order.sequence() {
+        let thread = segment.thread as usize;
+        let skipped = left_out.min(segment.steps);
+        left_out -= skipped;
+        (0..skipped).for_each(|_| builder.skip(thread));
         builder.graph.segments.push(SegmentStart {
             global: builder.graph.steps.len() as u32,
             thread: segment.thread,
-            first: segment.first,
+            first: segment.first + skipped,
         });
-        for _ in 0..segment.steps {
-            builder.step(segment.thread as usize);
-        }
+        (skipped..segment.steps).for_each(|_| builder.step(thread));
     }
     builder.open_calls(anchors);
     builder.finish(last)
@@ -265,6 +270,19 @@ impl<'a> Builder<'a> {
                 }
             }
         }
+    }
+
+    /// Leaves a step of a thread out: one too many, before the window that is recovered.
+    fn skip(&mut self, thread: usize) {
+        let cursor = &mut self.cursors[thread];
+        let step = cursor.step;
+        let passed = |cut: &&Cut| cut.step <= step;
+        cursor.next_cut += cursor.cuts[cursor.next_cut..]
+            .iter()
+            .take_while(passed)
+            .count();
+        while cursor.anchored.pop_if(|(at, _)| *at <= step).is_some() {}
+        self.advance(thread);
     }
 
     /// Moves the thread's cursor on; the address of its next step if that plainly follows.
