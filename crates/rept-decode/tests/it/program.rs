@@ -126,6 +126,12 @@ pub struct Run {
     pub steps: Vec<u64>,
 }
 
+const MODE_64: Packet = Packet::ModeExec {
+    long: true,
+    default_32: false,
+    interrupts: false,
+};
+
 /// Runs a program and writes packets.
 pub struct Tracer<'a> {
     program: &'a Program,
@@ -155,6 +161,7 @@ impl<'a> Tracer<'a> {
             told: 0,
         };
         tracer.boundary(None);
+        tracer.write(MODE_64);
         let mut at = program.starts[0];
         tracer.ip(Packet::TipPge, at);
         for &choice in choices {
@@ -221,11 +228,7 @@ impl<'a> Tracer<'a> {
         self.tracked.clear();
         self.write(Packet::Cbr { ratio: 20 });
         if let Some(at) = at {
-            self.write(Packet::ModeExec {
-                long: true,
-                default_32: false,
-                interrupts: false,
-            });
+            self.write(MODE_64);
             self.ip(Packet::Fup, at);
         }
         self.write(Packet::PsbEnd);
