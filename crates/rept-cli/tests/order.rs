@@ -1,0 +1,152 @@
+//! The order of real accesses never contradicts what the order of segments claims.
+//!
+//! Programs of several threads are recorded with the truth, which numbers the steps of
+//! all threads as they really ran. What timestamps prove must agree with these numbers.
+
+use rept_capture::truth::Reader;
+use rept_capture::{RecordOptions, Recorder, Schedule};
+use rept_core::Session;
+use rept_order::{Order, Relation, SegmentId};
+use rept_trace::Trace;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PROGRAMS: [&str; 6] = [
+    "lost_update",
+    "publication",
+    "double_checked",
+    "use_after_free",
+    "deadlock",
+    "producer_consumer",
+];
+
+/// A place for one recording, gone when the test is over.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a writable target directory");
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Builds a program and records it from its `main` on.
+fn record(name: &str, seed: u64, schedule: Schedule, scratch: &Scratch) -> PathBuf {
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/programs/threads/{name}.c"));
+    let program = scratch.0.join(name);
+    let mut cc = Command::new("cc");
+    let built = cc
+        .args(["-O1", "-g", "-pthread", "-o"])
+        .arg(&program)
+        .arg(source)
+        .status();
+    assert!(built.expect("a C compiler").success(), "{name} builds");
+    let mut options = RecordOptions::new(scratch.0.join("recording"));
+    options.truth = true;
+    options.seed = seed;
+    options.schedule = schedule;
+    options.from = Some("main".parse().expect("a symbol"));
+    let output = options.output.clone();
+    Recorder::new(options, &program, [""; 0])
+        .run(|_| ())
+        .expect("a recording");
+    output
+}
+
+/// For each segment of the sequence, the real places of its first and last step.
+fn real_places(trace: &Trace, order: &Order, truth: &Path) -> Vec<(u64, u64)> {
+    let mut reader = Reader::open(truth).expect("a truth file");
+    let places: Vec<Vec<u64>> = trace
+        .threads
+        .iter()
+        .map(|thread| {
+            // The trace may have lost the oldest steps, never the last.
+            let lost = reader
+                .steps(thread.thread)
+                .checked_sub(thread.steps())
+                .expect("no more than ran");
+            let mut steps = reader.read_from(thread.thread, lost).expect("steps");
+            std::iter::from_fn(|| {
+                steps
+                    .advance()
+                    .expect("undamaged")
+                    .map(|step| step.sequence)
+            })
+            .collect()
+        })
+        .collect();
+    let place = |thread: u32, step: u64| places[thread as usize][step as usize];
+    let segments = order.sequence().iter();
+    segments
+        .map(|s| (place(s.thread, s.first), place(s.thread, s.end() - 1)))
+        .collect()
+}
+
+/// Checks every claim that could be wrong; returns how many segments are claimed to be
+/// ordered against some other.
+fn check(order: &Order, real: &[(u64, u64)]) -> usize {
+    let mut first_behind: Vec<u64> = real.iter().map(|&(first, _)| first).collect();
+    for at in (1..real.len()).rev() {
+        first_behind[at - 1] = first_behind[at - 1].min(first_behind[at]);
+    }
+    for (a, &(_, last)) in real.iter().enumerate() {
+        let later = (a + 1..real.len()).take_while(|&b| first_behind[b] < last);
+        for b in later.filter(|&b| real[b].0 < last) {
+            let relation = order.relation(SegmentId(a as u32), SegmentId(b as u32));
+            let (x, y) = (order.sequence()[a], order.sequence()[b]);
+            assert_ne!(
+                relation,
+                Relation::Before,
+                "{x:?} at {:?}, {y:?} at {:?}",
+                real[a],
+                real[b]
+            );
+        }
+    }
+    let whole = 0..real.len() as u32;
+    let windows = whole.clone().map(|a| order.concurrent_window(SegmentId(a)));
+    windows.filter(|window| *window != whole).count()
+}
+
+#[track_caller]
+fn never_contradicts(name: &str, seed: u64, schedule: Schedule) {
+    let scratch = Scratch::new(&format!("order-{name}-{seed}"));
+    let recording = record(name, seed, schedule, &scratch);
+    let session = Session::builder()
+        .directory(&recording)
+        .open()
+        .expect("a session");
+    let (trace, order) = (session.decode(), session.order());
+    assert!(trace.threads.len() > 1);
+    assert_eq!(order.diagnostics(), [], "{name}");
+    let real = real_places(trace, order, &recording.join("truth"));
+    let claims = check(order, &real);
+    assert!(
+        claims > 0,
+        "{name}: time orders nothing in {} segments",
+        real.len()
+    );
+}
+
+#[test]
+fn what_really_happened_when_threads_overlap() {
+    for (seed, name) in (1..).zip(PROGRAMS) {
+        never_contradicts(name, seed, Schedule::Cores);
+    }
+}
+
+#[test]
+fn what_really_happened_when_threads_take_turns() {
+    for (seed, name) in (11..).zip(["lost_update", "publication"]) {
+        never_contradicts(name, seed, Schedule::Quanta { longest: 200 });
+    }
+}
