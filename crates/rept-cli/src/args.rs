@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
+use iced_x86::Register;
 use rept_capture::StartPoint;
 use rept_core::Position;
 use std::ffi::OsString;
@@ -26,6 +27,12 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Hold what was recovered against what was true (recordings made with --truth).
     Score(ScoreArgs),
+    /// Print the registers at a position.
+    At(AtArgs),
+    /// Print the step that last wrote a place in memory.
+    LastWrite(LastWriteArgs),
+    /// Print where a value came from, back through copies, loads and stores.
+    Explain(ExplainArgs),
     /// Record a small program that crashes, and find the step that planted the bad value.
     Demo(DemoArgs),
 }
@@ -178,6 +185,73 @@ impl ScoreArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct AtArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Where, as TID:STEP.
+    #[arg(long = "position", value_name = "POSITION")]
+    pub(crate) position: Position,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LastWriteArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// First address, hexadecimal.
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    pub(crate) address: u64,
+    /// Number of bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) size: u64,
+    /// Before this position, as TID:STEP; without it, before the crash.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) at: Option<Position>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// A register, or ADDRESS[:BYTES] in hexadecimal; without it, the pointer behind the crash.
+    #[arg(long, value_name = "LOCATION")]
+    pub(crate) location: Option<Location>,
+    /// At this position, as TID:STEP; without it, at the crash.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) at: Option<Position>,
+}
+
+/// Something that holds a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// A general-purpose register.
+    Register(Register),
+    /// 1 to 8 bytes of memory.
+    Memory { address: u64, size: u64 },
+}
+
+impl std::str::FromStr for Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Location, String> {
+        if let Some(register) = crate::query::register(text) {
+            return Ok(Location::Register(register));
+        }
+        let (start, size) = text.split_once(':').unwrap_or((text, "8"));
+        let size = size.parse().ok().filter(|size| (1..=8).contains(size));
+        match (address(start), size) {
+            (Ok(address), Some(size)) => Ok(Location::Memory { address, size }),
+            _ => Err("a register (rcx, eax …) or a hexadecimal ADDRESS[:BYTES], 1 to 8".to_owned()),
+        }
+    }
+}
+
+/// `0x7fff1000` or `7fff1000`.
+fn address(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16)
+        .map_err(|_| "an address is written in hexadecimal".to_owned())
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// Keep the recording in this directory.
     #[arg(short, long, value_name = "DIR")]
@@ -236,5 +310,17 @@ mod tests {
         assert_eq!(bytes("2M"), Ok(2 << 20));
         assert!(bytes("many").is_err());
         assert!(bytes("99999999999999999999M").is_err());
+    }
+
+    #[test]
+    fn locations_are_registers_or_memory() {
+        assert_eq!("RCX".parse(), Ok(Location::Register(Register::RCX)));
+        assert_eq!("al".parse(), Ok(Location::Register(Register::AL)));
+        let memory = |address, size| Ok(Location::Memory { address, size });
+        assert_eq!("0x7ff0".parse(), memory(0x7ff0, 8));
+        assert_eq!("7ff0:4".parse(), memory(0x7ff0, 4));
+        for text in ["xmm0", "0x7ff0:9", "", "zz", ":4"] {
+            assert!(text.parse::<Location>().is_err(), "{text}");
+        }
     }
 }

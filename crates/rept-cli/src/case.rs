@@ -1,5 +1,7 @@
 //! A crash as the commands see it: what was decoded, in which order, and what was recovered.
 
+use crate::explain::Past;
+use crate::failure::Failure;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use rept_order::Segment;
 use rept_recover::history::{Position, Recovered};
@@ -45,6 +47,38 @@ impl Case<'_> {
     pub(crate) fn crashing(&self) -> Option<ThreadId> {
         let named = self.fault.map(|fault| fault.thread);
         named.or_else(|| self.registers.first().map(|registers| registers.thread))
+    }
+
+    /// For reading it backwards.
+    pub(crate) fn past(&self) -> Past<'_> {
+        Past {
+            trace: self.trace,
+            sequence: self.sequence,
+            history: self.history,
+        }
+    }
+
+    /// The position behind the crashing thread's last step, or the one named.
+    ///
+    /// # Errors
+    /// There is no such position.
+    pub(crate) fn position(&self, named: Option<rept_core::Position>) -> Result<Position, Failure> {
+        let tid = named.map(|place| place.thread).or(self.crashing());
+        let thread = tid
+            .and_then(|tid| self.index(tid))
+            .ok_or_else(|| crate::report::no_thread(*self, tid))?;
+        let end = self.end(thread);
+        match named {
+            Some(place) if place.step > end.step => Err(Failure::new(format!(
+                "position {place} does not exist: the thread ends at {}",
+                self.name(end)
+            ))),
+            Some(place) => Ok(Position {
+                step: place.step,
+                ..end
+            }),
+            None => Ok(end),
+        }
     }
 
     /// Index of a thread in the trace.

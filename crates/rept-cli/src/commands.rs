@@ -1,11 +1,13 @@
 //! One function for each command: opens, asks, prints.
 
-use crate::args::{Command, DecodeArgs, DemoArgs, ReportArgs, ScoreArgs};
+use crate::args::{Command, DecodeArgs, DemoArgs, Input, ReportArgs, ScoreArgs};
+use crate::case::Case;
 use crate::decode::decode;
 use crate::demo;
 use crate::failure::Failure;
 use crate::open::{Opened, Recovered};
 use crate::packets::packets;
+use crate::query;
 use crate::record;
 use crate::report;
 use crate::score::{self, Score, Subject, Table, TruthFile};
@@ -26,6 +28,11 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure>
         Command::Packets(wanted) => packets(&wanted.file, out),
         Command::Report(wanted) => run_report(wanted, out),
         Command::Score(wanted) => run_score(wanted, out),
+        Command::At(wanted) => ask(&wanted.input, |case| query::at(case, wanted, out)),
+        Command::LastWrite(wanted) => {
+            ask(&wanted.input, |case| query::last_write(case, wanted, out))
+        }
+        Command::Explain(wanted) => ask(&wanted.input, |case| query::explain(case, wanted, out)),
         Command::Demo(wanted) => run_demo(wanted, out),
     }
 }
@@ -49,6 +56,17 @@ fn run_report(wanted: &ReportArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let shown = report::report(recovered.case(), wanted, out);
     // What is wrong with the files explains why something cannot be shown, so it goes first.
     opened.verdict().and(shown)
+}
+
+/// Recovers and asks one question.
+fn ask(
+    input: &Input,
+    question: impl FnOnce(Case<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let opened = Opened::new(input)?;
+    let recovered = opened.recover();
+    let answered = question(recovered.case());
+    opened.verdict().and(answered)
 }
 
 fn run_score(wanted: &ScoreArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -118,7 +136,7 @@ fn demo_show(directory: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let mut truth = TruthFile::open(&directory.join("truth"))?;
     write!(out, "{}", Table(&judge(&recovered, &mut truth, false)?)).map_err(Failure::output)?;
     writeln!(out).map_err(Failure::output)?;
-    demo::explain_crash(case, out).map_err(Failure::output)?;
+    crate::story::crash_story(case, out).map_err(Failure::output)?;
     opened.verdict()
 }
 

@@ -10,7 +10,7 @@ mod past;
 mod trail;
 
 pub(crate) use past::Past;
-pub(crate) use trail::{End, Link, Trail, faulting_operand, trail};
+pub(crate) use trail::{End, Link, Trail, faulting_operand, memory_trail, trail};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! ```text
 //!  rept record ─▶ DIR/{core, perf.data, truth} ─▶ rept decode   the path: tid, time, ip
 //!                                              ─▶ rept report   the path with values
+//!                                              ─▶ rept explain  where a value came from
 //!                                              ─▶ rept score    values against the truth
 //!  rept demo     all of it on a program of ours, to the step that planted the bad value
 //! ```
@@ -23,9 +24,11 @@ mod explain;
 mod failure;
 mod open;
 mod packets;
+mod query;
 mod record;
 mod report;
 mod score;
+mod story;
 #[cfg(test)]
 mod testing;
 mod text;

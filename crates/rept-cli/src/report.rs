@@ -6,7 +6,7 @@ mod steps;
 mod value;
 
 pub(crate) use crash::{Crash, signal_name};
-pub(crate) use value::{LEGEND, known_part};
+pub(crate) use value::{LEGEND, known_part, shown};
 
 use crate::args::ReportArgs;
 use crate::case::Case;

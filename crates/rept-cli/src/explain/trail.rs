@@ -63,17 +63,26 @@ enum Place {
 
 /// Follows the value that `register` holds at `at` back to where it was made.
 pub(crate) fn trail(past: &Past<'_>, at: Position, register: Register) -> Trail {
-    let mut links = Vec::new();
     let size = register.size().min(8) as u64;
     let register = register.full_register();
-    let (mut place, mut before) = (
+    follow(
+        past,
+        at,
         Place::Register {
             register,
             offset: 0,
             size,
         },
-        at,
-    );
+    )
+}
+
+/// The same for `size` bytes of memory, 1 to 8.
+pub(crate) fn memory_trail(past: &Past<'_>, at: Position, address: Address, size: u64) -> Trail {
+    follow(past, at, Place::Memory { address, size })
+}
+
+fn follow(past: &Past<'_>, mut before: Position, mut place: Place) -> Trail {
+    let mut links = Vec::new();
     while links.len() < MAX_LINKS {
         let found = match place {
             Place::Register {

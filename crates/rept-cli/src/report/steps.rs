@@ -2,7 +2,6 @@
 
 use super::operands::{Counts, Operands, operands};
 use crate::case::{Case, Spot};
-use crate::explain::Past;
 use crate::text::disassembly;
 use iced_x86::InstructionInfoFactory;
 use rept_recover::history::Position;
@@ -26,11 +25,7 @@ pub(crate) fn steps(
     let mut factory = InstructionInfoFactory::new();
     let mut counts = Counts::default();
     let mut heading = None;
-    let past = Past {
-        trace: case.trace,
-        sequence: case.sequence,
-        history: case.history,
-    };
+    let past = case.past();
     for step in range {
         let at = Position { thread, step };
         let Some(instruction) = past.instruction(at) else {

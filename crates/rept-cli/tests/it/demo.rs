@@ -45,4 +45,31 @@ fn the_commands_of_the_readme_work_on_its_recording() {
     assert_eq!(score["steps"], steps);
     let packets = succeed("packets", &directory.join("perf.data"));
     assert!(packets.contains("PSBEND"));
+
+    let explained = succeed("explain", &directory);
+    assert!(explained.contains("keep_reading"), "{explained}");
+    let planted = explained
+        .lines()
+        .find(|line| line.contains("stored to"))
+        .unwrap();
+    let position = planted.split_whitespace().next().unwrap();
+    let state = succeed(&format!("at --position {position}"), &directory);
+    assert!(
+        state.contains("rsi     ") && state.contains("0x215"),
+        "{state}"
+    );
+    let address = planted
+        .split_once("stored to [")
+        .unwrap()
+        .1
+        .split_once(']')
+        .unwrap()
+        .0;
+    let last = succeed(&format!("last-write --address {address}"), &directory);
+    assert!(last.contains(position), "{last}");
+    let moved = succeed(
+        &format!("explain --location rsi --at {position}"),
+        &directory,
+    );
+    assert!(moved.contains("parse_line"), "{moved}");
 }
