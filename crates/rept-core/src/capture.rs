@@ -224,7 +224,7 @@ impl Capture {
         perf_data::read(FileBytes::from_vec(name, bytes))
     }
 
-    fn empty(file: FileBytes) -> Capture {
+    pub(crate) fn empty(file: FileBytes) -> Capture {
         Capture {
             file,
             streams: Vec::new(),

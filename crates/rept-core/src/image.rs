@@ -229,3 +229,79 @@ fn dumped_mappings(dump: &Dump) -> Vec<MappingEvent> {
     }
     events
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mmap::FileBytes;
+    use rept_decode::CodeImage;
+    use std::path::{Path, PathBuf};
+
+    /// An ELF file without segments, whose bytes from 64 on are all `fill`.
+    fn library(folder: &Path, name: &str, fill: u8) -> String {
+        let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+        file.resize(64, 0);
+        file[52] = 64;
+        file.resize(0x2000, fill);
+        let path = folder.join(name);
+        std::fs::write(&path, file).unwrap();
+        path.to_string_lossy().into_owned()
+    }
+
+    fn mapping(time: Option<u64>, name: String) -> MappingEvent {
+        MappingEvent {
+            time: time.map(Timestamp),
+            process: Some(1),
+            start: Address(0x1000),
+            len: 0x1000,
+            file_offset: 0x1000,
+            execute: true,
+            name,
+            build_id: None,
+        }
+    }
+
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn code_is_that_of_its_time() {
+        let folder =
+            Folder(std::env::temp_dir().join(format!("rept-core-image-{}", std::process::id())));
+        std::fs::create_dir_all(&folder.0).unwrap();
+        let mut capture = Capture::empty(FileBytes::from_vec(Path::new("perf.data"), Vec::new()));
+        capture.mappings = vec![
+            mapping(None, library(&folder.0, "old.so", 0x11)),
+            mapping(Some(100), library(&folder.0, "new.so", 0x22)),
+            mapping(Some(200), "/nowhere/gone.so".to_owned()),
+        ];
+        let image = ProcessImage::new(&capture, Some(1), None, &Binaries::default());
+        let at = |time: u64| image.code(Address(0x1ff0), Some(Timestamp(time)));
+        assert_eq!(at(99).unwrap().bytes, [0x11; 16]);
+        assert_eq!(at(100).unwrap().bytes, [0x22; 16]);
+        assert_ne!(at(99).unwrap().generation, at(100).unwrap().generation);
+        assert!(at(200).unwrap_err().wanted.contains("/nowhere/gone.so"));
+        assert!(
+            image.code(Address(0x1ff0), None).is_err(),
+            "without a time, what was there last"
+        );
+        assert!(
+            image
+                .code(Address(0x2000), Some(Timestamp(99)))
+                .unwrap_err()
+                .wanted
+                .contains("nothing is known to be mapped")
+        );
+        assert_eq!(image.changes(), [Timestamp(100), Timestamp(200)]);
+        let other = ProcessImage::new(&capture, Some(2), None, &Binaries::default());
+        assert!(
+            other.code(Address(0x1000), None).is_err(),
+            "another process has its own"
+        );
+    }
+}

@@ -5,10 +5,13 @@ use rept_trace::{Block, Code, EventKind, RegWord, ThreadTrace};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Thread index and word.
+type Key = (usize, RegWord);
+
 /// Write positions by thread index and word, made when first asked for.
 #[derive(Debug, Default)]
 pub(super) struct RegisterWrites {
-    cache: Mutex<BTreeMap<(usize, RegWord), Arc<[u64]>>>,
+    cache: Mutex<BTreeMap<Key, Arc<[u64]>>>,
 }
 
 impl RegisterWrites {
@@ -109,9 +112,8 @@ pub(super) fn barriers(code: &Code, thread: &ThreadTrace) -> Vec<u64> {
             EventKind::AsyncDisabled { at, .. } => left = Some(at),
             EventKind::Disabled { .. } => left = behind(code, thread, event.step),
             EventKind::Enabled { ip } => {
-                if left.take() != Some(ip) {
-                    steps.push(event.step);
-                }
+                let elsewhere = left.take() != Some(ip);
+                steps.extend(elsewhere.then_some(event.step));
             }
             EventKind::Overflow { .. } | EventKind::AsyncBranch { .. } => steps.push(event.step),
             _ => {}

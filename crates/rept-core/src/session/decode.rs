@@ -45,7 +45,13 @@ pub(super) fn decode(
         })
         .collect();
     if !per_cpu.is_empty() {
-        threads.extend(percpu::split(&per_cpu, capture, process, &mut diagnostics));
+        threads.extend(percpu::split(
+            &per_cpu,
+            &capture.switches,
+            percpu::only_thread(capture, process),
+            process,
+            &mut diagnostics,
+        ));
     }
     threads.sort_by_key(|thread| thread.thread);
     let code = code.finish();

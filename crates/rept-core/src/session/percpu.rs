@@ -29,21 +29,22 @@ struct Stay {
     to: Timestamp,
 }
 
-/// The threads of `process` from the traces of processors.
+/// The threads of `process` from the traces of processors. Where no switches were recorded,
+/// all of it is `only`'s, the one thread there is.
 pub(super) fn split(
     cpus: &[(u32, ThreadTrace)],
-    capture: &Capture,
+    switches: &[Switch],
+    only: Option<ThreadId>,
     process: Option<u32>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<ThreadTrace> {
     let mut spans: BTreeMap<ThreadId, Vec<Span<'_>>> = BTreeMap::new();
     let mut unclear = 0u64;
-    let only = only_thread(capture, process);
     for (cpu, source) in cpus {
-        let stays = stays(&capture.switches, *cpu);
+        let stays = stays(switches, *cpu);
         for span in cut(source) {
-            let owner = match (&only, stays.is_empty()) {
-                (Some(thread), true) => Some((*thread, true)),
+            let owner = match (only, stays.is_empty()) {
+                (Some(thread), true) => Some((thread, true)),
                 _ => owner(&stays, span.time).map(|stay| {
                     (
                         stay.thread,
@@ -71,7 +72,7 @@ pub(super) fn split(
 }
 
 /// The process's thread, when it has one only.
-fn only_thread(capture: &Capture, process: Option<u32>) -> Option<ThreadId> {
+pub(super) fn only_thread(capture: &Capture, process: Option<u32>) -> Option<ThreadId> {
     let processes = capture.processes();
     let mut threads = processes
         .iter()
@@ -89,7 +90,18 @@ fn stays(switches: &[Switch], cpu: u32) -> Vec<Stay> {
             .filter(|stay| stay.to == Timestamp(u64::MAX));
         match (switch.out, running) {
             (true, Some(stay)) if stay.thread == switch.thread => stay.to = switch.time,
-            (true, _) => stays.push(Stay {
+            (true, Some(other)) => {
+                // The switch between the two is lost: either may have run since the first came.
+                other.to = switch.time;
+                let from = other.from;
+                stays.push(Stay {
+                    thread: switch.thread,
+                    process: switch.process,
+                    from,
+                    to: switch.time,
+                });
+            }
+            (true, None) => stays.push(Stay {
                 thread: switch.thread,
                 process: switch.process,
                 from: stays
@@ -230,5 +242,130 @@ fn append(whole: &mut ThreadTrace, span: &Span<'_>) {
         }
         left -= u64::from(run.count).min(left);
         whole.push(*run);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rept_trace::{BlockId, Event, Run};
+
+    fn switch(time: u64, thread: u32, out: bool) -> Switch {
+        Switch {
+            time: Timestamp(time),
+            cpu: Some(0),
+            process: 1,
+            thread: ThreadId(thread),
+            out,
+        }
+    }
+
+    /// One run of each length, resumed at its time.
+    fn processor(runs: &[(u16, u64)]) -> ThreadTrace {
+        let mut trace = ThreadTrace::new(ThreadId(0));
+        for &(count, time) in runs {
+            let time = Interval {
+                earliest: Timestamp(time),
+                latest: Timestamp(time + 2),
+            };
+            let kind = EventKind::Enabled {
+                ip: rept_trace::Address(0x1000),
+            };
+            trace.events.push(Event {
+                step: trace.steps(),
+                time,
+                kind,
+            });
+            trace.push(Run {
+                block: BlockId(count.into()),
+                count,
+            });
+            trace.events.push(Event {
+                step: trace.steps(),
+                time,
+                kind: EventKind::Disabled { ip: None },
+            });
+        }
+        trace
+    }
+
+    #[track_caller]
+    fn check(runs: &[(u16, u64)], switches: &[Switch], expect: &[(u32, &[u16])], unclear: bool) {
+        let mut said = Vec::new();
+        let cpus = [(0, processor(runs))];
+        let threads = split(&cpus, switches, None, Some(1), &mut said);
+        let found: Vec<(u32, Vec<u16>)> = threads
+            .iter()
+            .map(|thread| {
+                (
+                    thread.thread.0,
+                    thread.runs().iter().map(|run| run.count).collect(),
+                )
+            })
+            .collect();
+        let expect: Vec<(u32, Vec<u16>)> = expect
+            .iter()
+            .map(|&(thread, runs)| (thread, runs.to_vec()))
+            .collect();
+        assert_eq!(found, expect);
+        assert_eq!(!said.is_empty(), unclear, "{said:?}");
+        for thread in &threads {
+            let events: Vec<u64> = thread.events.iter().map(|event| event.step).collect();
+            assert!(events.is_sorted(), "{events:?}");
+            assert_eq!(
+                events.len(),
+                thread.runs().len() * 2,
+                "each span keeps its two events"
+            );
+        }
+    }
+
+    #[test]
+    fn spans_go_to_the_thread_on_the_processor() {
+        let switches = [
+            switch(5, 7, false),
+            switch(20, 7, true),
+            switch(21, 8, false),
+            switch(40, 8, true),
+            switch(41, 7, false),
+        ];
+        check(
+            &[(1, 10), (2, 15), (3, 30), (4, 50)],
+            &switches,
+            &[(7, &[1, 2, 4]), (8, &[3])],
+            false,
+        );
+    }
+
+    #[test]
+    fn a_time_that_tells_no_thread_gives_the_span_to_nobody() {
+        let switches = [
+            switch(5, 7, false),
+            switch(20, 7, true),
+            switch(21, 8, false),
+        ];
+        check(
+            &[(1, 10), (2, 19), (3, 30)],
+            &switches,
+            &[(7, &[1]), (8, &[3])],
+            true,
+        );
+    }
+
+    #[test]
+    fn a_lost_switch_leaves_both_threads_possible() {
+        let switches = [
+            switch(5, 7, false),
+            switch(40, 8, true),
+            switch(41, 7, false),
+        ];
+        check(&[(1, 10), (2, 50)], &switches, &[(7, &[2])], true);
+    }
+
+    #[test]
+    fn without_switches_the_only_thread_has_it_all() {
+        let cpus = [(0, processor(&[(1, 10), (2, 20)]))];
+        let threads = split(&cpus, &[], Some(ThreadId(9)), Some(1), &mut Vec::new());
+        assert_eq!((threads[0].thread, threads[0].steps()), (ThreadId(9), 3));
     }
 }
