@@ -23,25 +23,42 @@ pub(crate) fn anchors(trace: &Trace, dump: &Dump, threads: &[Registers]) -> Vec<
 
 /// The calls open at the end of a thread, innermost first.
 ///
-/// What a signal interrupted did not call the handler; the frames beyond it are ordinary calls again.
+/// What a signal interrupted did not call the handler, but has all its registers in the kernel's frame.
 fn open_calls(thread: &Registers, memory: &dyn Memory, unwinder: &mut Unwinder) -> Vec<Anchor> {
     let id = thread.thread;
     let innermost = FrameRegisters::new(thread.rip, |word| thread.get(word));
     let read = |at, size| number(memory, at, size);
     let frames = unwinder.walk(innermost, &read);
     frames
-        .filter(|frame| !frame.signal)
-        .map(|frame| open_call(id, &frame.caller))
+        .map(|frame| match frame.signal {
+            true => interrupted(id, &frame.caller),
+            false => open_call(id, &frame.caller),
+        })
         .collect()
 }
 
 fn open_call(thread: ThreadId, caller: &FrameRegisters) -> Anchor {
     let words = std::iter::once(RegWord::RSP).chain(PRESERVED);
+    concluded(thread, AnchorPoint::OpenCall(caller.pc), caller, words)
+}
+
+fn interrupted(thread: ThreadId, registers: &FrameRegisters) -> Anchor {
+    let words = (0..16).map(RegWord::gpr);
+    let at = AnchorPoint::Interrupted(registers.pc);
+    concluded(thread, at, registers, words)
+}
+
+fn concluded(
+    thread: ThreadId,
+    at: AnchorPoint,
+    registers: &FrameRegisters,
+    words: impl Iterator<Item = RegWord>,
+) -> Anchor {
     Anchor {
         thread,
-        at: AnchorPoint::OpenCall(caller.pc),
+        at,
         words: words
-            .filter_map(|word| Some((word, caller.get(word)?)))
+            .filter_map(|word| Some((word, registers.get(word)?)))
             .collect(),
         measured: false,
     }

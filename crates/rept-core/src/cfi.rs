@@ -10,6 +10,8 @@
 
 mod expression;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use crate::binaries::Binary;
 use crate::dump::{Dump, Module, ModuleFile};
@@ -203,6 +205,7 @@ pub(crate) struct Walk<'a> {
 
 impl Walk<'_> {
     /// Why the walk ended early; `None` while it goes on, and when the outermost function was met.
+    #[cfg_attr(not(test), expect(dead_code, reason = "anchors need no reason"))]
     pub(crate) fn end(&self) -> Option<Truncation> {
         self.end.flatten()
     }

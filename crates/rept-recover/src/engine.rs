@@ -74,6 +74,9 @@ pub enum AnchorPoint {
     /// that the caller will find when it is returned to (rsp: the callee's CFA). Give open frames
     /// innermost first.
     OpenCall(Address),
+    /// Where a signal whose handler has not returned interrupted the thread: just before the
+    /// instruction at this address. Give it in its place among the open frames.
+    Interrupted(Address),
 }
 
 /// What recovery may do.

@@ -73,6 +73,20 @@ impl Tables {
         })
     }
 
+    /// Tables of an `.eh_frame` section alone.
+    #[cfg(test)]
+    pub(super) fn for_eh_frame(bytes: Vec<u8>) -> Tables {
+        let bytes = crate::mmap::Section::Unpacked(bytes.into());
+        let mut frame = EhFrame::from(EndianReader::new(bytes, LittleEndian));
+        frame.set_address_size(8);
+        Tables {
+            eh: Some(EhTables { frame, index: None }),
+            debug: None,
+            bases: BaseAddresses::default(),
+            bias: 0,
+        }
+    }
+
     /// The rules for an address of the file.
     pub(super) fn rules(&self, at: u64) -> Option<Rules> {
         let eh = self.eh.as_ref().and_then(|eh| self.eh_rules(eh, at));

@@ -135,7 +135,7 @@ impl<'a> Builder<'a> {
             .filter(|anchor| anchor.thread == thread.thread)
             .filter_map(|anchor| match anchor.at {
                 AnchorPoint::Step(step) => Some((step, anchor)),
-                AnchorPoint::OpenCall(_) => None,
+                AnchorPoint::OpenCall(_) | AnchorPoint::Interrupted(_) => None,
             })
             .collect();
         anchored.sort_by_key(|&(step, _)| std::cmp::Reverse(step));
@@ -251,8 +251,13 @@ impl<'a> Builder<'a> {
             let id = self.cursors[thread].trace.thread;
             let mut open = self.cursors[thread].frames.len();
             for anchor in anchors.iter().filter(|anchor| anchor.thread == id) {
-                let AnchorPoint::OpenCall(returns_to) = anchor.at else {
-                    continue;
+                let returns_to = match anchor.at {
+                    AnchorPoint::OpenCall(returns_to) => returns_to,
+                    AnchorPoint::Interrupted(at) => {
+                        self.anchor_interrupted(thread, at, anchor);
+                        continue;
+                    }
+                    AnchorPoint::Step(_) => continue,
                 };
                 let frames = &self.cursors[thread].frames[..open];
                 let Some(index) = frames
@@ -283,6 +288,21 @@ impl<'a> Builder<'a> {
             .count();
         while cursor.anchored.pop_if(|(at, _)| *at <= step).is_some() {}
         self.advance(thread);
+    }
+
+    /// Applies an anchor where an open signal handler interrupted the thread, the innermost first.
+    fn anchor_interrupted(&mut self, thread: usize, at: Address, anchor: &Anchor) {
+        let interrupted = &mut self.cursors[thread].interrupted;
+        let Some(index) = interrupted.iter().rposition(|frame| frame.at == at) else {
+            return;
+        };
+        let saved = interrupted[index].saved;
+        interrupted.truncate(index);
+        for &(word, value) in &anchor.words {
+            if let Some(&node) = saved.get(usize::from(word.0)) {
+                self.anchor(node, value, anchor.measured);
+            }
+        }
     }
 
     /// Moves the thread's cursor on; the address of its next step if that plainly follows.
