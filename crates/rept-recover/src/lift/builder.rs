@@ -221,8 +221,22 @@ impl Builder {
         template.value |= bits.value;
     }
 
-    /// Loads `bytes` (1 to 8) from memory.
+    /// Loads `bytes` (1 to 8) from memory; asked again for the same operand, the same word.
     pub(super) fn load(&self, place: Place, bytes: u32) -> Val<'_> {
+        let again = self
+            .parts
+            .borrow()
+            .accesses
+            .iter()
+            .find(|access| {
+                (access.address, access.offset) == (place.address, place.offset)
+                    && (u32::from(access.size), access.store, access.condition)
+                        == (bytes, false, None)
+            })
+            .map(|access| access.data);
+        if let Some(data) = again {
+            return self.value(data, bytes * 8);
+        }
         let data = self.unknown(bytes * 8);
         self.access(place, bytes, data.word, false, None);
         data
