@@ -24,7 +24,7 @@ mod trace;
 
 pub use address::{Address, ThreadId};
 pub use code::{Block, BlockId, Code};
-pub use state::{FinalState, Fault, Mapping, Memory, RegWord, Registers};
+pub use state::{Fault, FinalState, Mapping, Memory, RegWord, Registers};
 pub use thread::{Event, EventKind, Gap, GapReason, Run, ThreadTrace};
 pub use time::{Interval, TimeMark, Timestamp};
 pub use trace::Trace;

@@ -65,8 +65,8 @@ impl RegWord {
     /// Conventional name: `rax`, `rflags`, `fs_base`, `k1`, `zmm3[2]` (third lane of zmm3) …
     pub fn name(self) -> String {
         const GPR: [&str; 20] = [
-            "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12",
-            "r13", "r14", "r15", "rflags", "fs_base", "gs_base", "mxcsr",
+            "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
+            "r12", "r13", "r14", "r15", "rflags", "fs_base", "gs_base", "mxcsr",
         ];
         let n = self.0;
         match n {

@@ -141,8 +141,8 @@ fn is_usual(instruction: &Instruction) -> bool {
             OpKind::MemorySegESI | OpKind::MemoryESEDI | OpKind::MemorySegEDI
         )
     };
-    instruction.rounding_control() == RoundingControl::None
-        && !instruction.suppress_all_exceptions()
-        && !(scalar && instruction.has_op_mask())
-        && !instruction.op_kinds().any(short)
+    let masked_scalar = scalar && instruction.has_op_mask();
+    let rare = instruction.suppress_all_exceptions() || masked_scalar;
+    let rounded = instruction.rounding_control() != RoundingControl::None;
+    !(rounded || rare || instruction.op_kinds().any(short))
 }
