@@ -169,10 +169,54 @@ impl Engine<'_> {
 
     /// Two accesses that should hold the same bytes do not (`NONE`: the dump).
     pub(super) fn transfer_conflict(&mut self, earlier: u32, later: u32) {
+        if self.refute_equals(earlier, later) {
+            return;
+        }
         let nodes = self.nodes_of_accesses(earlier, later);
         let own = self.suspect(earlier, later);
         if !self.correct(&nodes, own) {
             self.refuted.insert((earlier, later));
+        }
+    }
+
+    /// A value came over pending stores from one side and another value from the other side, over
+    /// just as many: the place changed on either side, and neither value may be taken.
+    fn refute_equals(&mut self, earlier: u32, later: u32) -> bool {
+        let Some(passed) = self.passed(earlier, later) else {
+            return false;
+        };
+        let taught = [earlier, later].into_iter().filter(|&id| id != NONE);
+        let rivals: Vec<(u32, u32)> = taught
+            .flat_map(|id| self.taught_by(id))
+            .filter(|&rival| rival != (earlier, later))
+            .filter(|&(from, to)| self.passed(from, to) == Some(passed))
+            .collect();
+        for &(from, to) in &rivals {
+            self.statistics.refuted += 1;
+            self.refuted.insert((from, to));
+            self.retract_transfer(from, to);
+        }
+        if !rivals.is_empty() {
+            self.statistics.refuted += 1;
+            self.refuted.insert((earlier, later));
+        }
+        !rivals.is_empty()
+    }
+
+    /// The transfers that taught an access its bytes directly, as (earlier, later).
+    fn taught_by(&self, id: u32) -> Vec<(u32, u32)> {
+        let node = self.graph.accesses[id as usize].node;
+        if node == NONE || self.tracking.first(node).is_none() {
+            return Vec::new();
+        }
+        match Cause::decode(self.tracking.cause[node as usize]) {
+            Cause::Transfer(later) if later == id => {
+                let before = self.neighbours(id, Direction::Before);
+                before.into_iter().map(|from| (from, id)).collect()
+            }
+            Cause::Transfer(later) => vec![(id, later)],
+            Cause::Final(from) => vec![(from, NONE)],
+            _ => Vec::new(),
         }
     }
 
@@ -221,12 +265,18 @@ impl Engine<'_> {
         true
     }
 
-    /// The transfer as a suspect, if it passed pending stores.
-    fn suspect(&self, earlier: u32, later: u32) -> Option<Suspect> {
+    /// Pending stores that a transfer not yet refuted passed; `None` when it passed none.
+    fn passed(&self, earlier: u32, later: u32) -> Option<u32> {
         let end = later.min(self.graph.accesses.len() as u32);
         let address = self.graph.accesses[earlier as usize].address;
         let passed = self.counted(address, earlier, end);
-        (passed > 0 && !self.refuted.contains(&(earlier, later))).then_some(Suspect::Transfer(
+        (passed > 0 && !self.refuted.contains(&(earlier, later))).then_some(passed)
+    }
+
+    /// The transfer as a suspect, if it passed pending stores.
+    fn suspect(&self, earlier: u32, later: u32) -> Option<Suspect> {
+        self.passed(earlier, later)?;
+        Some(Suspect::Transfer(
             self.newest(earlier, later),
             later,
             earlier,
