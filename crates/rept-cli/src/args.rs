@@ -212,7 +212,7 @@ pub(crate) struct LastWriteArgs {
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// A register, or ADDRESS[:BYTES] in hexadecimal; without it, the pointer behind the crash.
+    /// A register, or `ADDRESS[:BYTES]` in hexadecimal; without it, the pointer behind the crash.
     #[arg(long, value_name = "LOCATION")]
     pub(crate) location: Option<Location>,
     /// At this position, as TID:STEP; without it, at the crash.
