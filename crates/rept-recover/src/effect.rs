@@ -107,9 +107,9 @@ pub struct StringOp {
     pub repeated: bool,
     /// Count register before (REP) and after.
     pub count: Option<(Word, Word)>,
-    /// Linear source address before ([rsi]), where the instruction has one.
+    /// Linear source address before (`[rsi]`), where the instruction has one.
     pub source: Option<Word>,
-    /// Linear destination address before ([rdi]), where the instruction has one.
+    /// Linear destination address before (`[rdi]`), where the instruction has one.
     pub destination: Option<Word>,
     /// One bit: DF.
     pub direction: Word,
@@ -120,15 +120,15 @@ pub struct StringOp {
 /// Kinds of [`StringOp`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StringKind {
-    /// Copies [rsi] to [rdi].
+    /// Copies `[rsi]` to `[rdi]`.
     Movs,
-    /// Fills [rdi] with the accumulator.
+    /// Fills `[rdi]` with the accumulator.
     Stos,
-    /// Loads the accumulator from [rsi].
+    /// Loads the accumulator from `[rsi]`.
     Lods,
-    /// Compares [rsi] with [rdi].
+    /// Compares `[rsi]` with `[rdi]`.
     Cmps,
-    /// Compares the accumulator with [rdi].
+    /// Compares the accumulator with `[rdi]`.
     Scas,
 }
 
