@@ -33,6 +33,8 @@ pub(crate) enum Command {
     LastWrite(LastWriteArgs),
     /// Print where a value came from, back through copies, loads and stores.
     Explain(ExplainArgs),
+    /// Serve gdb over the history: gdb PROGRAM -ex 'target remote | rept gdb DIR'.
+    Gdb(GdbArgs),
     /// Record a small program that crashes, and find the step that planted the bad value.
     Demo(DemoArgs),
 }
@@ -182,6 +184,29 @@ impl ScoreArgs {
             .clone()
             .unwrap_or_else(|| self.input.within("truth"))
     }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GdbArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Listen on this port of the loopback address instead of standard input and output.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Show gdb values known at this grade or better; gdb cannot mark them.
+    #[arg(long, value_enum, default_value_t = Grade::Assumed)]
+    pub(crate) trust: Grade,
+}
+
+/// How a value is known at least.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum Grade {
+    /// Follows from dump, binaries and control flow alone.
+    Certain,
+    /// Also that functions keep to the calling convention.
+    Assumed,
+    /// Also that no store with an unknown address was in the way.
+    Inferred,
 }
 
 #[derive(Args, Debug)]

@@ -1,6 +1,6 @@
 //! One function for each command: opens, asks, prints.
 
-use crate::args::{Command, DecodeArgs, DemoArgs, Input, ReportArgs, ScoreArgs};
+use crate::args::{Command, DecodeArgs, DemoArgs, GdbArgs, Grade, Input, ReportArgs, ScoreArgs};
 use crate::case::Case;
 use crate::decode::decode;
 use crate::demo;
@@ -12,9 +12,11 @@ use crate::record;
 use crate::report;
 use crate::score::{self, Score, Subject, Table, TruthFile};
 use rept_capture::RecordOptions;
+use rept_core::{GdbOptions, Trust};
 use rept_trace::ThreadId;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// Runs a command.
@@ -33,8 +35,36 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure>
             ask(&wanted.input, |case| query::last_write(case, wanted, out))
         }
         Command::Explain(wanted) => ask(&wanted.input, |case| query::explain(case, wanted, out)),
+        Command::Gdb(wanted) => run_gdb(wanted, out),
         Command::Demo(wanted) => run_demo(wanted, out),
     }
+}
+
+fn run_gdb(wanted: &GdbArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let opened = Opened::new(&wanted.input)?;
+    let mut options = GdbOptions::default();
+    options.trust = match wanted.trust {
+        Grade::Certain => Trust::Certain,
+        Grade::Assumed => Trust::Assumed,
+        Grade::Inferred => Trust::Inferred,
+    };
+    let served = match wanted.port {
+        None => opened
+            .recover()
+            .history()
+            .serve_gdb(io::stdin(), out, options),
+        Some(port) => {
+            let failed =
+                |error: io::Error| Failure::new(format!("port {port} of 127.0.0.1: {error}"));
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(failed)?;
+            let recovered = opened.recover();
+            let (stream, _) = listener.accept().map_err(failed)?;
+            let input = stream.try_clone().map_err(failed)?;
+            recovered.history().serve_gdb(input, stream, options)
+        }
+    };
+    served.map_err(|error| Failure::new(error.to_string()))?;
+    opened.verdict()
 }
 
 fn run_decode(wanted: &DecodeArgs, out: &mut dyn Write) -> Result<(), Failure> {

@@ -120,6 +120,11 @@ impl Opened {
 }
 
 impl Recovered {
+    /// The history, to be asked directly.
+    pub(crate) fn history(&self) -> &rept_core::History {
+        &self.history
+    }
+
     /// As the commands see it.
     pub(crate) fn case(&self) -> Case<'_> {
         Case {
