@@ -2,25 +2,10 @@
 //! that somebody may read after it.
 
 use crate::effect::Effect;
-use crate::lift::{ALL_FLAGS, lift};
+use crate::lift::{FlagUse, flag_use, lift};
 use hashbrown::HashMap;
-use iced_x86::{Code as X86, Decoder, DecoderOptions, Instruction, OpKind, Register, RflagsBits};
+use iced_x86::{Decoder, DecoderOptions, Instruction};
 use rept_trace::{Address, Block, BlockId, Code};
-
-/// What a stretch of code does to flags, seen from before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FlagUse {
-    /// Read before they are written.
-    exposed: u16,
-    /// Written on every path.
-    killed: u16,
-}
-
-impl FlagUse {
-    fn live_before(self, live_after: u16) -> u16 {
-        self.exposed | (live_after & !self.killed)
-    }
-}
 
 /// Key of a lowered stretch: block, instructions executed, flags live behind it.
 type Stretch = (BlockId, u16, u16);
@@ -56,7 +41,7 @@ impl<'a> Lowered<'a> {
         self.flag_uses(id)[..usize::from(count)]
             .iter()
             .rev()
-            .fold(live_after, |live, flags| flags.live_before(live))
+            .fold(live_after, |live, flags| live_before(*flags, live))
     }
 
     /// Effect numbers of the first `count` instructions of a block.
@@ -75,7 +60,7 @@ impl<'a> Lowered<'a> {
             .rev()
             .map(|index| {
                 let number = self.instruction(id, index, live);
-                live = self.flag_uses(id)[index].live_before(live);
+                live = live_before(self.flag_uses(id)[index], live);
                 number
             })
             .collect();
@@ -108,9 +93,16 @@ impl<'a> Lowered<'a> {
     }
 }
 
+fn live_before(flags: FlagUse, live_after: u16) -> u16 {
+    flags.reads | (live_after & !flags.overwrites)
+}
+
 fn flag_uses(block: &Block) -> Box<[FlagUse]> {
     (0..block.instructions())
-        .map(|index| flag_use(&decode(block, index)))
+        .map(|index| {
+            let bytes = block.instruction_bytes(index);
+            flag_use(bytes, block.address(index), block.bitness)
+        })
         .collect()
 }
 
@@ -123,60 +115,4 @@ pub(crate) fn decode(block: &Block, index: usize) -> Instruction {
         DecoderOptions::NONE,
     )
     .decode()
-}
-
-fn flag_use(instruction: &Instruction) -> FlagUse {
-    if instruction.is_invalid() {
-        return FlagUse {
-            exposed: ALL_FLAGS,
-            killed: 0,
-        };
-    }
-    // A count in CL or RCX may be zero, and then nothing is written.
-    let counted = (1..instruction.op_count()).any(|op| zero_count(instruction, op))
-        || instruction.has_rep_prefix()
-        || instruction.has_repne_prefix();
-    let bits = |flags: u32| rflags(flags);
-    FlagUse {
-        exposed: bits(instruction.rflags_read())
-            | if reads_all(instruction) { ALL_FLAGS } else { 0 },
-        killed: if counted {
-            0
-        } else {
-            bits(instruction.rflags_modified())
-        },
-    }
-}
-
-/// The operand may be a shift count of zero.
-fn zero_count(instruction: &Instruction, op: u32) -> bool {
-    match instruction.op_kind(op) {
-        OpKind::Register => instruction.op_register(op) == Register::CL,
-        OpKind::Immediate8 => instruction.immediate8() & 0x1f == 0,
-        _ => false,
-    }
-}
-
-/// The kernel saves RFLAGS, and shows them in R11.
-fn reads_all(instruction: &Instruction) -> bool {
-    matches!(
-        instruction.code(),
-        X86::Syscall | X86::Int_imm8 | X86::Int3 | X86::Sysenter
-    )
-}
-
-/// RFLAGS bits of a set of iced's flag bits.
-fn rflags(bits: u32) -> u16 {
-    [
-        (RflagsBits::CF, 0x001),
-        (RflagsBits::PF, 0x004),
-        (RflagsBits::AF, 0x010),
-        (RflagsBits::ZF, 0x040),
-        (RflagsBits::SF, 0x080),
-        (RflagsBits::DF, 0x400),
-        (RflagsBits::OF, 0x800),
-    ]
-    .into_iter()
-    .filter(|&(bit, _)| bits & bit != 0)
-    .fold(0, |all, (_, flag)| all | flag)
 }
