@@ -88,7 +88,7 @@ impl Opened {
             .collect();
         for finding in self.session.diagnostics() {
             match finding.subject {
-                Subject::Mismatch => failures.push(finding.to_string()),
+                Subject::Mismatch | Subject::Changed(_) => failures.push(finding.to_string()),
                 _ => eprintln!("rept: note: {finding}"),
             }
         }

@@ -26,6 +26,8 @@ pub enum Subject {
     Thread(ThreadId),
     /// A binary, by its path as recorded.
     Module(String),
+    /// A binary that changed since the run, by its path as recorded: its code and data are missing.
+    Changed(String),
     /// The order of threads.
     Order,
 }

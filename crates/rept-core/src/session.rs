@@ -224,10 +224,14 @@ fn module_findings(dump: &Dump) -> Vec<Diagnostic> {
     };
     let found = dump.modules().iter().filter_map(|module| {
         let message = finding(module)?;
-        Some(Diagnostic::new(
-            Subject::Module(module.path.clone()),
-            message,
-        ))
+        let path = module.path.clone();
+        let subject = match &module.file {
+            ModuleFile::Missing(missing) if !missing.mismatched.is_empty() => {
+                Subject::Changed(path)
+            }
+            _ => Subject::Module(path),
+        };
+        Some(Diagnostic::new(subject, message))
     });
     found.collect()
 }
