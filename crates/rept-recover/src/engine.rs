@@ -9,7 +9,7 @@
 //!    value passes it;
 //! 2. *assumed*: calls that returned handed the preserved registers back;
 //! 3. *inferred*: memory values pass 4, 16 … 4096 pending stores that may plausibly hit them. Contradictions are
-//!    blamed on the boldest transfer behind them, and what followed from it is taken back.
+//!    blamed on the newest transfer behind them, and what followed from it is taken back.
 //!
 //! DIVERGENCE: the published system ignores pending stores from the start and relies on repair
 //! alone; the stages show far fewer wrong values on the way (OSDI 2018, section 4.3).
