@@ -2,6 +2,7 @@
 //! kernel wrote is forgotten, and what it did not write is kept.
 
 use super::Engine;
+use super::cells::CELL;
 use super::graph::{AccessState, KernelCall};
 use crate::bits::Bits;
 use crate::syscall::{Argument, Case, Effect, Frame, SystemCall, is_error, lookup};
@@ -148,7 +149,9 @@ impl Engine<'_> {
     /// The kernel may write a cell at any time before an access: nothing passes.
     pub(super) fn lasting_before(&self, before: u32, address: u64) -> bool {
         let touches = |event: &Remapped| {
-            event.order < before && event.start < address + 8 && address < event.end
+            event.order < before
+                && event.start < address.saturating_add(CELL)
+                && address < event.end
         };
         self.lasting.iter().any(touches)
     }
