@@ -17,12 +17,8 @@ const MAX_WALK: usize = 64;
 impl Engine<'_> {
     /// Enters an access whose address became known into the timelines of its cells.
     pub(super) fn place(&mut self, id: u32, address: u64) {
-        let clock = self.tracking.tick();
-        let access = &mut self.graph.accesses[id as usize];
-        access.state = AccessState::Placed;
-        access.address = address;
-        access.phase = self.grade as u8;
-        access.clock = clock;
+        self.mark_placed(id, address);
+        let access = self.graph.accesses[id as usize];
         let (node, size, store) = (access.node, access.size, access.kind.writes());
         let offset = address % CELL;
         let here = u64::from(size).min(CELL - offset);
@@ -46,6 +42,16 @@ impl Engine<'_> {
         }
         self.settled(id);
         self.tell(id);
+    }
+
+    /// The access is at this address, known at the current grade from now on.
+    pub(super) fn mark_placed(&mut self, id: u32, address: u64) {
+        let clock = self.tracking.tick();
+        let access = &mut self.graph.accesses[id as usize];
+        access.state = AccessState::Placed;
+        access.address = address;
+        access.phase = self.grade as u8;
+        access.clock = clock;
     }
 
     fn enter(&mut self, id: u32, part: usize, node: u32, store: bool, piece: Piece) {

@@ -43,7 +43,7 @@ impl Engine<'_> {
             return false;
         }
         let first = self.first_access(self.order.concurrent_window(from.segment).start);
-        let end = to.map_or(from, |to| to);
+        let end = to.unwrap_or(from);
         let behind = self.first_access(self.order.concurrent_window(end.segment).end);
         if !self.writes_elsewhere(from, to, first, behind) {
             self.block(later.map_or(earlier.order, |later| later.order));

@@ -3,7 +3,7 @@
 
 use super::Engine;
 use super::cells::{CELL, Entry};
-use super::graph::{AccessState, NONE};
+use super::graph::NONE;
 use crate::bits::Bits;
 use smallvec::SmallVec;
 
@@ -28,12 +28,7 @@ impl Engine<'_> {
         if bytes > MAX_BYTES {
             return false;
         }
-        let clock = self.tracking.tick();
-        let access = &mut self.graph.accesses[id as usize];
-        access.state = AccessState::Placed;
-        access.address = extents.first().map_or(0, |&(address, _)| address);
-        access.phase = self.grade as u8;
-        access.clock = clock;
+        self.mark_placed(id, extents.first().map_or(0, |&(address, _)| address));
         self.wides.insert(id, Wide::default());
         for &(address, bytes) in extents {
             self.enter_extent(id, address, bytes);
