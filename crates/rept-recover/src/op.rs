@@ -23,6 +23,7 @@ mod add;
 mod bitfield;
 mod compare;
 mod count;
+mod crypto;
 pub(crate) mod float;
 mod logic;
 mod multiply;
@@ -232,11 +233,19 @@ operations! {
     FloatRound, Two, float::eval_round, float::round;
     /// `d` = the number `a` of `n & 0x7f` bits in the format of `n >> 8` bits, under MXCSR `b`.
     FloatResize, Two, float::eval_resize, float::resize;
-    /// `d` = the signed integer `a` of `n & 0x7f` bits in the format of `n >> 8` bits, under MXCSR `b`.
+    /// `d` = the signed integer `a` of `n & 0x7f` bits in the format of `n >> 8 & 0x7f` bits,
+    /// under MXCSR `b`; unsigned when `n & 0x8000`.
     FloatFromInt, Two, float::eval_from_int, float::from_int;
-    /// `d` = the number `a` of `n & 0x7f` bits as a signed integer of `n >> 8` bits, under
-    /// MXCSR `b`, truncated when `n & 0x80`.
+    /// `d` = the number `a` of `n & 0x7f` bits as a signed integer of `n >> 8 & 0x7f` bits, under
+    /// MXCSR `b`; truncated when `n & 0x80`, unsigned when `n & 0x8000`.
     FloatToInt, Two, float::eval_to_int, float::to_int;
+    /// `d = a * b + c` rounded once, under the control bits of MXCSR in `n`; `n & 1` subtracts
+    /// the product, `n & 2` the addend. Only the result is ever learned.
+    FloatMulAdd, Three, float::eval_mul_add, float::mul_add;
+    /// Each byte of `d` = the AES S-box of that of `a`, or with `n` = 1 its inverse; width 8.
+    SubstituteByte, One, crypto::eval_substitute, crypto::substitute;
+    /// `d` = the column `a` of AES mixed, or with `n` = 1 unmixed; width 32.
+    MixColumn, One, crypto::eval_mix, crypto::mix;
     }
     predicates {
     /// `a == b`.

@@ -77,6 +77,7 @@ fn immediates(op: Op, width: u8) -> Vec<u16> {
         Op::Condition => (0..8)
             .flat_map(|code| [code << 8, code << 8 | NEGATE])
             .collect(),
+        Op::FloatMulAdd => vec![0, 0xa043],
         Op::FloatRound => (0..4).collect(),
         Op::FloatResize | Op::FloatFromInt => vec![w << 8 | w, w << 8 | (w - 1)],
         Op::FloatToInt => vec![w << 8 | w, w << 8 | 0x80 | w],
@@ -175,14 +176,22 @@ fn operation(op: Op, width: u8, lanes: u8, imm: u16) -> MicroOp {
 
 /// Operations that may find less than everything at this width; each says why in its rule.
 /// Floating point joins them: it is learned forward only.
-const INEXACT: &[Op] = &[Op::Popcnt, Op::Quotient, Op::QuotientSigned];
+const INEXACT: &[Op] = &[
+    Op::Popcnt,
+    Op::Quotient,
+    Op::QuotientSigned,
+    Op::FloatMulAdd,
+];
+
+/// Operations of a width of their own, with tests of their own.
+const FIXED: &[Op] = &[Op::Bswap, Op::Shuffle, Op::SubstituteByte, Op::MixColumn];
 
 #[test]
 fn rules_are_sound_and_precise() {
     for &op in Op::ALL {
         let width = width(op);
         let mut score = Score::default();
-        if !matches!(op, Op::Bswap | Op::Shuffle) {
+        if !FIXED.contains(&op) {
             for imm in immediates(op, width) {
                 exhaust(operation(op, width, 1, imm), &mut score);
             }
@@ -268,4 +277,65 @@ fn bswap_moves_every_bit() {
         0x0807_0605_0403_0201
     );
     assert_eq!(swap.masks()[0], mask(64));
+}
+
+/// The S-box of AES and its inverse undo each other and find all that follows.
+#[test]
+fn bytes_are_substituted() {
+    let op = |imm| operation(Op::SubstituteByte, 8, 1, imm);
+    // FIPS 197, section 5.1.1.
+    assert_eq!(
+        [0x53, 0x00, 0xff].map(|x| op(0).eval(x, 0, 0)),
+        [0xed, 0x63, 0x16]
+    );
+    let mut score = Score::default();
+    for word in tristates(0xff) {
+        let solutions: Vec<[u64; 4]> = values(word, 0xff)
+            .into_iter()
+            .map(|x| [op(0).eval(x, 0, 0), x, x, x])
+            .collect();
+        let operand = Bits::new(0xff, 0).join(word);
+        judge(
+            &op(0),
+            [Bits::UNKNOWN, word, operand, operand],
+            &solutions,
+            &mut score,
+        );
+        for x in values(word, 0xff) {
+            assert_eq!(op(1).eval(op(0).eval(x, 0, 0), 0, 0), x);
+        }
+    }
+    assert!(score.exact());
+}
+
+/// The columns of AES: the standard's example, and each bit on its own in both directions.
+#[test]
+fn columns_are_mixed() {
+    let op = |imm| operation(Op::MixColumn, 32, 1, imm);
+    assert_eq!(op(0).eval(0x4553_13db, 0, 0), 0xbca1_4d8e);
+    for bit in 0..32 {
+        let x = 1 << bit;
+        let y = op(0).eval(x, 0, 0);
+        assert_eq!(op(1).eval(y, 0, 0), x);
+        let mut words = [
+            Bits::constant(y),
+            Bits::UNKNOWN,
+            Bits::UNKNOWN,
+            Bits::UNKNOWN,
+        ];
+        op(0).narrow(&mut words).unwrap();
+        assert_eq!(words[1].low(32), Bits::constant(x).low(32));
+        let mut words = [
+            Bits::UNKNOWN,
+            Bits::new(!x, 0),
+            Bits::UNKNOWN,
+            Bits::UNKNOWN,
+        ];
+        op(0).narrow(&mut words).unwrap();
+        assert_eq!(
+            words[0].known & mask(32),
+            mask(32) & !y,
+            "what the bit reaches is unknown"
+        );
+    }
 }

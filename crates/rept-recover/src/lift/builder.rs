@@ -254,6 +254,13 @@ impl Builder {
         self.access(place, bytes, value.word, true, Some(condition.word));
     }
 
+    /// Loads `bytes` (1 to 8) when the one-bit word `condition` is 1; else the value is unknown.
+    pub(super) fn load_if<'b>(&'b self, place: Place, bytes: u32, condition: Val<'b>) -> Val<'b> {
+        let data = self.unknown(bytes * 8);
+        self.access(place, bytes, data.word, false, Some(condition.word));
+        data
+    }
+
     /// States an access.
     pub(super) fn access(
         &self,

@@ -38,6 +38,11 @@ impl Builder {
         self.input(lane_word(self.instruction.op_register(operand), lane))
     }
 
+    /// One lane of a vector register.
+    pub(super) fn vector_lane(&self, register: Register, lane: usize) -> Val<'_> {
+        self.input(lane_word(register, lane))
+    }
+
     /// The lanes of a vector operand; memory may end within the last one, which is zero above.
     pub(super) fn lanes(&self, operand: u32) -> Lanes<'_> {
         if self.is_register(operand) {
@@ -123,11 +128,127 @@ impl Builder {
                     } else {
                         self.lane(operand, lane)
                     };
-                    self.apply(Op::Ternary, 64, CHOOSE, [mask, new, old], 64)
+                    self.choose(mask, new, old)
                 })
             })
             .collect();
         self.set_lanes(operand, &masked);
+    }
+
+    /// Bits of `x` where the mask has ones, else of `y`.
+    pub(super) fn choose<'b>(&'b self, mask: Val<'b>, x: Val<'b>, y: Val<'b>) -> Val<'b> {
+        self.apply(Op::Ternary, 64, CHOOSE, [mask, x, y], 64)
+    }
+
+    /// Signed elements of `w` bits limited to `least..=greatest`.
+    pub(super) fn clamped<'b>(
+        &'b self,
+        x: Val<'b>,
+        w: u32,
+        (greatest, least): (u64, u64),
+    ) -> Val<'b> {
+        let (top, bottom) = (self.replicated(greatest, w), self.replicated(least, w));
+        let over = self.expanded(top.packed_pred(Op::Slt, w, x), w);
+        let upper = self.choose(over, top, x);
+        let under = self.expanded(upper.packed_pred(Op::Slt, w, bottom), w);
+        self.choose(under, bottom, upper)
+    }
+
+    /// Loads elements one by one, each under its condition.
+    pub(super) fn load_elements<'b>(&'b self, element: u32, conditions: &[Val<'b>]) -> Lanes<'b> {
+        let (place, bytes) = (self.place(), element / 8);
+        let places = (0u32..).map(|at| place.at(at * bytes));
+        let data: Vec<Val<'b>> = places
+            .zip(conditions)
+            .map(|(place, &condition)| self.load_if(place, bytes, condition))
+            .collect();
+        self.side_by_side(&data)
+    }
+
+    /// Values of one width next to each other in lanes; zero above the last.
+    pub(super) fn side_by_side<'b>(&'b self, elements: &[Val<'b>]) -> Lanes<'b> {
+        let width = elements.first().map_or(64, |element| element.width);
+        elements
+            .chunks((64 / width) as usize)
+            .map(|chunk| {
+                let first = chunk[0].zero_extended(64);
+                (1u32..)
+                    .zip(&chunk[1..])
+                    .fold(first, |lane, (at, &value)| lane.insert(at * width, value))
+            })
+            .collect()
+    }
+
+    /// Stores elements one by one, each under its condition.
+    pub(super) fn store_elements<'b>(
+        &'b self,
+        lanes: &[Val<'b>],
+        element: u32,
+        conditions: &[Val<'b>],
+    ) {
+        let (place, bytes) = (self.place(), element / 8);
+        for (at, condition) in (0u32..).zip(conditions) {
+            let bit = at * element;
+            let data = lanes[(bit / 64) as usize].extract(bit % 64, element);
+            self.store_if(place.at(at * bytes), bytes, data, *condition);
+        }
+    }
+
+    /// Elements of a register operand where `bits` says so, else zero or what it held.
+    fn under_mask<'b>(
+        &'b self,
+        operand: u32,
+        element: u32,
+        lanes: &[Val<'b>],
+        bits: Val<'b>,
+    ) -> Lanes<'b> {
+        (0..lanes.len())
+            .map(|lane| {
+                let old = match self.instruction.zeroing_masking() {
+                    true => self.constant(0, 64),
+                    false => self.lane(operand, lane),
+                };
+                let mask = self.expanded_mask(bits, lane, element);
+                self.choose(mask, lanes[lane], old)
+            })
+            .collect()
+    }
+
+    /// Writes a register operand's elements under `bits`.
+    pub(super) fn set_under<'b>(
+        &'b self,
+        operand: u32,
+        element: u32,
+        lanes: &[Val<'b>],
+        bits: Val<'b>,
+    ) {
+        let masked = self.under_mask(operand, element, lanes, bits);
+        self.set_lanes(operand, &masked);
+    }
+
+    /// Writes the `bits` lowest bits of a register under the write mask, and zeros above them
+    /// (to the end of an XMM register, at least) whatever the mask says.
+    pub(super) fn set_lowest<'b>(
+        &'b self,
+        operand: u32,
+        element: u32,
+        lanes: &[Val<'b>],
+        bits: u32,
+    ) {
+        let mut lanes: Lanes<'b> = match self.instruction.op_mask() {
+            Register::None => lanes.iter().copied().collect(),
+            mask => {
+                let mask = self.input(RegWord::opmask(mask.number() as u16));
+                self.under_mask(operand, element, lanes, mask)
+            }
+        };
+        if let (1..64, Some(last)) = (bits % 64, lanes.last_mut()) {
+            *last = self.value(last.word, bits % 64).clean().low(64);
+        }
+        if !self.instruction.op_register(operand).is_mm() {
+            lanes.resize(lanes.len().max(2), self.constant(0, 64));
+        }
+        self.set_lanes(operand, &lanes);
     }
 
     /// The write mask, spread over the elements of one lane; `None` when all are written.
@@ -137,6 +258,13 @@ impl Builder {
             let bits = self.input(RegWord::opmask(mask.number() as u16));
             self.expanded_mask(bits, lane, element)
         })
+    }
+
+    /// The lowest `count` bits of the write mask, one word each.
+    pub(super) fn mask_conditions(&self, count: u32) -> Vec<Val<'_>> {
+        let number = self.instruction.op_mask().number() as u16;
+        let bits = self.input(RegWord::opmask(number));
+        (0..count).map(|at| self.bit(bits.bit(at))).collect()
     }
 
     /// The bits of a mask word for one lane, spread over its elements.
@@ -195,7 +323,12 @@ impl Builder {
 
     /// Writes the first operand, a mask register; bits above the value's width become zero.
     pub(super) fn write_mask_operand(&self, value: Val<'_>) {
-        let number = self.instruction.op0_register().number() as u16;
+        self.write_mask_register(self.instruction.op0_register(), value);
+    }
+
+    /// Writes a mask register; bits above the value's width become zero.
+    pub(super) fn write_mask_register(&self, register: Register, value: Val<'_>) {
+        let number = register.number() as u16;
         self.write(RegWord::opmask(number), self.value(value.word, value.width));
     }
 

@@ -14,11 +14,18 @@ mod shift;
 mod stack;
 mod string;
 mod system;
+mod vector_block;
+mod vector_convert;
+mod vector_crypto;
 mod vector_float;
+mod vector_fused;
+mod vector_gather;
 mod vector_integer;
 mod vector_mask;
 mod vector_move;
+mod vector_permute;
 mod vector_shuffle;
+mod vector_sum;
 
 use crate::lift::Lowered;
 use crate::lift::builder::Builder;
@@ -39,10 +46,17 @@ const FAMILIES: &[Family] = &[
     bits::lower,
     vector_move::lower,
     vector_float::lower,
+    vector_convert::lower,
+    vector_fused::lower,
     vector_integer::lower,
     vector_mask::lower,
     opmask::lower,
     vector_shuffle::lower,
+    vector_block::lower,
+    vector_permute::lower,
+    vector_sum::lower,
+    vector_crypto::lower,
+    vector_gather::lower,
     string::lower,
     flags::lower,
     system::lower,

@@ -13,12 +13,18 @@ use soft::{Control, Format, Rounding};
 use std::cmp::Ordering;
 
 /// Rounding control, flush-to-zero and denormals-are-zero in MXCSR.
-pub(super) const CONTROL: u64 = 0xe040;
+pub(crate) const CONTROL: u64 = 0xe040;
 
 /// ROUNDPS: bit of the immediate that takes the rounding mode from MXCSR.
 const ROUND_BY_MXCSR: u16 = 4;
 /// Conversions to integers: bit of the source width that says truncate.
 pub(crate) const TRUNCATE: u16 = 0x80;
+/// Conversions from and to integers: these are unsigned.
+pub(crate) const UNSIGNED: u16 = 0x8000;
+/// Fused operations: the product is subtracted.
+pub(crate) const NEGATE_PRODUCT: u16 = 1;
+/// Fused operations: the addend is subtracted.
+pub(crate) const NEGATE_ADDEND: u16 = 2;
 
 /// Outcomes of a comparison, for the immediate of `Op::FloatCompare`.
 pub(crate) const LESS: u16 = 1;
@@ -78,7 +84,7 @@ pub(super) fn eval_round(w: u32, n: u16, a: u64, b: u64, _: u64) -> u64 {
 fn widths(w: u32, n: u16) -> (u32, u32) {
     (
         u32::from(n & 0x7f).clamp(1, w),
-        u32::from(n >> 8).clamp(1, w),
+        u32::from(n >> 8 & 0x7f).clamp(1, w),
     )
 }
 
@@ -95,10 +101,12 @@ pub(super) fn eval_resize(w: u32, n: u16, a: u64, b: u64, _: u64) -> u64 {
 pub(super) fn eval_from_int(w: u32, n: u16, a: u64, b: u64, _: u64) -> u64 {
     let (from, to) = widths(w, n);
     let integer = (a << (64 - from)) as i64 >> (64 - from);
+    let (negative, magnitude) = match n & UNSIGNED {
+        0 => (integer < 0, integer.unsigned_abs()),
+        _ => (false, a & mask(from)),
+    };
     let control = Control::from_mxcsr(b);
-    Format::of(to).map_or(0, |to| {
-        to.integral(integer < 0, integer.unsigned_abs(), control)
-    })
+    Format::of(to).map_or(0, |to| to.integral(negative, magnitude, control))
 }
 
 pub(super) fn eval_to_int(w: u32, n: u16, a: u64, b: u64, _: u64) -> u64 {
@@ -109,9 +117,30 @@ pub(super) fn eval_to_int(w: u32, n: u16, a: u64, b: u64, _: u64) -> u64 {
     } else {
         control.rounding
     };
-    Format::of(from).map_or(0, |format| {
-        format.to_signed(a & mask(from), to, rounding, control)
+    Format::of(from).map_or(0, |format| match n & UNSIGNED {
+        0 => format.to_signed(a & mask(from), to, rounding, control),
+        _ => format.to_unsigned(a & mask(from), to, rounding, control),
     })
+}
+
+pub(super) fn eval_mul_add(w: u32, n: u16, a: u64, b: u64, c: u64) -> u64 {
+    Format::of(w).map_or(0, |format| {
+        let signed = |flag, x| match n & flag {
+            0 => x,
+            _ => format.negate(x),
+        };
+        let operands = [signed(NEGATE_PRODUCT, a), b, signed(NEGATE_ADDEND, c)];
+        format.multiply_add(operands, Control::from_mxcsr(n.into()))
+    })
+}
+
+/// A fused operation, forward.
+pub(super) fn mul_add(w: u32, n: u16, k: &mut Known) -> Rule {
+    if known(w, k.a) && known(w, k.b) && known(w, k.c) {
+        let result = eval_mul_add(w, n, k.a.value, k.b.value, k.c.value);
+        k.d.learn(Bits::constant(result).low(w))?;
+    }
+    Ok(())
 }
 
 pub(super) fn eval_compare(w: u32, n: u16, a: u64, b: u64, c: u64) -> bool {

@@ -101,6 +101,8 @@ pub(crate) struct Survey {
     /// Codes that only special decoder options reach; their bytes forget everything.
     foreign: BTreeSet<Code>,
     explained: BTreeMap<&'static str, usize>,
+    /// Mnemonics of user-mode codes of which no encoding, or not every one, is modelled.
+    forgotten: [BTreeSet<String>; 2],
     /// Unexplained differences with an example each.
     pub(crate) wrong: BTreeMap<String, String>,
 }
@@ -130,6 +132,10 @@ impl fmt::Display for Survey {
             self.foreign.len(),
             self.foreign
         )?;
+        for (how, mnemonics) in ["wholly", "in some forms"].iter().zip(&self.forgotten) {
+            let names: Vec<&str> = mnemonics.iter().map(String::as_str).collect();
+            writeln!(f, "  forgotten {how}: {}", names.join(" "))?;
+        }
         for (reason, count) in &self.explained {
             writeln!(f, "  explained {count}: {reason}")?;
         }
@@ -162,6 +168,13 @@ impl Survey {
             .filter(|i| self.check_instance(i, &mut random))
             .count();
         self.modelled += usize::from(modelled > 0);
+        let opcode = code.op_code();
+        let user = opcode.mode64() && opcode.is_instruction() && !opcode.is_privileged();
+        let plain = instances.iter().any(|i| i.instruction.code() == code);
+        if user && plain && modelled < instances.len() {
+            let name = format!("{:?}", code.mnemonic()).to_lowercase();
+            self.forgotten[usize::from(modelled > 0)].insert(name);
+        }
     }
 
     /// True when the instance is modelled.

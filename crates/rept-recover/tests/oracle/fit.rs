@@ -24,6 +24,10 @@ pub(crate) fn excused(instruction: &Instruction, word: RegWord) -> u64 {
         _ if unknown_source => u64::MAX,
         // A zero source leaves the destination undefined.
         RegWord(0..16) if matches!(mnemonic, M::Bsf | M::Bsr) => u64::MAX,
+        // Whether no iteration clears the upper halves of the registers differs by processor.
+        RegWord::RCX | RegWord::RSI | RegWord::RDI if counts_in_32_bits(instruction) => {
+            0xffff_ffff << 32
+        }
         // Whether a failed comparison zeroes the upper half of the destination differs by vendor.
         RegWord(0..16) if mnemonic == M::Cmpxchg => 0xffff_ffff << 32,
         RegWord::FLAGS => {
@@ -63,6 +67,25 @@ pub(crate) fn excused(instruction: &Instruction, word: RegWord) -> u64 {
         RegWord(32..48) if word.0 % 2 == 1 => u64::MAX,
         _ => 0,
     }
+}
+
+/// The effect leaves results open on purpose under this control word: fused operations are
+/// stated for MXCSR as after reset and for flushed denormals.
+pub(crate) fn leaves_open(instruction: &Instruction, mxcsr: u64) -> bool {
+    let name = format!("{:?}", instruction.mnemonic());
+    name.starts_with("Vf") && !matches!(mxcsr & 0xe040, 0 | 0x8040)
+}
+
+/// A repeated string instruction with 32-bit addresses.
+fn counts_in_32_bits(instruction: &Instruction) -> bool {
+    let short = |kind| {
+        matches!(
+            kind,
+            OpKind::MemorySegESI | OpKind::MemoryESEDI | OpKind::MemorySegEDI
+        )
+    };
+    let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+    repeats && instruction.op_kinds().any(short)
 }
 
 /// Why instances of `code` cannot be run here, when they cannot.

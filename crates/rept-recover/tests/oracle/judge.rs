@@ -228,11 +228,10 @@ impl Execution<'_> {
             |outcome: &Outcome, w: rept_recover::effect::Word| outcome.words[usize::from(w.0)];
         if let Some((_, after)) = string.count {
             // REPE and REPNE stop on data: their count after is known from the state after.
-            if let Some(&(register, _)) = effect.writes.iter().find(|(_, w)| *w == after) {
-                let truth = self.after.state.get(register).unwrap_or(0);
-                outcome.words[usize::from(after.0)].learn(Bits::constant(truth))?;
-                effect.narrow(&mut outcome.words)?;
-            }
+            let count = &mut outcome.words[usize::from(after.0)];
+            let truth = self.after.state.get(RegWord::RCX).unwrap_or(0);
+            count.learn(Bits::new(!count.known, truth))?;
+            effect.narrow(&mut outcome.words)?;
         }
         let iterations = match string.count {
             Some((before, after)) if string.repeated => {

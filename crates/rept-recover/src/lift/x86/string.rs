@@ -34,7 +34,7 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Scasq => (StringKind::Scas, 8),
         _ => return Lowered::Elsewhere,
     };
-    if uses_narrow_addresses(b) {
+    if address_bits(b) == 16 {
         return Lowered::Forget;
     }
     if b.instruction.has_rep_prefix() || b.instruction.has_repne_prefix() {
@@ -50,18 +50,20 @@ fn is_string(b: &Builder) -> bool {
     b.instruction.is_string_instruction()
 }
 
-fn uses_narrow_addresses(b: &Builder) -> bool {
-    (0..b.instruction.op_count()).any(|operand| {
-        matches!(
-            b.instruction.op_kind(operand),
-            OpKind::MemorySegSI
-                | OpKind::MemorySegDI
-                | OpKind::MemoryESDI
-                | OpKind::MemorySegESI
-                | OpKind::MemorySegEDI
-                | OpKind::MemoryESEDI
-        )
-    })
+/// Width of the pointers and of the count.
+fn address_bits(b: &Builder) -> u32 {
+    let kinds = |kinds: [OpKind; 3]| b.instruction.op_kinds().any(|kind| kinds.contains(&kind));
+    if kinds([
+        OpKind::MemorySegESI,
+        OpKind::MemorySegEDI,
+        OpKind::MemoryESEDI,
+    ]) {
+        32
+    } else if kinds([OpKind::MemorySegSI, OpKind::MemorySegDI, OpKind::MemoryESDI]) {
+        16
+    } else {
+        64
+    }
 }
 
 fn has_source(kind: StringKind) -> bool {
@@ -81,11 +83,28 @@ fn accumulator(element: u32) -> R {
     }
 }
 
+/// The old value of a pointer or of the count.
+fn part(b: &Builder, register: RegWord) -> Val<'_> {
+    b.input(register).low(address_bits(b)).clean()
+}
+
 /// Linear address of `[rsi]`, in its segment.
 fn source(b: &Builder) -> Val<'_> {
-    let pointer = b.input(RegWord::RSI);
+    in_segment(b, RegWord::RSI)
+}
+
+fn in_segment(b: &Builder, register: RegWord) -> Val<'_> {
+    let pointer = part(b, register).low(64);
     b.segment_base(b.instruction.memory_segment())
         .map_or(pointer, |base| pointer + base)
+}
+
+/// Where the store of a masked move to `[rdi]` (in a segment of choice) goes.
+pub(super) fn masked_destination(b: &Builder) -> Place {
+    Place {
+        address: in_segment(b, RegWord::RDI).word,
+        offset: 0,
+    }
 }
 
 fn once(b: &Builder, kind: StringKind, element: u32) {
@@ -94,7 +113,7 @@ fn once(b: &Builder, kind: StringKind, element: u32) {
         offset: 0,
     };
     let to = Place {
-        address: b.input(RegWord::RDI).word,
+        address: part(b, RegWord::RDI).word,
         offset: 0,
     };
     match kind {
@@ -110,22 +129,28 @@ fn once(b: &Builder, kind: StringKind, element: u32) {
             super::arithmetic::subtract(b, x, b.load(to, element));
         }
     }
-    advance(b, kind, b.constant(u64::from(element), 64));
+    let distance = b.constant(u64::from(element), address_bits(b));
+    advance(b, kind, distance, |value| value.zero_extended(64));
 }
 
 fn source_word(b: &Builder, kind: StringKind) -> crate::effect::Word {
     if has_source(kind) {
         source(b).word
     } else {
-        b.input(RegWord::RDI).word
+        part(b, RegWord::RDI).word
     }
 }
 
-/// Moves the pointers by `distance`, downwards when DF is set.
-fn advance<'b>(b: &'b Builder, kind: StringKind, distance: Val<'b>) {
-    let down = b.constant(0, 64) - distance;
+/// Moves the pointers by `distance`, downwards when DF is set; `whole` makes registers of them.
+fn advance<'b>(
+    b: &'b Builder,
+    kind: StringKind,
+    distance: Val<'b>,
+    whole: impl Fn(Val<'b>) -> Val<'b>,
+) {
+    let down = b.constant(0, distance.width) - distance;
     let step = b.select(b.old_flags().bit(DF), down, distance);
-    let advanced = |register| b.write(register, b.input(register) + step);
+    let advanced = |register| b.write(register, whole(part(b, register) + step));
     if has_source(kind) {
         advanced(RegWord::RSI);
     }
@@ -134,22 +159,32 @@ fn advance<'b>(b: &'b Builder, kind: StringKind, distance: Val<'b>) {
     }
 }
 
-fn repeated(b: &Builder, kind: StringKind, element: u32) {
-    let before = b.input(RegWord::RCX);
+fn repeated<'b>(b: &'b Builder, kind: StringKind, element: u32) {
+    let before = part(b, RegWord::RCX);
+    let width = before.width;
+    // Whether no iteration at all clears the upper halves differs by processor.
+    let whole = |value: Val<'b>| match width {
+        64 => value,
+        _ => b.select(
+            before.is_zero(),
+            b.temporary(64).insert(0, value),
+            value.zero_extended(64),
+        ),
+    };
     let compares = matches!(kind, StringKind::Cmps | StringKind::Scas);
     let (after, iterations) = if compares {
-        let after = b.unknown(64);
+        let after = b.unknown(width);
         (after, before - after)
     } else {
-        (b.constant(0, 64), before)
+        (b.constant(0, width), before)
     };
-    b.write(RegWord::RCX, after);
+    b.write(RegWord::RCX, whole(after));
     if compares {
         // No iteration, no comparison: the flags stay.
         b.flags_only_if(before.is_zero().negated());
         not_more(b, after, before);
     }
-    advance(b, kind, iterations.shl(element.trailing_zeros()));
+    advance(b, kind, iterations.shl(element.trailing_zeros()), whole);
     let loaded = (kind == StringKind::Lods).then(|| load_last(b, before, element));
     let direction = b.bit(b.old_flags().bit(DF)).word;
     b.parts.borrow_mut().string = Some(StringOp {
@@ -166,7 +201,7 @@ fn repeated(b: &Builder, kind: StringKind, element: u32) {
         },
     });
     let from = has_source(kind).then(|| source(b).word);
-    let to = has_destination(kind).then(|| b.input(RegWord::RDI).word);
+    let to = has_destination(kind).then(|| part(b, RegWord::RDI).word);
     if let Some(string) = &mut b.parts.borrow_mut().string {
         (string.source, string.destination) = (from, to);
     }

@@ -1,7 +1,7 @@
-//! Floating-point arithmetic of SSE and AVX: element by element, under MXCSR.
+//! Floating-point arithmetic of SSE, AVX and AVX-512: element by element, under MXCSR.
 //!
-//! Masked, broadcast and statically rounded EVEX forms, fused and approximate operations
-//! (rcpps, rsqrtps) are left to the forgetting path.
+//! Approximations (rcpps, rsqrtps and their successors) differ by processor and are left to
+//! the forgetting path, as are the forms of half precision.
 
 use crate::lift::Lowered;
 use crate::lift::builder::Builder;
@@ -9,34 +9,23 @@ use crate::lift::flags::{AF, CF, OF, PF, SF, ZF};
 use crate::lift::value::{Pred, Val};
 use crate::lift::vector::Lanes;
 use crate::op::Op;
-use crate::op::float::{EQUAL, GREATER, LESS, TRUNCATE, UNORDERED};
+use crate::op::float::{EQUAL, GREATER, LESS, UNORDERED};
 use iced_x86::{EncodingKind, Mnemonic as M, RoundingControl};
 use rept_trace::RegWord;
 use smallvec::SmallVec;
 
-/// MXCSR after reset, for operations that are exact whatever it says.
-const DEFAULT: u64 = 0x1f80;
+/// First of the two bits of rounding control in MXCSR.
+const ROUNDING_AT: u32 = 13;
 
 /// Elements of a vector, the lowest first.
-type Elements<'b> = SmallVec<[Val<'b>; 16]>;
+pub(super) type Elements<'b> = SmallVec<[Val<'b>; 16]>;
 
 pub(super) fn lower(b: &Builder, m: M) -> Lowered {
-    let i = &b.instruction;
-    let special = b.has_write_mask()
-        || i.is_broadcast()
-        || i.is_string_instruction()
-        || i.rounding_control() != RoundingControl::None
-        || i.suppress_all_exceptions()
-        || i.op_count() > 0
-            && b.is_register(0)
-            && (i.op0_register().is_k() || i.op0_register().is_mm())
-        || i.op_count() > 1 && b.is_register(1) && i.op1_register().is_mm();
-    if special {
+    if b.instruction.is_string_instruction() {
         return Lowered::Elsewhere;
     }
     arithmetic(b, m)
         .or_else(|| comparison(b, m))
-        .or_else(|| conversion(b, m))
         .map_or(Lowered::Elsewhere, |()| Lowered::Done)
 }
 
@@ -74,12 +63,18 @@ fn arithmetic(b: &Builder, m: M) -> Option<()> {
         M::Roundpd | M::Vroundpd => packed_unary(b, 64, Op::FloatRound, immediate(b) & 7),
         M::Roundss | M::Vroundss => scalar_unary(b, 32, Op::FloatRound, immediate(b) & 7),
         M::Roundsd | M::Vroundsd => scalar_unary(b, 64, Op::FloatRound, immediate(b) & 7),
+        M::Vrndscaleps if unscaled(b) => packed_unary(b, 32, Op::FloatRound, immediate(b) & 7),
+        M::Vrndscalepd if unscaled(b) => packed_unary(b, 64, Op::FloatRound, immediate(b) & 7),
+        M::Vrndscaless if unscaled(b) => scalar_unary(b, 32, Op::FloatRound, immediate(b) & 7),
+        M::Vrndscalesd if unscaled(b) => scalar_unary(b, 64, Op::FloatRound, immediate(b) & 7),
         M::Addsubps | M::Vaddsubps => alternating(b, 32),
         M::Addsubpd | M::Vaddsubpd => alternating(b, 64),
         M::Haddps | M::Vhaddps => horizontal(b, 32, Op::FloatAdd),
         M::Haddpd | M::Vhaddpd => horizontal(b, 64, Op::FloatAdd),
         M::Hsubps | M::Vhsubps => horizontal(b, 32, Op::FloatSub),
         M::Hsubpd | M::Vhsubpd => horizontal(b, 64, Op::FloatSub),
+        M::Dpps | M::Vdpps => dot_product(b, 32),
+        M::Dppd | M::Vdppd => dot_product(b, 64),
         _ => return None,
     }
     Some(())
@@ -98,49 +93,43 @@ fn comparison(b: &Builder, m: M) -> Option<()> {
     Some(())
 }
 
-fn conversion(b: &Builder, m: M) -> Option<()> {
-    match m {
-        M::Cvtsi2ss | M::Vcvtsi2ss => from_general(b, 32),
-        M::Cvtsi2sd | M::Vcvtsi2sd => from_general(b, 64),
-        M::Cvtss2si | M::Vcvtss2si => to_general(b, 32, 0),
-        M::Cvtsd2si | M::Vcvtsd2si => to_general(b, 64, 0),
-        M::Cvttss2si | M::Vcvttss2si => to_general(b, 32, TRUNCATE),
-        M::Cvttsd2si | M::Vcvttsd2si => to_general(b, 64, TRUNCATE),
-        M::Cvtss2sd | M::Vcvtss2sd => scalar_conversion(b, 32, 64),
-        M::Cvtsd2ss | M::Vcvtsd2ss => scalar_conversion(b, 64, 32),
-        M::Cvtps2pd | M::Vcvtps2pd => convert(b, Op::FloatResize, 32, 64, 0),
-        M::Cvtpd2ps | M::Vcvtpd2ps => convert(b, Op::FloatResize, 64, 32, 0),
-        M::Cvtdq2ps | M::Vcvtdq2ps => convert(b, Op::FloatFromInt, 32, 32, 0),
-        M::Cvtdq2pd | M::Vcvtdq2pd => convert(b, Op::FloatFromInt, 32, 64, 0),
-        M::Cvtps2dq | M::Vcvtps2dq => convert(b, Op::FloatToInt, 32, 32, 0),
-        M::Cvtpd2dq | M::Vcvtpd2dq => convert(b, Op::FloatToInt, 64, 32, 0),
-        M::Cvttps2dq | M::Vcvttps2dq => convert(b, Op::FloatToInt, 32, 32, TRUNCATE),
-        M::Cvttpd2dq | M::Vcvttpd2dq => convert(b, Op::FloatToInt, 64, 32, TRUNCATE),
-        _ => return None,
-    }
-    Some(())
-}
-
 fn immediate(b: &Builder) -> u16 {
     u16::from(b.instruction.immediate8())
 }
 
-fn mxcsr(b: &Builder) -> Val<'_> {
-    b.input(RegWord::MXCSR)
+/// VRNDSCALE keeps no bits of the fraction: ROUND by another name.
+fn unscaled(b: &Builder) -> bool {
+    immediate(b) >> 4 == 0
 }
 
-/// The last operand that is not an immediate.
-fn source(b: &Builder) -> u32 {
-    let last = b.instruction.op_count() - 1;
-    if b.is_register(last) || b.is_memory(last) {
-        last
-    } else {
-        last - 1
+/// MXCSR as it controls this instruction: static rounding overrides its rounding control.
+pub(super) fn mxcsr(b: &Builder) -> Val<'_> {
+    let mode = match b.instruction.rounding_control() {
+        RoundingControl::None => return b.input(RegWord::MXCSR),
+        RoundingControl::RoundToNearest => 0,
+        RoundingControl::RoundDown => 1,
+        RoundingControl::RoundUp => 2,
+        RoundingControl::RoundTowardZero => 3,
+    };
+    b.input(RegWord::MXCSR)
+        .insert(ROUNDING_AT, b.constant(mode, 2))
+}
+
+/// Exceptions are recorded, unless the instruction suppresses them.
+pub(super) fn stick(b: &Builder) {
+    let silent = b.instruction.suppress_all_exceptions()
+        || b.instruction.rounding_control() != RoundingControl::None;
+    if !silent {
+        b.stick_exceptions();
     }
 }
 
 /// `count` elements of a vector operand; of memory, no more than them is loaded.
-fn elements(b: &Builder, operand: u32, width: u32, count: usize) -> Elements<'_> {
+pub(super) fn elements(b: &Builder, operand: u32, width: u32, count: usize) -> Elements<'_> {
+    if b.is_memory(operand) && b.instruction.is_broadcast() {
+        let once = b.load(b.place(), width / 8);
+        return (0..count).map(|_| once).collect();
+    }
     let bits = width * count as u32;
     let lanes: Lanes<'_> = (0..bits.div_ceil(64))
         .map(|lane| match b.is_memory(operand) {
@@ -156,18 +145,15 @@ fn elements(b: &Builder, operand: u32, width: u32, count: usize) -> Elements<'_>
         .collect()
 }
 
-/// Elements side by side in lanes.
-fn gather<'b>(elements: &[Val<'b>]) -> Lanes<'b> {
-    match elements.first().map(|element| element.width) {
-        Some(32) => elements
-            .chunks(2)
-            .map(|pair| match pair {
-                [low, high] => low.zero_extended(64).insert(32, *high),
-                _ => pair[0].zero_extended(64),
-            })
-            .collect(),
-        _ => elements.iter().copied().collect(),
-    }
+/// Writes elements side by side, under the write mask, with zeros above them.
+pub(super) fn set_packed(b: &Builder, results: &[Val<'_>]) {
+    let width = results.first().map_or(64, |result| result.width);
+    b.set_lowest(
+        0,
+        width,
+        &b.side_by_side(results),
+        width * results.len() as u32,
+    );
 }
 
 fn count(b: &Builder, width: u32) -> usize {
@@ -176,15 +162,15 @@ fn count(b: &Builder, width: u32) -> usize {
 
 fn packed(b: &Builder, width: u32, op: Op) {
     let n = count(b, width);
-    let last = source(b);
+    let last = b.last_vector();
     let (x, y) = (elements(b, last - 1, width, n), elements(b, last, width, n));
     let results: Elements<'_> = x
         .iter()
         .zip(&y)
         .map(|(&x, &y)| binary(b, op, x, y))
         .collect();
-    b.set_lanes(0, &gather(&results));
-    b.stick_exceptions();
+    set_packed(b, &results);
+    stick(b);
 }
 
 fn binary<'b>(b: &'b Builder, op: Op, x: Val<'b>, y: Val<'b>) -> Val<'b> {
@@ -192,36 +178,38 @@ fn binary<'b>(b: &'b Builder, op: Op, x: Val<'b>, y: Val<'b>) -> Val<'b> {
 }
 
 fn packed_unary(b: &Builder, width: u32, op: Op, imm: u16) {
-    let results: Elements<'_> = elements(b, source(b), width, count(b, width))
+    let results: Elements<'_> = elements(b, b.last_vector(), width, count(b, width))
         .iter()
         .map(|&x| b.apply(op, width, imm, [x, mxcsr(b), x], width))
         .collect();
-    b.set_lanes(0, &gather(&results));
-    b.stick_exceptions();
+    set_packed(b, &results);
+    stick(b);
 }
 
 /// The lowest element of the last operand.
-fn lowest(b: &Builder, width: u32) -> Val<'_> {
-    elements(b, source(b), width, 1)[0]
+pub(super) fn lowest(b: &Builder, width: u32) -> Val<'_> {
+    elements(b, b.last_vector(), width, 1)[0]
 }
 
 fn scalar(b: &Builder, width: u32, op: Op) {
     let y = lowest(b, width);
-    let x = b.lane(source(b) - 1, 0).low(width);
-    set_lowest(b, binary(b, op, x, y));
-    b.stick_exceptions();
+    let x = b.lane(b.last_vector() - 1, 0).low(width);
+    set_scalar(b, binary(b, op, x, y));
+    stick(b);
 }
 
 fn scalar_unary(b: &Builder, width: u32, op: Op, imm: u16) {
     let x = lowest(b, width);
-    set_lowest(b, b.apply(op, width, imm, [x, mxcsr(b), x], width));
-    b.stick_exceptions();
+    set_scalar(b, b.apply(op, width, imm, [x, mxcsr(b), x], width));
+    stick(b);
 }
 
-/// Writes the lowest element: the rest stays (legacy) or comes from the first source (VEX).
-fn set_lowest(b: &Builder, value: Val<'_>) {
+/// Writes the lowest element, under the write mask: the rest stays (legacy) or comes from the
+/// first source (VEX and EVEX).
+pub(super) fn set_scalar(b: &Builder, value: Val<'_>) {
     let legacy = b.instruction.encoding() == EncodingKind::Legacy;
     let rest = if legacy { 0 } else { 1 };
+    let value = masked_scalar(b, value);
     let low = match value.width {
         64 => value,
         _ => b.lane(rest, 0).insert(0, value),
@@ -233,10 +221,23 @@ fn set_lowest(b: &Builder, value: Val<'_>) {
     }
 }
 
+/// The value, or where the write mask says so zero or what the destination held.
+pub(super) fn masked_scalar<'b>(b: &'b Builder, value: Val<'b>) -> Val<'b> {
+    if !b.has_write_mask() {
+        return value;
+    }
+    let old = match b.instruction.zeroing_masking() {
+        true => b.constant(0, value.width),
+        false => b.lane(0, 0).low(value.width),
+    };
+    let bit = b.mask_operand_of(b.instruction.op_mask()).bit(0);
+    b.select(bit, b.value(value.word, value.width), old)
+}
+
 /// Subtracts even elements, adds odd ones.
 fn alternating(b: &Builder, width: u32) {
     let n = count(b, width);
-    let last = source(b);
+    let last = b.last_vector();
     let (x, y) = (elements(b, last - 1, width, n), elements(b, last, width, n));
     let op = |i: usize| {
         if i.is_multiple_of(2) {
@@ -246,14 +247,14 @@ fn alternating(b: &Builder, width: u32) {
         }
     };
     let results: Elements<'_> = (0..n).map(|i| binary(b, op(i), x[i], y[i])).collect();
-    b.set_lanes(0, &gather(&results));
-    b.stick_exceptions();
+    set_packed(b, &results);
+    stick(b);
 }
 
 /// Combines neighbours: within each 128 bits, first those of the first source, then of the second.
 fn horizontal(b: &Builder, width: u32, op: Op) {
     let n = count(b, width);
-    let last = source(b);
+    let last = b.last_vector();
     let (x, y) = (elements(b, last - 1, width, n), elements(b, last, width, n));
     let per_lane = (128 / width) as usize;
     let results: Elements<'_> = (0..n)
@@ -264,8 +265,8 @@ fn horizontal(b: &Builder, width: u32, op: Op) {
             binary(b, op, from[first], from[first + 1])
         })
         .collect();
-    b.set_lanes(0, &gather(&results));
-    b.stick_exceptions();
+    set_packed(b, &results);
+    stick(b);
 }
 
 /// The order of `x` and `y` is one of `outcomes`.
@@ -281,7 +282,7 @@ fn order_flags(b: &Builder, width: u32) {
     for flag in [OF, SF, AF] {
         b.set_flag(flag, Pred::Constant(false));
     }
-    b.stick_exceptions();
+    stick(b);
 }
 
 /// Outcomes for which a predicate of CMPPS holds; 16 more repeat them with other exceptions.
@@ -313,81 +314,56 @@ fn compare<'b>(b: &'b Builder, x: Val<'b>, y: Val<'b>) -> Val<'b> {
     b.bit(ordered(b, x, y, outcomes(b))).sign_extended(x.width)
 }
 
+/// To a vector of all ones and zeros, or to a mask register.
 fn compare_packed(b: &Builder, width: u32) {
-    let n = count(b, width);
-    let last = source(b);
+    let last = b.last_vector();
+    let n = match b.is_register(last - 1) {
+        true => (b.width(last - 1) / width) as usize,
+        false => count(b, width),
+    };
     let (x, y) = (elements(b, last - 1, width, n), elements(b, last, width, n));
-    let results: Elements<'_> = x.iter().zip(&y).map(|(&x, &y)| compare(b, x, y)).collect();
-    b.set_lanes(0, &gather(&results));
-    b.stick_exceptions();
+    let outcomes = outcomes(b);
+    if b.instruction.op0_register().is_k() {
+        let preds = x.iter().zip(&y).map(|(&x, &y)| ordered(b, x, y, outcomes));
+        b.set_mask(preds.collect(), 1);
+    } else {
+        let results: Elements<'_> = x.iter().zip(&y).map(|(&x, &y)| compare(b, x, y)).collect();
+        set_packed(b, &results);
+    }
+    stick(b);
 }
 
 fn compare_scalar(b: &Builder, width: u32) {
     let y = lowest(b, width);
-    let x = b.lane(source(b) - 1, 0).low(width);
-    set_lowest(b, compare(b, x, y));
-    b.stick_exceptions();
-}
-
-fn converted<'b>(
-    b: &'b Builder,
-    op: Op,
-    x: Val<'b>,
-    to: u32,
-    flags: u16,
-    control: Val<'b>,
-) -> Val<'b> {
-    let imm = (to as u16) << 8 | x.width as u16 | flags;
-    b.apply(op, to.max(x.width), imm, [x, control, x], to)
-}
-
-fn from_general(b: &Builder, to: u32) {
-    let x = b.operand(source(b));
-    if x.width < to {
-        let control = b.constant(DEFAULT, 32);
-        return set_lowest(b, converted(b, Op::FloatFromInt, x, to, 0, control));
-    }
-    set_lowest(b, converted(b, Op::FloatFromInt, x, to, 0, mxcsr(b)));
-    b.stick_exceptions();
-}
-
-fn to_general(b: &Builder, from: u32, flags: u16) {
-    let x = lowest(b, from);
-    b.set(
-        0,
-        converted(b, Op::FloatToInt, x, b.width(0), flags, mxcsr(b)),
-    );
-    b.stick_exceptions();
-}
-
-fn scalar_conversion(b: &Builder, from: u32, to: u32) {
-    let x = lowest(b, from);
-    set_lowest(b, converted(b, Op::FloatResize, x, to, 0, mxcsr(b)));
-    b.stick_exceptions();
-}
-
-/// Converts as many elements as the wider of the two vectors holds; a result of half a register is zero above.
-fn convert(b: &Builder, op: Op, from: u32, to: u32, flags: u16) {
-    let vectors = b.width(0).max(if b.is_register(1) {
-        b.width(1)
+    let x = b.lane(b.last_vector() - 1, 0).low(width);
+    if b.instruction.op0_register().is_k() {
+        b.set_mask(vec![ordered(b, x, y, outcomes(b))], 1);
     } else {
-        b.width(1).max(128)
-    });
-    let n = (vectors / from.max(to)) as usize;
-    let exact = op == Op::FloatFromInt && from < to;
-    let control = if exact {
-        b.constant(DEFAULT, 32)
-    } else {
-        mxcsr(b)
-    };
-    let results: Elements<'_> = elements(b, 1, from, n)
-        .iter()
-        .map(|&x| converted(b, op, x, to, flags, control))
-        .collect();
-    let mut lanes = gather(&results);
-    lanes.resize(lanes.len().max(2), b.constant(0, 64));
-    b.set_lanes(0, &lanes);
-    if !exact {
-        b.stick_exceptions();
+        set_scalar(b, compare(b, x, y));
     }
+    stick(b);
+}
+
+/// `f` of the products that the immediate's high bits select, in the places of its low bits.
+fn dot_product(b: &Builder, width: u32) {
+    let n = count(b, width);
+    let last = b.last_vector();
+    let (x, y) = (elements(b, last - 1, width, n), elements(b, last, width, n));
+    let (imm, per_block) = (immediate(b), (128 / width) as usize);
+    let zero = b.constant(0, width);
+    let mut results = Elements::new();
+    for block in (0..n).step_by(per_block) {
+        let product = |at: usize| match imm >> (4 + at) & 1 {
+            0 => zero,
+            _ => binary(b, Op::FloatMul, x[block + at], y[block + at]),
+        };
+        let pair = |at: usize| binary(b, Op::FloatAdd, product(at), product(at + 1));
+        let sum = match per_block {
+            2 => pair(0),
+            _ => binary(b, Op::FloatAdd, pair(0), pair(2)),
+        };
+        results.extend((0..per_block).map(|at| if imm >> at & 1 == 0 { zero } else { sum }));
+    }
+    set_packed(b, &results);
+    stick(b);
 }

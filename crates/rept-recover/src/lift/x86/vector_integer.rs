@@ -10,8 +10,6 @@ use iced_x86::Mnemonic as M;
 
 const SUM_OVERFLOW: u16 = 0x42;
 const DIFFERENCE_OVERFLOW: u16 = 0x18;
-/// Truth table of `a ? b : c`.
-const CHOOSE: u16 = 0xca;
 
 pub(super) fn lower(b: &Builder, m: M) -> Lowered {
     match m {
@@ -139,7 +137,7 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
 }
 
 /// Lane by lane on the two sources; for legacy forms the first is the destination.
-fn zip<'b>(b: &'b Builder, element: u32, f: impl Fn(Val<'b>, Val<'b>, u32) -> Val<'b>) {
+pub(super) fn zip<'b>(b: &'b Builder, element: u32, f: impl Fn(Val<'b>, Val<'b>, u32) -> Val<'b>) {
     let (x, y) = b.sources(element);
     let result: Lanes<'b> = x.iter().zip(&y).map(|(&x, &y)| f(x, y, element)).collect();
     b.set_elements(0, element, &result);
@@ -151,7 +149,7 @@ fn map<'b>(b: &'b Builder, element: u32, f: impl Fn(Val<'b>, u32) -> Val<'b>) {
     b.set_elements(0, element, &result);
 }
 
-fn add<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
+pub(super) fn add<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
     if x.is(y) {
         x.packed(Op::Shl, w, 1, x)
     } else {
@@ -159,17 +157,13 @@ fn add<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
     }
 }
 
-fn sub<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
+pub(super) fn sub<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
     x.packed_sub(w, y)
 }
 
 /// Elements of `x` where the bits say so, else of `y`.
 fn pick<'b>(bits: Pred<'b>, w: u32, x: Val<'b>, y: Val<'b>) -> Val<'b> {
-    choose(x.builder.expanded(bits, w), x, y)
-}
-
-fn choose<'b>(mask: Val<'b>, x: Val<'b>, y: Val<'b>) -> Val<'b> {
-    x.builder.apply(Op::Ternary, 64, CHOOSE, [mask, x, y], 64)
+    x.builder.choose(x.builder.expanded(bits, w), x, y)
 }
 
 fn add_unsigned<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
@@ -189,7 +183,7 @@ fn bound(x: Val<'_>, w: u32) -> Val<'_> {
     x.packed(Op::Sar, w, (w - 1) as u16, x) ^ greatest
 }
 
-fn add_signed<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
+pub(super) fn add_signed<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
     let sum = add(x, y, w);
     pick(
         x.packed_pred3(Op::TopBits, w, SUM_OVERFLOW, y, sum),
@@ -199,7 +193,7 @@ fn add_signed<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
     )
 }
 
-fn sub_signed<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
+pub(super) fn sub_signed<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
     let difference = sub(x, y, w);
     pick(
         x.packed_pred3(Op::TopBits, w, DIFFERENCE_OVERFLOW, y, difference),
@@ -229,7 +223,7 @@ fn sign<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
 }
 
 /// Sums of the products of pairs of signed 16-bit elements.
-fn multiply_pairs<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
+pub(super) fn multiply_pairs<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
     let low = |v: Val<'b>| v.packed(Op::SignExtend, w, 16, v);
     let high = |v: Val<'b>| v.packed(Op::Sar, w, 16, v);
     let product = |x: Val<'b>, y| x.packed(Op::MulLow, w, 0, y);
@@ -344,7 +338,7 @@ fn blend_by_mask(b: &Builder, element: u32) {
     let result: Lanes<'_> = (0..x.len())
         .map(|lane| match b.write_mask(lane, element) {
             None => y[lane],
-            Some(mask) => choose(
+            Some(mask) => b.choose(
                 mask,
                 y[lane],
                 if b.instruction.zeroing_masking() {
@@ -380,7 +374,7 @@ fn blend_by_sign(b: &Builder, element: u32) -> Lowered {
     let result: Lanes<'_> = (0..x.len())
         .map(|lane| {
             let sign = signs[lane].packed(Op::Sar, element, (element - 1) as u16, signs[lane]);
-            choose(sign, y[lane], x[lane])
+            b.choose(sign, y[lane], x[lane])
         })
         .collect();
     b.set_lanes(0, &result);

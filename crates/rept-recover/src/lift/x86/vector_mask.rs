@@ -5,6 +5,7 @@ use crate::lift::builder::Builder;
 use crate::lift::flags::{AF, CF, OF, PF, SF, ZF};
 use crate::lift::value::{Pred, Val};
 use crate::lift::vector::Lanes;
+use crate::lift::x86::vector_float::{masked_scalar, set_scalar};
 use crate::op::Op;
 use iced_x86::Mnemonic as M;
 
@@ -37,11 +38,18 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Vptestnmw => test(b, 16, false),
         M::Vptestnmd => test(b, 32, false),
         M::Vptestnmq => test(b, 64, false),
-        M::Ptest | M::Vptest => test_all(b),
+        M::Ptest | M::Vptest => test_all(b, u64::MAX),
+        M::Vtestps => test_all(b, 0x8000_0000_8000_0000),
+        M::Vtestpd => test_all(b, 1 << 63),
+        M::Vpbroadcastmb2q => broadcast_mask(b, 8, 64),
+        M::Vpbroadcastmw2d => broadcast_mask(b, 16, 32),
+        M::Maskmovq | M::Maskmovdqu | M::Vmaskmovdqu => masked_bytes(b),
         M::Vmovdqu8 => masked_move(b, 8),
         M::Vmovdqu16 => masked_move(b, 16),
         M::Vmovdqu32 | M::Vmovdqa32 | M::Vmovups | M::Vmovaps => masked_move(b, 32),
         M::Vmovdqu64 | M::Vmovdqa64 | M::Vmovupd | M::Vmovapd => masked_move(b, 64),
+        M::Vmovss => masked_scalar_move(b, 32),
+        M::Vmovsd => masked_scalar_move(b, 64),
         M::Vpmaskmovd | M::Vmaskmovps => sign_masked_move(b, 32),
         M::Vpmaskmovq | M::Vmaskmovpd => sign_masked_move(b, 64),
         _ => return Lowered::Elsewhere,
@@ -106,9 +114,10 @@ fn test(b: &Builder, element: u32, nonzero: bool) {
     b.set_mask(preds.collect(), 64 / element);
 }
 
-/// ZF: no common bit. CF: the second has no bit that the first lacks.
-fn test_all(b: &Builder) {
+/// ZF: no common bit. CF: the second has no bit that the first lacks. Only `tested` bits count.
+fn test_all(b: &Builder, tested: u64) {
     let (x, y) = (b.lanes(0), b.lanes(1));
+    let y: Lanes<'_> = y.iter().map(|&y| y & b.constant(tested, 64)).collect();
     if b.wants(ZF) {
         let common = x
             .iter()
@@ -136,58 +145,30 @@ fn test_all(b: &Builder) {
 
 /// A move under a write mask. Elements of memory are accessed one by one, each under its bit.
 fn masked_move(b: &Builder, element: u32) {
+    let count = b.width(0) / element;
     if b.is_memory(0) {
-        let mask = b.instruction.op_mask();
-        let bits = b.input(rept_trace::RegWord::opmask(mask.number() as u16));
-        let count = b.width(0) / element;
-        let conditions: Vec<Val<'_>> = (0..count).map(|at| b.bit(bits.bit(at))).collect();
-        store_elements(b, &b.lanes(1), element, &conditions);
+        b.store_elements(&b.lanes(1), element, &b.mask_conditions(count));
         return;
     }
     let x = if b.is_memory(1) {
-        let bits = b.input(rept_trace::RegWord::opmask(
-            b.instruction.op_mask().number() as u16,
-        ));
-        let count = b.width(0) / element;
-        let conditions: Vec<Val<'_>> = (0..count).map(|at| b.bit(bits.bit(at))).collect();
-        load_elements(b, element, &conditions)
+        b.load_elements(element, &b.mask_conditions(count))
     } else {
         b.lanes(1)
     };
     b.set_elements(0, element, &x);
 }
 
-fn load_elements<'b>(b: &'b Builder, element: u32, conditions: &[Val<'b>]) -> Lanes<'b> {
-    let (place, bytes) = (b.place(), element / 8);
-    let mut lanes = Lanes::new();
-    for (at, condition) in (0u32..).zip(conditions) {
-        let data = b.unknown(element);
-        b.access(
-            place.at(at * bytes),
-            bytes,
-            data.word,
-            false,
-            Some(condition.word),
-        );
-        match at * element % 64 {
-            0 => lanes.push(data.zero_extended(64)),
-            from => {
-                if let Some(lane) = lanes.last_mut() {
-                    *lane = lane.insert(from, data);
-                }
-            }
-        }
+/// The lowest element under the lowest bit of the write mask; the rest as in the plain move.
+fn masked_scalar_move(b: &Builder, element: u32) {
+    if b.is_memory(0) {
+        return b.store_elements(&[b.lane(1, 0)], element, &b.mask_conditions(1));
     }
-    lanes
-}
-
-fn store_elements<'b>(b: &'b Builder, lanes: &[Val<'b>], element: u32, conditions: &[Val<'b>]) {
-    let (place, bytes) = (b.place(), element / 8);
-    for (at, condition) in (0u32..).zip(conditions) {
-        let bit = at * element;
-        let data = lanes[(bit / 64) as usize].extract(bit % 64, element);
-        b.store_if(place.at(at * bytes), bytes, data, *condition);
+    if b.is_memory(1) {
+        let loaded = b.load_elements(element, &b.mask_conditions(1));
+        let value = masked_scalar(b, loaded[0].low(element)).zero_extended(64);
+        return b.set_lanes(0, &[value, b.constant(0, 64)]);
     }
+    set_scalar(b, b.lane(2, 0).low(element));
 }
 
 /// VPMASKMOV: the sign of each mask element says whether its element moves; loads zero the others.
@@ -198,14 +179,31 @@ fn sign_masked_move(b: &Builder, element: u32) {
         .map(|at| b.bit(mask[(at / each) as usize].bit((at % each + 1) * element - 1)))
         .collect();
     if b.is_memory(0) {
-        store_elements(b, &b.lanes(2), element, &conditions);
+        b.store_elements(&b.lanes(2), element, &conditions);
         return;
     }
-    let loaded = load_elements(b, element, &conditions);
+    let loaded = b.load_elements(element, &conditions);
     let result: Lanes<'_> = loaded
         .iter()
         .zip(&mask)
         .map(|(&data, &mask)| data & mask.packed(Op::Sar, element, (element - 1) as u16, mask))
         .collect();
     b.set_lanes(0, &result);
+}
+
+/// A mask in every element.
+fn broadcast_mask(b: &Builder, bits: u32, element: u32) {
+    let word = b.repeated(b.mask_operand(1).low(bits).clean(), element);
+    let result: Lanes<'_> = (0..b.lane_count(0)).map(|_| word).collect();
+    b.set_lanes(0, &result);
+}
+
+/// MASKMOVDQU: bytes whose mask byte is negative go to memory at RDI.
+fn masked_bytes(b: &Builder) {
+    let (x, mask) = (b.lanes(1), b.lanes(2));
+    let conditions: Vec<Val<'_>> = (0..mask.len() as u32 * 8)
+        .map(|at| b.bit(mask[(at / 8) as usize].bit(at % 8 * 8 + 7)))
+        .collect();
+    b.place.set(Some(super::string::masked_destination(b)));
+    b.store_elements(&x, 8, &conditions);
 }

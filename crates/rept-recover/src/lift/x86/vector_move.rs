@@ -29,9 +29,10 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         | M::Vmovntps
         | M::Vmovntpd => whole(b),
         M::Vmovntdqa => whole(b),
-        M::Movd | M::Movq | M::Vmovd | M::Vmovq => return scalar(b),
+        M::Movd | M::Movq | M::Vmovd | M::Vmovq | M::Vmovw => return scalar(b),
         M::Movq2dq | M::Movdq2q => b.set_lanes(0, &lowest(b, b.lane(1, 0))),
-        M::Movntq => b.store(b.place(), 8, b.lane(1, 0)),
+        M::Movntq | M::Movntsd => b.store(b.place(), 8, b.lane(1, 0)),
+        M::Movntss => b.store(b.place(), 4, b.lane(1, 0)),
         M::Movss | M::Movsd | M::Vmovss | M::Vmovsd if !b.instruction.is_string_instruction() => {
             return float_scalar(b, m);
         }
@@ -64,12 +65,13 @@ fn is_vector(b: &Builder, operand: u32) -> bool {
 fn scalar(b: &Builder) -> Lowered {
     let bits = match b.instruction.mnemonic() {
         M::Movd | M::Vmovd => 32,
+        M::Vmovw => 16,
         _ => 64,
     };
     let value = if is_vector(b, 1) {
         b.lane(1, 0).low(bits)
     } else {
-        b.operand(1)
+        b.operand(1).low(bits)
     };
     if is_vector(b, 0) {
         b.set_lanes(0, &lowest(b, value.zero_extended(64)));

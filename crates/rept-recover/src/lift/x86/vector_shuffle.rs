@@ -4,10 +4,9 @@
 use crate::lift::Lowered;
 use crate::lift::builder::Builder;
 use crate::lift::gather::Byte;
-use crate::lift::value::Val;
 use crate::lift::vector::Lanes;
 use crate::op::Op;
-use iced_x86::{Mnemonic as M, OpKind};
+use iced_x86::Mnemonic as M;
 
 /// Bytes of a 128-bit block, within which most shuffles stay.
 const BLOCK: usize = 16;
@@ -30,13 +29,13 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
             }
         }),
         M::Pshufw => permute(b, 2, |at, imm| chosen(imm, at)),
-        M::Vpermq | M::Vpermpd if has_immediate(b) => {
+        M::Vpermq | M::Vpermpd if b.has_immediate() => {
             permute(b, 8, |at, imm| at / 4 * 4 + chosen(imm, at % 4))
         }
-        M::Vpermilps if has_immediate(b) => {
+        M::Vpermilps if b.has_immediate() => {
             permute(b, 4, |at, imm| at / 4 * 4 + chosen(imm, at % 4))
         }
-        M::Vpermilpd if has_immediate(b) => permute(b, 8, |at, imm| at / 2 * 2 + (imm >> at & 1)),
+        M::Vpermilpd if b.has_immediate() => permute(b, 8, |at, imm| at / 2 * 2 + (imm >> at & 1)),
         M::Movddup | M::Vmovddup => return duplicate(b, 8, 0),
         M::Movsldup | M::Vmovsldup => permute(b, 4, |at, _| at / 2 * 2),
         M::Movshdup | M::Vmovshdup => permute(b, 4, |at, _| at / 2 * 2 + 1),
@@ -72,10 +71,6 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Vpbroadcastw => return duplicate(b, 2, 0),
         M::Vpbroadcastd | M::Vbroadcastss => return duplicate(b, 4, 0),
         M::Vpbroadcastq | M::Vbroadcastsd => return duplicate(b, 8, 0),
-        M::Vbroadcastf128 | M::Vbroadcasti128 => blocks(b),
-        M::Vextractf128 | M::Vextracti128 => extract_block(b, 2),
-        M::Vinsertf128 | M::Vinserti128 => insert_block(b, 2),
-        M::Vperm2f128 | M::Vperm2i128 => permute_blocks(b),
         M::Pmovzxbw | M::Vpmovzxbw => return extend(b, 1, 2, false),
         M::Pmovzxbd | M::Vpmovzxbd => return extend(b, 1, 4, false),
         M::Pmovzxbq | M::Vpmovzxbq => return extend(b, 1, 8, false),
@@ -88,6 +83,7 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Pmovsxwd | M::Vpmovsxwd => return extend(b, 2, 4, true),
         M::Pmovsxwq | M::Vpmovsxwq => return extend(b, 2, 8, true),
         M::Pmovsxdq | M::Vpmovsxdq => return extend(b, 4, 8, true),
+        M::Insertps | M::Vinsertps => insert_single(b),
         M::Pshufb | M::Vpshufb => shuffle_bytes(b),
         M::Packuswb | M::Vpackuswb => pack(b, 16, false),
         M::Packusdw | M::Vpackusdw => pack(b, 32, false),
@@ -103,11 +99,7 @@ fn chosen(immediate: usize, at: usize) -> usize {
     immediate >> (at * 2) & 3
 }
 
-fn has_immediate(b: &Builder) -> bool {
-    b.instruction.op_kind(b.instruction.op_count() - 1) == OpKind::Immediate8
-}
-
-fn immediate(b: &Builder) -> usize {
+pub(super) fn immediate(b: &Builder) -> usize {
     b.instruction
         .try_immediate(b.instruction.op_count() - 1)
         .unwrap_or(0) as usize
@@ -214,6 +206,26 @@ fn insert(b: &Builder, bytes: usize) {
     b.set_lanes(0, &lanes);
 }
 
+/// INSERTPS: one single into a place of choice, and zeros where the immediate says.
+fn insert_single(b: &Builder) {
+    let (imm, last) = (immediate(b), b.last_vector());
+    let (x, source) = if b.is_memory(last) {
+        (
+            0,
+            [b.load(b.place(), 4).zero_extended(64), b.constant(0, 64)],
+        )
+    } else {
+        (imm >> 6, [b.lane(last, 0), b.lane(last, 1)])
+    };
+    let base = [b.lane(last - 1, 0), b.lane(last - 1, 1)];
+    let result = b.assemble(2, |at| match at / 4 {
+        element if imm >> element & 1 == 1 => Byte::Zero,
+        element if element == imm >> 4 & 3 => Byte::of(&source, x * 4 + at % 4),
+        _ => Byte::of(&base, at),
+    });
+    b.set_lanes(0, &result);
+}
+
 /// One element everywhere: from a general register, a vector's lowest element, or memory.
 fn duplicate(b: &Builder, bytes: usize, _from: usize) -> Lowered {
     let width = bytes as u32 * 8;
@@ -235,52 +247,6 @@ fn duplicate(b: &Builder, bytes: usize, _from: usize) -> Lowered {
     let result = b.assemble(b.lane_count(0), |at| Byte::of(&source, at % bytes));
     b.set_elements(0, width, &result);
     Lowered::Done
-}
-
-fn blocks(b: &Builder) {
-    let x = [b.load(b.place(), 8), b.load(b.place().at(8), 8)];
-    let result: Lanes<'_> = (0..b.lane_count(0)).map(|lane| x[lane % 2]).collect();
-    b.set_lanes(0, &result);
-}
-
-fn extract_block(b: &Builder, lanes: usize) {
-    let first = immediate(b) % (b.lane_count(1) / lanes) * lanes;
-    let result: Lanes<'_> = (first..first + lanes).map(|lane| b.lane(1, lane)).collect();
-    b.set_lanes(0, &result);
-}
-
-fn insert_block(b: &Builder, lanes: usize) {
-    let mut result = b.lanes(1);
-    let block: Lanes<'_> = if b.is_memory(2) {
-        (0..lanes)
-            .map(|lane| b.load(b.place().at(lane as u32 * 8), 8))
-            .collect()
-    } else {
-        (0..lanes).map(|lane| b.lane(2, lane)).collect()
-    };
-    let first = immediate(b) % (result.len() / lanes) * lanes;
-    for (lane, value) in block.into_iter().enumerate() {
-        result[first + lane] = value;
-    }
-    b.set_lanes(0, &result);
-}
-
-fn permute_blocks(b: &Builder) {
-    let (x, y) = b.sources(64);
-    let imm = immediate(b);
-    let mut result = Lanes::new();
-    for block in 0..2 {
-        let choice = imm >> (block * 4) & 0xf;
-        for lane in 0..2 {
-            let source = if choice & 2 == 0 { &x } else { &y };
-            result.push(if choice & 8 != 0 {
-                b.constant(0, 64)
-            } else {
-                source[choice % 2 * 2 + lane]
-            });
-        }
-    }
-    b.set_lanes(0, &result);
 }
 
 /// PMOVZX and PMOVSX: the lowest elements, widened.
@@ -326,7 +292,7 @@ fn shuffle_bytes(b: &Builder) {
 }
 
 /// Halves of elements, saturated, of both sources within each block.
-fn pack(b: &Builder, element: u32, signed: bool) {
+fn pack<'b>(b: &'b Builder, element: u32, signed: bool) {
     let (x, y) = b.sources(element);
     let half = element / 2;
     let limits = if signed {
@@ -334,9 +300,13 @@ fn pack(b: &Builder, element: u32, signed: bool) {
     } else {
         (mask_of(half), 0)
     };
-    let clamp = |v: &Val<'_>| clamped(b, v.word, element, limits);
-    let (x, y): (Lanes<'_>, Lanes<'_>) =
-        (x.iter().map(clamp).collect(), y.iter().map(clamp).collect());
+    let clamp = |lanes: Lanes<'b>| -> Lanes<'b> {
+        lanes
+            .iter()
+            .map(|&v| b.clamped(v, element, limits))
+            .collect()
+    };
+    let (x, y) = (clamp(x), clamp(y));
     let (bytes, block) = (half as usize / 8, (x.len() * 8).min(BLOCK));
     let result = b.assemble(x.len(), |at| {
         let (start, within) = (at / block * block, at % block);
@@ -349,18 +319,4 @@ fn pack(b: &Builder, element: u32, signed: bool) {
 
 fn mask_of(width: u32) -> u64 {
     crate::bits::mask(width)
-}
-
-/// Signed elements limited to `least..=greatest`.
-fn clamped(
-    b: &Builder,
-    word: crate::effect::Word,
-    w: u32,
-    (greatest, least): (u64, u64),
-) -> Val<'_> {
-    let x = b.value(word, 64);
-    let (top, bottom) = (b.replicated(greatest, w), b.replicated(least, w));
-    let choose = |pred, x, y| b.apply(Op::Ternary, 64, 0xca, [b.expanded(pred, w), x, y], 64);
-    let upper = choose(top.packed_pred(Op::Slt, w, x), top, x);
-    choose(upper.packed_pred(Op::Slt, w, bottom), bottom, upper)
 }

@@ -322,9 +322,7 @@ impl Format {
     }
 
     pub(super) fn subtract(self, a: u64, b: u64, control: Control) -> u64 {
-        // A NaN passes with its own sign.
-        let b = if self.is_nan(b) { b } else { b ^ self.sign() };
-        self.add(a, b, control)
+        self.add(a, self.negate(b), control)
     }
 
     pub(super) fn multiply(self, a: u64, b: u64, control: Control) -> u64 {
@@ -339,6 +337,37 @@ impl Format {
             (Class::Finite(x), Class::Finite(y)) => self.round(x.multiply(y), control),
             _ => self.signed(negative, 0),
         }
+    }
+
+    /// `a * b + c`, rounded once.
+    pub(super) fn multiply_add(self, operands: [u64; 3], control: Control) -> u64 {
+        let [a, b, c] = operands.map(|bits| self.flush(bits, control));
+        if let Some(nan) = self.propagate(&[a, b, c]) {
+            return nan;
+        }
+        let negative = self.is_negative(a ^ b);
+        let product = match (self.class(a), self.class(b)) {
+            (Class::Infinite, Class::Zero) | (Class::Zero, Class::Infinite) => {
+                return self.indefinite();
+            }
+            (Class::Infinite, _) | (_, Class::Infinite) => {
+                return self.add(self.signed(negative, self.infinity()), c, control);
+            }
+            (Class::Finite(x), Class::Finite(y)) => x.multiply(y),
+            _ => return self.add(self.signed(negative, 0), c, control),
+        };
+        match self.class(c) {
+            Class::Infinite => c,
+            Class::Finite(z) => product
+                .add(z)
+                .map_or(self.zero_sum(control), |sum| self.round(sum, control)),
+            _ => self.round(product, control),
+        }
+    }
+
+    /// The same number with the opposite sign; a NaN keeps its own.
+    pub(super) fn negate(self, a: u64) -> u64 {
+        if self.is_nan(a) { a } else { a ^ self.sign() }
     }
 
     pub(super) fn divide(self, a: u64, b: u64, control: Control) -> u64 {
@@ -432,6 +461,22 @@ impl Format {
                 value & (least | (least - 1))
             }
             None => least,
+        }
+    }
+
+    /// An unsigned integer of `bits` bits; all ones where none fits.
+    pub(super) fn to_unsigned(
+        self,
+        a: u64,
+        bits: u32,
+        rounding: Rounding,
+        control: Control,
+    ) -> u64 {
+        let greatest = crate::bits::mask(bits);
+        match self.integer(self.flush(a, control), rounding) {
+            Some((false, magnitude)) if magnitude <= greatest => magnitude,
+            Some((true, 0)) => 0,
+            _ => greatest,
         }
     }
 
