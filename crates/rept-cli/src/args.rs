@@ -175,6 +175,13 @@ pub(crate) struct ScoreArgs {
     /// Also print where unknown and wrong values come from.
     #[arg(long)]
     pub(crate) why: bool,
+    /// Also recover with the true place of every access given, and print each figure as a share
+    /// of that ceiling (builds with the feature `experiments`).
+    #[arg(long)]
+    pub(crate) ceiling: bool,
+    /// Recover without a technique; may be repeated (builds with the feature `experiments`).
+    #[arg(long, value_name = "TECHNIQUE")]
+    pub(crate) without: Vec<String>,
 }
 
 impl ScoreArgs {

@@ -10,7 +10,7 @@ use crate::packets::packets;
 use crate::query;
 use crate::record;
 use crate::report;
-use crate::score::{self, Score, Subject, Table, TruthFile};
+use crate::score::{self, Score, Subject, Table, TruthFile, experiment};
 use rept_capture::RecordOptions;
 use rept_core::{GdbOptions, Trust};
 use rept_trace::ThreadId;
@@ -101,9 +101,16 @@ fn ask(
 
 fn run_score(wanted: &ScoreArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let opened = Opened::new(&wanted.input)?;
-    let recovered = opened.recover();
+    let recovered = opened.recover_with(&experiment::leaving_out(&wanted.without)?);
     let mut truth = TruthFile::open(&wanted.truth())?;
-    let score = judge(&recovered, &mut truth, wanted.why)?;
+    let mut score = judge(&recovered, &mut truth, wanted.why)?;
+    score.without.clone_from(&wanted.without);
+    score.statistics = Some(*recovered.history().statistics());
+    if wanted.ceiling {
+        let given = experiment::given(opened.session.decode(), &mut truth)?;
+        let ceiling = opened.recover_with(&given);
+        score.ceiling = Some(judge(&ceiling, &mut truth, false)?.board);
+    }
     if wanted.json {
         let text = score::json(&score).map_err(|error| Failure::new(error.to_string()))?;
         writeln!(out, "{text}").map_err(Failure::output)?;

@@ -50,6 +50,11 @@ impl Opened {
 
     /// Recovers the data; a line on a terminal says that it takes a while.
     pub(crate) fn recover(&self) -> Recovered {
+        self.recover_with(&RecoverOptions::default())
+    }
+
+    /// The same, with options.
+    pub(crate) fn recover_with(&self, options: &RecoverOptions) -> Recovered {
         let bar = ProgressBar::new_spinner();
         bar.set_style(ProgressStyle::default_spinner());
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -62,7 +67,7 @@ impl Opened {
             .map(ThreadTrace::steps)
             .sum();
         bar.set_message(format!("recovering {} steps", crate::text::grouped(steps)));
-        let history = self.session.recover(&RecoverOptions::default());
+        let history = self.session.recover(options);
         bar.finish_and_clear();
         let dump = self.session.dump();
         Recovered {

@@ -10,6 +10,7 @@
 mod align;
 mod blame;
 mod distance;
+pub(crate) mod experiment;
 mod json;
 mod judge;
 mod operands;
@@ -19,7 +20,7 @@ mod truth;
 mod walk;
 
 use crate::failure::Failure;
-use align::align;
+use align::{Stretch, align};
 use blame::Blame;
 use distance::Distances;
 pub(crate) use json::render as json;
@@ -28,10 +29,11 @@ pub(crate) use judge::{decode, is_read, is_write};
 pub(crate) use table::Table;
 pub(crate) use truth::TruthFile;
 
+use rept_core::Statistics;
 use rept_order::Segment;
 use rept_recover::history::Recovered;
 use rept_trace::{Address, ThreadId, ThreadTrace, Trace};
-use tally::Board;
+use tally::{Board, Tally};
 use walk::{TrueStep, Walk};
 
 /// What is judged.
@@ -67,6 +69,21 @@ pub(crate) struct Score {
     pub(crate) board: Board,
     /// Causes, when asked for.
     pub(crate) blame: Option<Blame>,
+    /// Techniques that recovery was left without.
+    pub(crate) without: Vec<String>,
+    /// What recovery did, when that is known.
+    pub(crate) statistics: Option<Statistics>,
+    /// The verdict on a recovery with all places given, when asked for.
+    pub(crate) ceiling: Option<Board>,
+}
+
+impl Score {
+    /// Values right here as a share of those right at the ceiling, in %, if there are any.
+    pub(crate) fn share_of_ceiling(&self, tally: impl Fn(&Board) -> Tally) -> Option<f64> {
+        let ceiling = tally(self.ceiling.as_ref()?).correct.total();
+        let reached = tally(&self.board).correct.total();
+        (ceiling > 0).then(|| reached as f64 * 100.0 / ceiling as f64)
+    }
 }
 
 /// Judges every step.
@@ -96,6 +113,9 @@ pub(crate) fn score(
         judged: walk.judged,
         board: walk.board,
         blame: walk.blame,
+        without: Vec::new(),
+        statistics: None,
+        ceiling: None,
     })
 }
 
@@ -112,12 +132,21 @@ fn score_thread(
         .iter()
         .position(|thread| thread.thread == subject.crashing);
     let distances = Distances::new(subject.sequence, index, crashing.unwrap_or(0) as u32);
-    let recovered: Vec<_> = thread.addresses(&subject.trace.code, 0).collect();
-    let gaps: Vec<_> = thread.gaps.iter().map(|gap| gap.step as usize).collect();
-    let stretches = align(&recovered, &gaps, &truth.addresses(thread.thread)?);
+    let stretches = stretches(subject.trace, truth, thread)?;
     let first = stretches.first().map_or(0, |stretch| stretch.truth);
     let steps = truth.steps(thread.thread, first as u64)?;
     walk.thread((index, thread), &distances, &stretches, steps)
+}
+
+/// Where the steps of a thread are in the truth.
+fn stretches(
+    trace: &Trace,
+    truth: &mut dyn Truth,
+    thread: &ThreadTrace,
+) -> Result<Vec<Stretch>, Failure> {
+    let decoded: Vec<_> = thread.addresses(&trace.code, 0).collect();
+    let gaps: Vec<_> = thread.gaps.iter().map(|gap| gap.step as usize).collect();
+    Ok(align(&decoded, &gaps, &truth.addresses(thread.thread)?))
 }
 
 #[cfg(test)]

@@ -146,6 +146,16 @@ impl Effect {
         self.reads.len() + usize::from(self.fresh)
     }
 
+    /// The step gives the word its value, unless that is what it loads.
+    pub(crate) fn defines(&self, word: usize) -> bool {
+        let is = |other: Word| usize::from(other.0) == word;
+        let loaded = |access: &Access| !access.store && is(access.data);
+        let stored = |access: &Access| access.store && is(access.data);
+        (self.inputs()..self.nodes()).contains(&word)
+            && !self.accesses.iter().any(loaded)
+            && (self.writes.iter().any(|&(_, value)| is(value)) || self.accesses.iter().any(stored))
+    }
+
     /// Learns what the relations imply about `words` (as many as `template`), to a fixpoint.
     ///
     /// # Errors

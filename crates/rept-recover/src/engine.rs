@@ -20,6 +20,8 @@ mod build;
 mod cells;
 mod cuts;
 mod exchange;
+#[cfg(feature = "experiments")]
+mod given;
 mod graph;
 mod kernel;
 mod kinds;
@@ -34,6 +36,7 @@ mod wide;
 mod worklist;
 
 use crate::bits::Bits;
+use crate::experiment::{Technique, Without};
 use build::{Built, build};
 use cells::Cells;
 use graph::{Graph, NONE};
@@ -92,6 +95,9 @@ pub struct Options {
     pub max_steps: u64,
     /// Register values known from elsewhere: unwound frames, process entry, samples.
     pub anchors: Vec<Anchor>,
+    /// For measuring recovery, never for using it.
+    #[cfg(feature = "experiments")]
+    pub experiment: crate::experiment::Experiment,
 }
 
 impl Default for Options {
@@ -101,7 +107,19 @@ impl Default for Options {
             optimism: true,
             max_steps: 1 << 24,
             anchors: Vec::new(),
+            #[cfg(feature = "experiments")]
+            experiment: crate::experiment::Experiment::default(),
         }
+    }
+}
+
+impl Options {
+    /// The techniques that are left out.
+    fn without(&self) -> Without {
+        #[cfg(feature = "experiments")]
+        return self.experiment.without;
+        #[cfg(not(feature = "experiments"))]
+        Without::default()
     }
 }
 
@@ -150,10 +168,15 @@ pub fn recover(trace: &Trace, order: &Order, last: &FinalState<'_>, options: &Op
     let Built {
         graph,
         contradictions,
-    } = build(trace, order, last, &options.anchors, max_steps);
+    } = build(trace, order, last, options, max_steps);
     let mut engine = Engine::new(graph, order, last);
+    engine.leave_out(options.without());
+    #[cfg(feature = "experiments")]
+    engine.place_given(&options.experiment.given);
     engine.statistics.certain_conflicts = contradictions;
     engine.run(options);
+    #[cfg(feature = "experiments")]
+    engine.withhold_given();
     History::new(engine, trace)
 }
 
@@ -173,6 +196,12 @@ pub(crate) struct Engine<'a> {
     /// Pending stores that a memory value may pass in this stage.
     limit: u32,
     pairing: bool,
+    /// Techniques left out.
+    without: Without,
+    /// Accesses placed by an experiment: their places teach nothing. Empty without one.
+    given: Vec<bool>,
+    /// Nodes that hold flags, each of them a whole; empty unless bits are not told apart.
+    flags: HashSet<u32>,
     /// Several threads have steps: races are possible.
     threaded: bool,
     /// Bits known at the end of the certain phase.
@@ -220,6 +249,9 @@ impl<'a> Engine<'a> {
             grade: Grade::Certain,
             limit: 0,
             pairing: false,
+            without: Without::default(),
+            given: Vec::new(),
+            flags: HashSet::new(),
             threaded,
             certain: Vec::new(),
             assumed: Vec::new(),
@@ -242,20 +274,30 @@ impl<'a> Engine<'a> {
     }
 
     fn run(&mut self, options: &Options) {
+        let pairing = options.pairing && !self.without.has(Technique::Pairing);
+        if self.without.has(Technique::Staging) {
+            self.run_at_once(pairing);
+        } else {
+            self.run_phases(pairing, options.optimism);
+        }
+        self.statistics.steps = self.graph.steps.len() as u64;
+        self.statistics.nodes = self.graph.nodes.len() as u64;
+        self.statistics.accesses = self.graph.accesses.len() as u64;
+        self.statistics.pending = u64::from(self.pending.len());
+    }
+
+    fn run_phases(&mut self, pairing: bool, optimism: bool) {
         self.fixpoint();
         self.certain = self.known_masks();
         self.pending_certain = self.pending.clone();
-        if options.pairing {
+        if pairing {
             self.begin(Grade::Assumed);
-            self.pairing = true;
-            for pair in 0..self.graph.pairs.len() as u32 {
-                self.equalise(pair);
-            }
+            self.pair_up();
             self.fixpoint();
         }
         self.assumed = self.known_masks();
         self.pending_assumed = self.pending.clone();
-        if options.optimism {
+        if optimism {
             self.begin(Grade::Inferred);
             for limit in STAGES {
                 self.limit = limit;
@@ -263,10 +305,39 @@ impl<'a> Engine<'a> {
                 self.fixpoint();
             }
         }
-        self.statistics.steps = self.graph.steps.len() as u64;
-        self.statistics.nodes = self.graph.nodes.len() as u64;
-        self.statistics.accesses = self.graph.accesses.len() as u64;
-        self.statistics.pending = u64::from(self.pending.len());
+    }
+
+    /// All assumptions from the start, as the paper has it: pending stores are in nobody's way.
+    fn run_at_once(&mut self, pairing: bool) {
+        self.certain = self.known_masks();
+        self.assumed.clone_from(&self.certain);
+        self.pending_certain = self.pending.clone();
+        self.pending_assumed = self.pending.clone();
+        self.begin(Grade::Inferred);
+        self.limit = kinds::LIKELY - 1;
+        self.observe_kinds();
+        if pairing {
+            self.pair_up();
+        }
+        self.fixpoint();
+    }
+
+    fn pair_up(&mut self) {
+        self.pairing = true;
+        for pair in 0..self.graph.pairs.len() as u32 {
+            self.equalise(pair);
+        }
+    }
+
+    fn leave_out(&mut self, without: Without) {
+        self.without = without;
+        if without.has(Technique::Bits) {
+            let flags = usize::from(RegWord::FLAGS.0);
+            let threads = self.graph.versions.iter();
+            let nodes =
+                threads.flat_map(|thread| thread.words[flags].iter().map(|&(_, node)| node));
+            self.flags = nodes.collect();
+        }
     }
 
     fn begin(&mut self, grade: Grade) {

@@ -5,6 +5,10 @@ pub mod bits;
 pub mod check;
 pub mod effect;
 pub mod engine;
+#[cfg(feature = "experiments")]
+pub mod experiment;
+#[cfg(not(feature = "experiments"))]
+mod experiment;
 pub mod history;
 pub mod lift;
 pub mod op;

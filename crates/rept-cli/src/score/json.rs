@@ -1,7 +1,8 @@
 //! The score for scripts. Schema `rept-score/1`: fields are added, never renamed.
 
 use super::Score;
-use super::tally::{ByGrade, DISTANCES, Measure, Tally};
+use super::tally::{Board, ByGrade, DISTANCES, Measure, Tally};
+use rept_core::Statistics;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -18,6 +19,10 @@ struct Document<'a> {
     /// Over all measures, by the grade of the wrong bit.
     wrong: ByGrade,
     measures: BTreeMap<&'static str, Rows>,
+    /// Techniques that recovery was left without.
+    without: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<Recovery>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<Why<'a>>,
 }
@@ -27,6 +32,32 @@ struct Rows {
     all: Tally,
     /// By distance from the crash; classes without values are absent.
     by_distance: BTreeMap<&'static str, Tally>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ceiling: Option<Ceiling>,
+}
+
+/// The same with all places given, and what share of the correct values there was reached, in %.
+#[derive(Serialize)]
+struct Ceiling {
+    all: Tally,
+    by_distance: BTreeMap<&'static str, Tally>,
+    share: Option<f64>,
+    share_by_distance: BTreeMap<&'static str, Option<f64>>,
+}
+
+/// What recovery did.
+#[derive(Serialize)]
+struct Recovery {
+    steps: u64,
+    visits: u64,
+    visits_per_step: f64,
+    nodes: u64,
+    accesses: u64,
+    pending: u64,
+    certain_conflicts: u64,
+    assumption_conflicts: u64,
+    refuted: u64,
+    unexplained: u64,
 }
 
 #[derive(Serialize)]
@@ -60,17 +91,52 @@ pub(crate) fn render(score: &Score) -> Result<String, serde_json::Error> {
         measures: Measure::ALL
             .map(|measure| (measure.key(), rows(score, measure)))
             .into(),
+        without: &score.without,
+        recovery: score.statistics.as_ref().map(recovery),
         why,
     })
 }
 
 fn rows(score: &Score, measure: Measure) -> Rows {
-    let tally = |class| score.board.tally(measure, class);
-    let classes = (0..DISTANCES.len()).filter(|&class| tally(class).total() > 0);
+    let used: Vec<usize> = (0..DISTANCES.len())
+        .filter(|&class| score.board.tally(measure, class).total() > 0)
+        .collect();
+    let by_distance = |board: &Board| {
+        let tallies = used.iter();
+        tallies
+            .map(|&class| (DISTANCES[class], board.tally(measure, class)))
+            .collect()
+    };
+    let ceiling = score.ceiling.as_ref().map(|board| Ceiling {
+        all: board.total(measure),
+        by_distance: by_distance(board),
+        share: score.share_of_ceiling(|board| board.total(measure)),
+        share_by_distance: used
+            .iter()
+            .map(|&class| {
+                let share = score.share_of_ceiling(|board| board.tally(measure, class));
+                (DISTANCES[class], share)
+            })
+            .collect(),
+    });
     Rows {
         all: score.board.total(measure),
-        by_distance: classes
-            .map(|class| (DISTANCES[class], tally(class)))
-            .collect(),
+        by_distance: by_distance(&score.board),
+        ceiling,
+    }
+}
+
+fn recovery(did: &Statistics) -> Recovery {
+    Recovery {
+        steps: did.steps,
+        visits: did.visits,
+        visits_per_step: did.visits as f64 / did.steps.max(1) as f64,
+        nodes: did.nodes,
+        accesses: did.accesses,
+        pending: did.pending,
+        certain_conflicts: did.certain_conflicts,
+        assumption_conflicts: did.assumption_conflicts,
+        refuted: did.refuted,
+        unexplained: did.unexplained,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Score;
 use super::blame::{Blame, Wrong};
-use super::tally::{DISTANCES, Grade, Measure, Tally};
+use super::tally::{Board, DISTANCES, Grade, Measure, Tally};
 use crate::text::grouped;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -52,6 +52,20 @@ fn head(f: &mut Formatter<'_>, score: &Score) -> fmt::Result {
             grouped(score.steps - score.judged)
         )?;
     }
+    if !score.without.is_empty() {
+        writeln!(f, "recovered without {}", score.without.join(", "))?;
+    }
+    if let Some(statistics) = score.statistics.filter(|of| of.steps > 0) {
+        writeln!(
+            f,
+            "{} visits, {:.2} a step; {} contradictions resolved, {} unexplained, {} among certain facts",
+            grouped(statistics.visits),
+            statistics.visits as f64 / statistics.steps as f64,
+            grouped(statistics.refuted + statistics.assumption_conflicts),
+            grouped(statistics.unexplained),
+            grouped(statistics.certain_conflicts)
+        )?;
+    }
     writeln!(
         f,
         "shares in %; correct = certain + assumed + inferred; the last column counts wrong values by the same grades"
@@ -62,9 +76,9 @@ fn measure_rows(f: &mut Formatter<'_>, score: &Score, measure: Measure) -> fmt::
     if score.board.total(measure).total() == 0 {
         return Ok(());
     }
-    writeln!(
+    write!(
         f,
-        "\n{:<18}{:>13}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}   wrong c/a/i",
+        "\n{:<18}{:>13}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
         measure.title(),
         "values",
         "correct",
@@ -75,13 +89,23 @@ fn measure_rows(f: &mut Formatter<'_>, score: &Score, measure: Measure) -> fmt::
         "unknown",
         "wrong",
     )?;
-    for (class, title) in DISTANCES.iter().enumerate() {
-        row(f, title, score.board.tally(measure, class))?;
+    if score.ceiling.is_some() {
+        write!(f, "{:>12}", "of ceiling")?;
     }
-    row(f, "all", score.board.total(measure))
+    writeln!(f, "   wrong c/a/i")?;
+    for (class, title) in DISTANCES.iter().enumerate() {
+        row(f, title, score, |board| board.tally(measure, class))?;
+    }
+    row(f, "all", score, |board| board.total(measure))
 }
 
-fn row(f: &mut Formatter<'_>, title: &str, tally: Tally) -> fmt::Result {
+fn row(
+    f: &mut Formatter<'_>,
+    title: &str,
+    score: &Score,
+    of: impl Fn(&Board) -> Tally,
+) -> fmt::Result {
+    let tally = of(&score.board);
     let total = tally.total();
     if total == 0 {
         return Ok(());
@@ -99,6 +123,11 @@ fn row(f: &mut Formatter<'_>, title: &str, tally: Tally) -> fmt::Result {
     }
     for part in [tally.partial.total(), tally.unknown, wrong.total()] {
         write!(f, "{:>9.2}", share(part))?;
+    }
+    match score.share_of_ceiling(of) {
+        Some(reached) => write!(f, "{reached:>12.2}")?,
+        None if score.ceiling.is_some() => write!(f, "{:>12}", "-")?,
+        None => {}
     }
     writeln!(
         f,

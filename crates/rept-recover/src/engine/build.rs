@@ -8,9 +8,10 @@ use super::graph::{
 };
 use super::kernel::ARGUMENTS;
 use super::lower::{Lowered, decode};
-use super::{Anchor, AnchorPoint};
+use super::{Anchor, AnchorPoint, Options};
 use crate::bits::Bits;
 use crate::effect::{Effect, Flow, StringKind, StringOp};
+use crate::experiment::{Technique, Without};
 use crate::lift::ALL_FLAGS;
 use iced_x86::{Mnemonic, OpKind, Register};
 use rept_order::Order;
@@ -72,6 +73,7 @@ pub(crate) struct Builder<'a> {
     cursors: Vec<Cursor<'a>>,
     /// Facts that contradict each other already here.
     contradictions: u64,
+    without: Without,
 }
 
 /// The graph, and the number of contradictions met.
@@ -85,15 +87,17 @@ pub(crate) fn build(
     trace: &Trace,
     order: &Order,
     last: &FinalState<'_>,
-    anchors: &[Anchor],
+    options: &Options,
     max_steps: u64,
 ) -> Built {
+    let anchors = &options.anchors;
     let mut builder = Builder {
         trace,
         lowered: Lowered::new(&trace.code),
         graph: Graph::default(),
         cursors: Vec::new(),
         contradictions: 0,
+        without: options.without(),
     };
     for thread in &trace.threads {
         let cursor = builder.cursor(thread, anchors);
@@ -443,7 +447,13 @@ impl<'a> Builder<'a> {
         }
         let fresh = self.graph.nodes.len() as u32;
         for word in effect.inputs()..effect.nodes() {
-            self.graph.nodes.push(effect.template[word], step);
+            let constant = !self.without.has(Technique::Forward) || !effect.defines(word);
+            let bits = if constant {
+                effect.template[word]
+            } else {
+                Bits::UNKNOWN
+            };
+            self.graph.nodes.push(bits, step);
         }
         let access = self.graph.accesses.len() as u32;
         self.graph.steps.push(Step {
@@ -526,15 +536,16 @@ impl<'a> Builder<'a> {
         let behind = block
             .address(index)
             .offset(block.instruction_bytes(index).len() as u64);
+        let facts = !self.without.has(Technique::BranchFacts);
         match effect.flow {
-            Flow::Branch { target, .. } => return outcome(next, target, behind),
+            Flow::Branch { target, .. } if facts => return outcome(next, target, behind),
             Flow::Indirect { target }
             | Flow::Call {
                 target: Some(target),
             }
             | Flow::Return { target } => {
                 let word = usize::from(target.0);
-                if let Some(next) = next.filter(|_| word < effect.nodes()) {
+                if let Some(next) = next.filter(|_| facts && word < effect.nodes()) {
                     let node = node(&self.graph, word);
                     self.learn(node, next.0);
                 }

@@ -10,6 +10,7 @@ use super::pending::PendingSet;
 use super::retract::Cause;
 use super::{Engine, Grade};
 use crate::bits::Bits;
+use crate::experiment::Technique;
 
 /// Entries looked at in one direction at most; a byte hidden behind more stays unknown.
 const MAX_WALK: usize = 64;
@@ -72,7 +73,8 @@ impl Engine<'_> {
     /// Adds an entry to its timeline; what passed over a store there is taken back.
     pub(super) fn insert_entry(&mut self, entry: Entry) -> u32 {
         let id = self.cells.insert(entry);
-        if entry.store && self.grade == Grade::Inferred {
+        if entry.store && self.grade == Grade::Inferred && !self.without.has(Technique::Correction)
+        {
             self.cut_transfers(id);
             if self.threaded {
                 self.cut_raced(id);
@@ -207,7 +209,8 @@ impl Engine<'_> {
             store: true,
             ..entry
         };
-        if !self.passes(mapped, entry.order)
+        if self.without.has(Technique::Forward)
+            || !self.passes(mapped, entry.order)
             || (self.threaded && !self.unraced(mapped, Some(entry)))
         {
             return;
@@ -257,7 +260,8 @@ impl Engine<'_> {
             return;
         }
         let cause = Cause::Transfer(later.order);
-        if self.learn(later.node, later.to_node(a), cause).is_err()
+        let forward = !self.without.has(Technique::Forward);
+        if (forward && self.learn(later.node, later.to_node(a), cause).is_err())
             || self.learn(earlier.node, earlier.to_node(b), cause).is_err()
         {
             self.transfer_conflict(earlier.order, later.order);

@@ -5,6 +5,7 @@ use super::Engine;
 use super::cells::CELL;
 use super::graph::{AccessState, KernelCall};
 use crate::bits::Bits;
+use crate::experiment::Technique;
 use crate::syscall::{Argument, Case, Effect, Frame, SystemCall, is_error, lookup};
 use rept_trace::{FinalState, RegWord};
 
@@ -52,6 +53,9 @@ impl Frame for Numbers {
 impl Engine<'_> {
     /// Looks whether it is known by now what the system call of a step wrote.
     pub(super) fn visit_syscall(&mut self, step: u32) {
+        if self.without.has(Technique::SystemCalls) {
+            return;
+        }
         let Some(call) = self.kernel_call(step) else {
             return;
         };

@@ -14,6 +14,7 @@
 use super::graph::{AccessState, NONE};
 use super::{Engine, Grade};
 use crate::bits::Bits;
+use crate::experiment::Technique;
 use hashbrown::HashSet;
 use std::collections::VecDeque;
 
@@ -169,7 +170,7 @@ impl Engine<'_> {
 
     /// Two accesses that should hold the same bytes do not (`NONE`: the dump).
     pub(super) fn transfer_conflict(&mut self, earlier: u32, later: u32) {
-        if self.refute_equals(earlier, later) {
+        if !self.without.has(Technique::Correction) && self.refute_equals(earlier, later) {
             return;
         }
         let nodes = self.nodes_of_accesses(earlier, later);
@@ -245,7 +246,12 @@ impl Engine<'_> {
             self.statistics.certain_conflicts += 1;
             return false;
         }
-        let Some(suspect) = self.blame(nodes).max(own) else {
+        let suspect = if self.without.has(Technique::Correction) {
+            None
+        } else {
+            self.blame(nodes).max(own)
+        };
+        let Some(suspect) = suspect else {
             self.statistics.unexplained += 1;
             return false;
         };

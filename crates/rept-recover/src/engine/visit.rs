@@ -5,6 +5,7 @@ use super::graph::{AccessKind, AccessState, NONE, Outcome};
 use super::retract::Cause;
 use crate::bits::{Bits, Contradiction};
 use crate::effect::Flow;
+use crate::experiment::Technique;
 
 impl Engine<'_> {
     /// Narrows the nodes of a step by its relations, then places and tells its accesses.
@@ -42,6 +43,7 @@ impl Engine<'_> {
     pub(super) fn load_words(&mut self, step: u32) {
         let s = self.graph.steps[step as usize];
         let effect = &self.graph.effects[s.effect as usize];
+        let forward = !self.without.has(Technique::Forward);
         let words = &mut self.words;
         words.clear();
         words.extend_from_slice(&effect.template);
@@ -54,7 +56,16 @@ impl Engine<'_> {
             *word = bits[node as usize];
         }
         let fresh = usize::from(effect.fresh);
-        words[inputs..inputs + fresh].copy_from_slice(&bits[s.fresh as usize..][..fresh]);
+        for (word, &bits) in words[inputs..inputs + fresh]
+            .iter_mut()
+            .zip(&bits[s.fresh as usize..])
+        {
+            // Nodes hold what their templates say, unless nothing is to go forward.
+            if !forward && word.learn(bits).is_ok() {
+                continue;
+            }
+            *word = bits;
+        }
         if let Flow::Branch { taken, .. } = effect.flow {
             match self.graph.outcomes[step as usize] {
                 Outcome::Taken => words[usize::from(taken.0)] = Bits::constant(1),
@@ -63,8 +74,9 @@ impl Engine<'_> {
             }
         }
         for (index, access) in effect.accesses.iter().enumerate() {
-            let placed = &self.graph.accesses[s.access as usize + index];
-            if placed.state == AccessState::Placed {
+            let id = s.access as usize + index;
+            let placed = &self.graph.accesses[id];
+            if placed.state == AccessState::Placed && self.given.get(id) != Some(&true) {
                 let base = placed.address.wrapping_sub(u64::from(access.offset));
                 let word = &mut words[usize::from(access.address.0)];
                 // An input that disagrees with the place is found by the relations that read it.
@@ -79,6 +91,9 @@ impl Engine<'_> {
     fn store_words(&mut self, step: u32, words: &[Bits]) {
         let nodes = self.graph.effect(step).nodes();
         for (word, &bits) in words.iter().enumerate().take(nodes) {
+            if self.without.has(Technique::Forward) && self.graph.effect(step).defines(word) {
+                continue;
+            }
             let node = self.graph.node(step, word);
             if self.graph.nodes.bits[node as usize].known != bits.known {
                 // The relations started from this very knowledge: they cannot contradict it.
@@ -141,7 +156,12 @@ impl Engine<'_> {
         bits: Bits,
         cause: Cause,
     ) -> Result<bool, Contradiction> {
+        let before = self.graph.nodes.bits[node as usize];
         if !self.graph.nodes.bits[node as usize].learn(bits)? {
+            return Ok(false);
+        }
+        if self.without.has(Technique::Bits) && !self.is_whole(node) {
+            self.graph.nodes.bits[node as usize] = before;
             return Ok(false);
         }
         self.tracking.learned(node, cause);
@@ -154,6 +174,10 @@ impl Engine<'_> {
             }
         }
         Ok(true)
+    }
+
+    fn is_whole(&self, node: u32) -> bool {
+        self.graph.nodes.bits[node as usize].get().is_some() || self.flags.contains(&node)
     }
 
     /// Makes the two nodes of a pair equal, unless that was refuted.
