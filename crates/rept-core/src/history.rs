@@ -4,6 +4,7 @@ mod accesses;
 mod calls;
 mod executions;
 mod explain;
+mod handlers;
 mod queries;
 mod registers;
 mod sequence;

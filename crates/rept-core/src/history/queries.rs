@@ -4,6 +4,7 @@ use super::History;
 use super::accesses::AccessIndex;
 use super::calls::{self, Call};
 use super::executions::ExecutionIndex;
+use super::handlers::{self, Handled};
 use super::registers::{self, RegisterWrites};
 use super::sequence::Sequence;
 use crate::position::Position;
@@ -21,6 +22,7 @@ pub(super) struct Indices {
     registers: RegisterWrites,
     calls: OnceLock<Vec<Vec<Call>>>,
     barriers: OnceLock<Vec<Vec<u64>>>,
+    handled: OnceLock<Vec<Vec<Handled>>>,
 }
 
 /// A place that holds a value.
@@ -257,18 +259,45 @@ impl History {
 
     fn last_register_write(&self, thread: usize, word: RegWord, before: Position) -> Write {
         let writes = self.register_writes(thread, word);
-        let found = writes
-            .partition_point(|&step| step < before.step)
-            .checked_sub(1);
-        let step = found.map(|index| writes[index]);
-        let barrier = self
-            .barriers(thread)
-            .iter()
-            .rev()
-            .find(|&&barrier| barrier <= before.step);
-        let barrier = barrier.filter(|&&barrier| step.is_none_or(|step| step < barrier));
         let at = |step: u64| Position::new(before.thread, step);
-        Write::new(step.map(at), 0, barrier.copied().map(at))
+        let (mut end, mut barriers) = (before.step, before.step + 1);
+        loop {
+            let found = writes.partition_point(|&step| step < end).checked_sub(1);
+            let step = found.map(|index| writes[index]);
+            let newest = |barrier: &&u64| **barrier < barriers;
+            let barrier = self.barriers(thread).iter().rev().find(newest).copied();
+            let barrier = barrier.filter(|&barrier| step.is_none_or(|step| step < barrier));
+            match barrier.and_then(|barrier| self.handler_before(thread, barrier)) {
+                Some(handler) if self.is_kept(word, before.thread, handler) => {
+                    // The entry of the handler lies between: only what came before it counts.
+                    (end, barriers) = (handler.delivered, handler.delivered);
+                }
+                _ => return Write::new(step.map(at), 0, barrier.map(at)),
+            }
+        }
+    }
+
+    /// The handler that returned to just before a step.
+    fn handler_before(&self, thread: usize, resumed: u64) -> Option<Handled> {
+        let trace = self.trace();
+        let make = || {
+            let of = |thread| handlers::handled(&trace.code, thread);
+            trace.threads.iter().map(of).collect()
+        };
+        let all: &Vec<Vec<Handled>> = self.indices.handled.get_or_init(make);
+        let same = |handler: &&Handled| handler.resumed == resumed;
+        all[thread].iter().rev().find(same).copied()
+    }
+
+    /// Nothing known says that the handler changed the register of the code that it interrupted.
+    fn is_kept(&self, word: RegWord, thread: ThreadId, handler: Handled) -> bool {
+        let value = |step| Some(self.at(Position::new(thread, step))?.reg(word));
+        match (value(handler.delivered), value(handler.resumed)) {
+            (Some(before), Some(after)) => {
+                (before.bits ^ after.bits) & before.known & after.known == 0
+            }
+            _ => false,
+        }
     }
 
     fn next_register_write(&self, thread: usize, word: RegWord, from: Position) -> Write {
