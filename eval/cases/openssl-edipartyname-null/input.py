@@ -1,0 +1,13 @@
+# A DER list of general names, at its end two of kind EDIPartyName without an assigner.
+import sys
+
+
+def field(tag, content):
+    size = len(content)
+    length = bytes([size]) if size < 128 else bytes([0x82, size >> 8, size & 0xFF])
+    return bytes([tag]) + length + content
+
+
+names = [field(0x82, f"www{number}.example.org".encode()) for number in range(20)]
+party = field(0xA5, field(0xA1, field(0x0C, b"party")))
+sys.stdout.buffer.write(field(0x30, b"".join(names) + party + party))

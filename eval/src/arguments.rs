@@ -1,0 +1,92 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Records, recovers and scores real crashing programs, and writes the accuracy table.
+#[derive(Debug, Parser)]
+#[command(name = "rept-eval", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// Only these cases; may be repeated. The table still shows all that were ever scored.
+    #[arg(long = "case", value_name = "NAME")]
+    pub(crate) cases: Vec<String>,
+    /// Only the cases of a subset.
+    #[arg(long, value_enum)]
+    pub(crate) subset: Option<Subset>,
+    /// How programs are compiled; may be repeated.
+    #[arg(long = "variant", value_enum, default_values_t = [Variant::O2])]
+    pub(crate) variants: Vec<Variant>,
+    /// Folder for sources, programs, recordings and results.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work: Option<PathBuf>,
+    /// The `rept` command; without it, it is built, and ceilings are computed as well.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rept: Option<PathBuf>,
+    /// Folder that the table and the plots are written to.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Also score each case with single techniques switched off (a few cases).
+    #[arg(long)]
+    pub(crate) ablations: bool,
+    /// Also measure what recording costs.
+    #[arg(long)]
+    pub(crate) cost: bool,
+    /// Write the table from what is there, and run nothing.
+    #[arg(long)]
+    pub(crate) table: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Recover one recording, explain its crash, and print JSON.
+    Examine(ExamineArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExamineArgs {
+    /// A recording with truth.
+    pub(crate) recording: PathBuf,
+    /// Source lines of the cause: FILE:LINE or FILE:FIRST-LAST.
+    #[arg(long = "cause", value_name = "PLACE")]
+    pub(crate) causes: Vec<String>,
+}
+
+/// A selection of cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Subset {
+    /// Small ones, a few minutes in all: what `.ci/run` runs.
+    Ci,
+}
+
+/// How programs are compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Variant {
+    /// -O0 -g
+    O0,
+    /// -O2 -g
+    O2,
+    /// -O3 -march=native -g
+    O3,
+}
+
+impl Variant {
+    /// Name in files and tables.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Variant::O0 => "O0",
+            Variant::O2 => "O2",
+            Variant::O3 => "O3",
+        }
+    }
+
+    /// Options of the C compiler.
+    pub(crate) const fn c_flags(self) -> &'static str {
+        match self {
+            Variant::O0 => "-O0 -g",
+            Variant::O2 => "-O2 -g",
+            Variant::O3 => "-O3 -march=native -g",
+        }
+    }
+}

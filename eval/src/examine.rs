@@ -1,0 +1,168 @@
+//! From the crash alone: where did the faulting value come from?
+//!
+//! A recording is opened as a user would open it, without truth. The values that led to the
+//! crash are taken from the crash itself ([`suspect`]); `explain` is asked for each, and asked
+//! again for each input that it names where values meet, breadth first, at most
+//! [`search::QUESTIONS`] times. A place is *reached* when a step of a chain, or a call open
+//! there, is on a source line of the cause. Then, and only then, the truth is opened, and the
+//! values on the way to that place are held against it ([`truth`]).
+//!
+//! A crash is *debuggable* when the cause is reached, no value on the way is wrong, and none is
+//! unknown.
+
+mod cause;
+mod search;
+mod suspect;
+mod truth;
+
+pub(crate) use cause::Cause;
+
+use crate::Failure;
+use crate::arguments::ExamineArgs;
+use rept_core::{Crash, History, RecoverOptions, Session, Trust};
+use rept_trace::Address;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+/// Frames of the crash that are named.
+const FRAMES: usize = 24;
+
+/// What was found.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Examination {
+    /// Steps of all threads in the trace.
+    pub(crate) steps: u64,
+    /// Threads in the trace.
+    pub(crate) threads: usize,
+    /// Signal number.
+    pub(crate) signal: i32,
+    /// Function and line of the crash.
+    pub(crate) crash: String,
+    /// Functions open at the crash, innermost first.
+    pub(crate) open: Vec<String>,
+    /// What was asked about, in words.
+    pub(crate) asked: String,
+    /// Steps of all threads from the last step on a source line of the cause to the crash.
+    pub(crate) distance: Option<u64>,
+    /// The way to the cause, when it was reached.
+    pub(crate) reached: Option<Reached>,
+    /// Seconds from opening the files to the decoded, ordered trace.
+    pub(crate) decode_seconds: f64,
+    /// Seconds of recovery.
+    pub(crate) recover_seconds: f64,
+    /// Peak memory of opening, decoding and recovering, in KiB.
+    pub(crate) memory_kib: u64,
+}
+
+/// A chain from the crash to the cause.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Reached {
+    /// Questions asked until then.
+    pub(crate) questions: usize,
+    /// Steps of the chain, the crash first: position, place, source line, verdict.
+    pub(crate) chain: Vec<String>,
+    /// Values on the chain that are right.
+    pub(crate) right: usize,
+    /// Values on the chain that are wrong.
+    pub(crate) wrong: usize,
+    /// Values on the chain of which nothing is known.
+    pub(crate) unknown: usize,
+}
+
+impl Examination {
+    /// The criterion.
+    pub(crate) fn is_debuggable(&self) -> bool {
+        self.reached
+            .as_ref()
+            .is_some_and(|way| way.wrong == 0 && way.unknown == 0)
+    }
+}
+
+/// Examines a recording and prints what was found as JSON.
+///
+/// # Errors
+/// The recording or its truth cannot be read, or holds no crash.
+pub(crate) fn print(wanted: &ExamineArgs) -> Result<(), Failure> {
+    let causes: Result<Vec<Cause>, Failure> =
+        wanted.causes.iter().map(|text| text.parse()).collect();
+    let start = Instant::now();
+    let session = Session::builder()
+        .directory(&wanted.recording)
+        .open()
+        .map_err(|error| error.to_string())?;
+    session.order();
+    let decode_seconds = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let history = session.recover(&RecoverOptions::default());
+    let recover_seconds = start.elapsed().as_secs_f64();
+    let memory_kib = peak_memory_kib();
+    let mut found = look(&history, &causes?, &wanted.recording.join("truth"))?;
+    (found.decode_seconds, found.recover_seconds) = (decode_seconds, recover_seconds);
+    found.memory_kib = memory_kib;
+    let text = serde_json::to_string_pretty(&found).map_err(|error| error.to_string())?;
+    println!("{text}");
+    Ok(())
+}
+
+fn look(history: &History, causes: &[Cause], truth: &Path) -> Result<Examination, Failure> {
+    let crash = history.crash().ok_or("the core names no signal")?;
+    let suspects = suspect::suspects(history, &crash);
+    let trace = history.trace();
+    let mut found = Examination {
+        steps: trace.threads.iter().map(|thread| thread.steps()).sum(),
+        threads: trace.threads.len(),
+        signal: crash.signal,
+        crash: place(history, crash.pc),
+        open: open_functions(history, &crash),
+        asked: suspects.what,
+        distance: search::distance(history, causes, crash.position),
+        ..Examination::default()
+    };
+    if let Some(way) = search::search(history, &suspects.places, causes) {
+        let mut reached = search::describe(history, &way);
+        truth::judge(history, truth, &way, &mut reached)?;
+        found.reached = Some(reached);
+    }
+    Ok(found)
+}
+
+fn open_functions(history: &History, crash: &Crash) -> Vec<String> {
+    let open = history
+        .backtrace(crash.position, Trust::Inferred)
+        .unwrap_or_default();
+    let symbols = history.session().symbols();
+    let mut names = Vec::new();
+    for (index, frame) in open.frames.iter().enumerate().take(FRAMES) {
+        let symbol = symbols.lookup(frame.lookup_address(index));
+        names.extend(
+            symbol
+                .frames
+                .iter()
+                .filter_map(|frame| frame.function.clone()),
+        );
+        names.extend(symbol.function.map(|(name, _)| name));
+    }
+    names.dedup();
+    names
+}
+
+/// Function and line of a code address.
+fn place(history: &History, address: Address) -> String {
+    let symbol = history.session().symbols().lookup(address);
+    let line = symbol.line().map(|(file, line)| format!(" {file}:{line}"));
+    format!(
+        "{}{}",
+        symbol.name().unwrap_or("?"),
+        line.unwrap_or_default()
+    )
+}
+
+/// Most memory that this process ever held.
+fn peak_memory_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}

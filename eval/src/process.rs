@@ -1,0 +1,86 @@
+//! Running other programs, for a bounded time.
+
+use crate::Failure;
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) elapsed: Duration,
+}
+
+impl Ended {
+    /// Signal that ended it.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        // A shell reports the signal of its last command as a status of 128 and more.
+        let reported = self.status.code().filter(|code| (129..160).contains(code));
+        self.status.signal().or(reported.map(|code| code - 128))
+    }
+}
+
+/// Runs a program with its output in `log`, and ends it when it takes too long.
+///
+/// # Errors
+/// It cannot be started, or took too long.
+pub(crate) fn run(command: &mut Command, log: &Path, limit: Duration) -> Result<Ended, Failure> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let copy = file.try_clone().map_err(|error| error.to_string())?;
+    command.stdin(Stdio::null()).stdout(file).stderr(copy);
+    let start = Instant::now();
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("{name}: {error}"))?;
+    loop {
+        let status = child
+            .try_wait()
+            .map_err(|error| format!("{name}: {error}"))?;
+        if let Some(status) = status {
+            let elapsed = start.elapsed();
+            return Ok(Ended { status, elapsed });
+        }
+        if start.elapsed() > limit {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("{name} took longer than {} s", limit.as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The same for a program that must succeed.
+///
+/// # Errors
+/// Also when it fails; with its last words.
+pub(crate) fn must(command: &mut Command, log: &Path, limit: Duration) -> Result<Ended, Failure> {
+    let ended = run(command, log, limit)?;
+    if ended.status.success() {
+        return Ok(ended);
+    }
+    let said = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = said.trim().lines().collect();
+    let last = lines[lines.len().saturating_sub(6)..].join(" | ");
+    Err(format!(
+        "{} failed ({}): {last}",
+        command.get_program().to_string_lossy(),
+        ended.status
+    ))
+}
+
+/// Runs a program that must succeed and returns what it printed.
+///
+/// # Errors
+/// It cannot be started, fails, or takes too long.
+pub(crate) fn output(
+    command: &mut Command,
+    log: &Path,
+    limit: Duration,
+) -> Result<String, Failure> {
+    must(command, log, limit)?;
+    fs::read_to_string(log).map_err(|error| format!("{}: {error}", log.display()))
+}

@@ -1,0 +1,134 @@
+//! Recording a crash, with truth.
+
+use crate::Failure;
+use crate::build::Built;
+use crate::case::Case;
+use crate::key::{self, Key};
+use crate::process::{Ended, must, run};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// A million steps at a tenth of the usual speed.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Recordings tried: a program that takes random numbers does not always crash alike.
+const TRIES: u32 = 3;
+/// A program that runs at full speed.
+const NATIVE_LIMIT: Duration = Duration::from_secs(30);
+
+/// A recording and what it cost.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Recording {
+    /// Where it is.
+    pub(crate) folder: PathBuf,
+    /// Key of what went in.
+    pub(crate) key: String,
+    /// Seconds that the program takes without a recorder.
+    pub(crate) native_seconds: f64,
+    /// Seconds that it took to record.
+    pub(crate) seconds: f64,
+}
+
+/// Records; does nothing when that was done before.
+///
+/// # Errors
+/// The program does not crash, or the recorder fails.
+pub(crate) fn record(
+    case: &Case,
+    built: &Built,
+    variant: &str,
+    rept: &Path,
+    work: &Path,
+) -> Result<Recording, Failure> {
+    let folder = work
+        .join("recordings")
+        .join(format!("{}.{variant}", case.name));
+    let about = folder.join("recording.json");
+    let how = (
+        &case.manifest.from,
+        &case.manifest.buffer,
+        case.manifest.seed,
+    );
+    let key = Key::default()
+        .text(&built.key)
+        .text(&format!("{how:?}"))
+        .finish();
+    if let Some(known) = kept(&about).filter(|known| known.key == key) {
+        return Ok(known);
+    }
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let native_seconds = native(case, built);
+    let ended = crash(case, built, rept, &folder)?;
+    let recording = Recording {
+        folder,
+        key: key.clone(),
+        native_seconds,
+        seconds: ended.elapsed.as_secs_f64(),
+    };
+    let text = serde_json::to_string_pretty(&recording).map_err(|error| error.to_string())?;
+    key::done(&about, &text)?;
+    Ok(recording)
+}
+
+/// Records until the program crashes.
+fn crash(case: &Case, built: &Built, rept: &Path, folder: &Path) -> Result<Ended, Failure> {
+    let mut last = Err("not tried".to_owned());
+    for _ in 0..TRIES {
+        last = must(
+            &mut recorder(case, built, rept, folder),
+            &folder.join("log"),
+            LIMIT,
+        );
+        let said = fs::read_to_string(folder.join("log")).unwrap_or_default();
+        if last.is_ok() && said.contains("was killed by") {
+            return last;
+        }
+    }
+    last.and(Err(
+        "the program did not crash under the recorder".to_owned()
+    ))
+}
+
+fn kept(about: &Path) -> Option<Recording> {
+    serde_json::from_str(&fs::read_to_string(about).ok()?).ok()
+}
+
+/// Seconds that the program takes by itself; it may or may not crash, for races do as they like.
+fn native(case: &Case, built: &Built) -> f64 {
+    let Some((program, arguments)) = case.manifest.run.split_first() else {
+        return 0.0;
+    };
+    let mut command = Command::new("sh");
+    // Without a core, which takes longer to write than the program to run.
+    command
+        .args(["-c", "ulimit -c 0; exec \"$0\" \"$@\"", program])
+        .args(arguments)
+        .current_dir(&built.folder);
+    run(&mut command, &built.folder.join("log"), NATIVE_LIMIT)
+        .map_or(NATIVE_LIMIT.as_secs_f64(), |ended| {
+            ended.elapsed.as_secs_f64()
+        })
+}
+
+fn recorder(case: &Case, built: &Built, rept: &Path, folder: &Path) -> Command {
+    let manifest = &case.manifest;
+    let mut command = Command::new(rept);
+    command.args(["record", "--truth", "--output"]).arg(folder);
+    if let Some(from) = &manifest.from {
+        command.args(["--from", from]);
+    }
+    if let Some(buffer) = &manifest.buffer {
+        command.args(["--buffer", buffer]);
+    }
+    if let Some(seed) = manifest.seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    command
+        .arg("--")
+        .args(&manifest.run)
+        .current_dir(&built.folder);
+    command
+}
