@@ -242,6 +242,16 @@ operations! {
     /// `d = a * b + c` rounded once, under the control bits of MXCSR in `n`; `n & 1` subtracts
     /// the product, `n & 2` the addend. Only the result is ever learned.
     FloatMulAdd, Three, float::eval_mul_add, float::mul_add;
+    /// `d` = the significand in extended precision of the number (or with `n & 0x80` of the
+    /// signed integer) `a` of `n & 0x7f` bits. Forward only; so the next three.
+    ExtendedSignificand, One, float::eval_significand, float::significand;
+    /// `d` = its sign and exponent.
+    ExtendedExponent, One, float::eval_exponent, float::exponent;
+    /// `d` = the extended number with significand `a`, sign and exponent `b` in the format of `n`
+    /// bits, rounded under the x87 control word `c`.
+    FloatFromExtended, Three, float::eval_from_extended, float::from_extended;
+    /// `d` = that number as a signed integer of `n & 0x7f` bits, truncated when `n & 0x80`.
+    IntFromExtended, Three, float::eval_int_from_extended, float::int_from_extended;
     /// Each byte of `d` = the AES S-box of that of `a`, or with `n` = 1 its inverse; width 8.
     SubstituteByte, One, crypto::eval_substitute, crypto::substitute;
     /// `d` = the column `a` of AES mixed, or with `n` = 1 unmixed; width 32.

@@ -24,8 +24,12 @@ mod hostile;
 mod judge;
 #[path = "oracle/machine.rs"]
 mod machine;
+#[path = "oracle/partial.rs"]
+mod partial;
 #[path = "oracle/random.rs"]
 mod random;
+#[path = "oracle/rearrange.rs"]
+mod rearrange;
 #[path = "oracle/sabotage.rs"]
 mod sabotage;
 #[path = "oracle/share.rs"]

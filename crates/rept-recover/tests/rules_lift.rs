@@ -1,7 +1,7 @@
 //! The lowering, instruction by instruction: bytes, a state before, the state expected after.
 
 use rept_recover::bits::Bits;
-use rept_recover::effect::{Effect, Flow};
+use rept_recover::effect::{Effect, Flow, Word};
 use rept_recover::lift::{ALL_FLAGS, lift};
 use rept_trace::{Address, RegWord};
 
@@ -256,6 +256,111 @@ fn relations_pass_the_flags() {
         register(&effect, &words, RAX).low(32),
         Bits::new(0xffff_fff8, 0)
     );
+}
+
+/// Whether a condition code holds of the flags, as the manual's table has it.
+fn holds(code: u8, flags: u64) -> bool {
+    let flag = |at: u32| flags >> at & 1 == 1;
+    let (cf, pf, zf, sf, of) = (flag(0), flag(2), flag(6), flag(7), flag(11));
+    let truth = match code >> 1 {
+        0 => of,
+        1 => cf,
+        2 => zf,
+        3 => cf || zf,
+        4 => sf,
+        5 => pf,
+        6 => sf != of,
+        _ => zf || sf != of,
+    };
+    truth != (code & 1 == 1)
+}
+
+/// The RFLAGS word with the bits of our own for conditions on several flags.
+fn whole_flags(flags: u64) -> u64 {
+    [(7, 32), (13, 33), (15, 34)]
+        .into_iter()
+        .fold(flags, |word, (code, at)| {
+            word | u64::from(!holds(code, flags)) << at
+        })
+}
+
+/// jcc, setcc and cmovcc say the same of the flags, forward and backward.
+#[test]
+fn conditions_agree() {
+    for code in 0..16u8 {
+        let jump = lifted(&format!("{:02x} 10", 0x70 | code));
+        let set = lifted(&format!("0f {:02x} c1", 0x90 | code)); // setcc cl
+        let moved = lifted(&format!("48 0f {:02x} c3", 0x40 | code)); // cmovcc rax,rbx
+        let Flow::Branch { taken, .. } = jump.flow else {
+            panic!("{jump:?}")
+        };
+        for choice in 0..32u64 {
+            let bit = |from: u32, to: u32| (choice >> from & 1) << to;
+            let flags = bit(0, 0) | bit(1, 2) | bit(2, 6) | bit(3, 7) | bit(4, 11) | 2;
+            let (truth, word) = (holds(code, flags), whole_flags(flags));
+            let words = run(&jump, &[(FLAGS, word)], &[]);
+            assert_eq!(
+                words[usize::from(taken.0)].value & 1,
+                u64::from(truth),
+                "j {code}"
+            );
+            let words = run(&set, &[(FLAGS, word), (RCX, 0)], &[]);
+            assert_eq!(
+                register(&set, &words, RCX).get(),
+                Some(u64::from(truth)),
+                "set {code}"
+            );
+            let words = run(&moved, &[(FLAGS, word), (RAX, 5), (RBX, 6)], &[]);
+            let expected = if truth { 6 } else { 5 };
+            assert_eq!(
+                register(&moved, &words, RAX).get(),
+                Some(expected),
+                "cmov {code}"
+            );
+        }
+        for truth in [false, true] {
+            let learned = [
+                backward(&jump, taken, u64::from(truth), &[]),
+                backward(&set, output(&set, RCX), u64::from(truth), &[]),
+                backward(
+                    &moved,
+                    output(&moved, RAX),
+                    5 + u64::from(truth),
+                    &[(RAX, 5), (RBX, 6)],
+                ),
+            ];
+            assert_eq!(learned[0], learned[1], "code {code}, {truth}");
+            assert_eq!(learned[0], learned[2], "code {code}, {truth}");
+            assert!(
+                learned[0].known != 0 || code >> 1 == 3 || code >> 1 >= 6,
+                "{code}"
+            );
+        }
+    }
+}
+
+fn output(effect: &Effect, register: RegWord) -> Word {
+    effect
+        .writes
+        .iter()
+        .find(|write| write.0 == register)
+        .unwrap()
+        .1
+}
+
+/// What a known low byte of a word says about the flags before.
+fn backward(effect: &Effect, word: Word, value: u64, before: &[(RegWord, u64)]) -> Bits {
+    let mut words = effect.template.to_vec();
+    for (index, register) in effect.reads.iter().enumerate() {
+        if let Some(entry) = before.iter().find(|entry| entry.0 == *register) {
+            words[index] = Bits::constant(entry.1);
+        }
+    }
+    words[usize::from(word.0)]
+        .learn(Bits::new(0xff, value))
+        .unwrap();
+    effect.narrow(&mut words).unwrap();
+    words[effect.reads.iter().position(|&read| read == FLAGS).unwrap()]
 }
 
 #[test]

@@ -35,6 +35,12 @@ impl RegWord {
     pub const GS_BASE: RegWord = RegWord(18);
     /// MXCSR.
     pub const MXCSR: RegWord = RegWord(19);
+    /// Control word of the x87 unit (16 bits).
+    pub const X87_CONTROL: RegWord = RegWord(20);
+    /// Status word of the x87 unit (16 bits); the top of the stack is bits 11 to 13.
+    pub const X87_STATUS: RegWord = RegWord(21);
+    /// Which physical x87 registers are in use, one bit each, as FXSAVE abridges the tag word.
+    pub const X87_TAG: RegWord = RegWord(22);
     /// Number of words.
     pub const COUNT: usize = 336;
 
@@ -64,14 +70,15 @@ impl RegWord {
 
     /// Conventional name: `rax`, `rflags`, `fs_base`, `k1`, `zmm3[2]` (third lane of zmm3) …
     pub fn name(self) -> String {
-        const GPR: [&str; 20] = [
+        const GPR: [&str; 23] = [
             "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
-            "r12", "r13", "r14", "r15", "rflags", "fs_base", "gs_base", "mxcsr",
+            "r12", "r13", "r14", "r15", "rflags", "fs_base", "gs_base", "mxcsr", "fctrl", "fstat",
+            "ftag",
         ];
         let n = self.0;
         match n {
-            0..=19 => GPR[usize::from(n)].to_owned(),
-            20..=23 => format!("reserved{n}"),
+            0..=22 => GPR[usize::from(n)].to_owned(),
+            23 => format!("reserved{n}"),
             24..=31 => format!("k{}", n - Self::OPMASK_FIRST),
             32..=47 => format!("st{}[{}]", (n - 32) / 2, (n - 32) % 2),
             48..=63 => format!("reserved{n}"),

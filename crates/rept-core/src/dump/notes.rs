@@ -188,6 +188,13 @@ fn fxsave(registers: &mut Registers, area: &[u8]) {
         return;
     };
     let top = status >> 11 & 7;
+    registers.set(RegWord::X87_STATUS, status.into());
+    if let Some(control) = Fields::at(area, 0).u16() {
+        registers.set(RegWord::X87_CONTROL, control.into());
+    }
+    if let Some(tag) = Fields::at(area, 4).u16() {
+        registers.set(RegWord::X87_TAG, (tag & 0xff).into());
+    }
     for index in 0..8u16 {
         let at = 32 + usize::from(index) * 16;
         let physical = (top + index) % 8;

@@ -8,6 +8,7 @@ use crate::effect::{Effect, Flow, Word};
 use crate::lift::builder::{Builder, Place};
 use crate::lift::operand::gpr_part;
 use crate::lift::value::Val;
+use crate::lift::x86::enter_mmx;
 use crate::op::Op;
 use iced_x86::{
     CodeSize, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, Mnemonic as M,
@@ -42,6 +43,7 @@ pub(super) fn forget(instruction: &Instruction, bitness: u8, live_flags: u16) ->
         }
     }
     builder.forget_beyond_the_table();
+    enter_mmx(&builder);
     for memory in info.used_memory() {
         builder.forget_memory(memory, bitness);
     }
@@ -113,11 +115,18 @@ impl Builder {
         }
     }
 
-    /// The stack top is not a word, so that any x87 write may go to any register.
+    /// The whole x87 unit: registers, control, status and tags.
     pub(super) fn forget_x87(&self) {
         for number in 0..8 {
             self.write(RegWord::x87(number, 0), self.unknown(64));
             self.write(RegWord::x87(number, 1), self.unknown(16));
+        }
+        for (word, width) in [
+            (RegWord::X87_CONTROL, 16),
+            (RegWord::X87_STATUS, 16),
+            (RegWord::X87_TAG, 8),
+        ] {
+            self.write(word, self.unknown(width));
         }
     }
 
@@ -139,6 +148,8 @@ impl Builder {
                 self.forget_extended_state();
                 self.write(RegWord::MXCSR, self.unknown(32));
             }
+            // It masks all exceptions.
+            M::Fnstenv | M::Fstenv => self.write(RegWord::X87_CONTROL, self.unknown(16)),
             M::Ldmxcsr | M::Vldmxcsr => self.write(RegWord::MXCSR, self.unknown(32)),
             M::Vzeroall => (0..16).for_each(|number| self.forget_vector(number, 8)),
             M::Syscall => {
@@ -245,6 +256,6 @@ fn writes_x87(instruction: &Instruction) -> bool {
         || stack.increment() != 0
         || matches!(
             instruction.mnemonic(),
-            M::Frstor | M::Fninit | M::Finit | M::Fnsave | M::Fsave
+            M::Frstor | M::Fnsave | M::Fsave | M::Fldenv | M::Femms
         )
 }

@@ -25,11 +25,14 @@ mod vector_mask;
 mod vector_move;
 mod vector_permute;
 mod vector_shuffle;
+mod vector_string;
 mod vector_sum;
+mod x87;
 
 use crate::lift::Lowered;
 use crate::lift::builder::Builder;
 use iced_x86::{Mnemonic, OpKind};
+pub(super) use x87::enter_mmx;
 
 type Family = fn(&Builder, Mnemonic) -> Lowered;
 
@@ -56,10 +59,12 @@ const FAMILIES: &[Family] = &[
     vector_permute::lower,
     vector_sum::lower,
     vector_crypto::lower,
+    vector_string::lower,
     vector_gather::lower,
     string::lower,
     flags::lower,
     system::lower,
+    x87::lower,
     extended_state::lower,
 ];
 
@@ -79,9 +84,11 @@ pub(super) fn lower(builder: &Builder) -> Lowered {
         return Lowered::Forget;
     }
     let mnemonic = instruction.mnemonic();
-    FAMILIES
+    let lowered = FAMILIES
         .iter()
         .map(|family| family(builder, mnemonic))
         .find(|&lowered| lowered != Lowered::Elsewhere)
-        .unwrap_or(Lowered::Forget)
+        .unwrap_or(Lowered::Forget);
+    enter_mmx(builder);
+    lowered
 }

@@ -5,10 +5,12 @@
 //! control change results; where some of its control bits are unknown the rule keeps what all
 //! settings agree on, which is everything when the result is exact.
 
+mod extended;
 mod soft;
 
 use super::{Known, Rule};
 use crate::bits::{Bits, mask};
+use extended::Extended;
 use soft::{Control, Format, Rounding};
 use std::cmp::Ordering;
 
@@ -219,6 +221,80 @@ rules! {
         resize eval_resize,
         from_int eval_from_int,
         to_int eval_to_int,
+    }
+}
+
+/// Extended precision: the source is an integer, or the result is truncated.
+pub(crate) const EXTENDED_FLAG: u16 = 0x80;
+/// First bit of rounding control in the x87 control word.
+const X87_ROUNDING_AT: u32 = 10;
+
+fn extended(w: u32, n: u16, a: u64) -> Extended {
+    let from = u32::from(n & 0x7f).clamp(1, w);
+    if n & EXTENDED_FLAG != 0 {
+        return Extended::of_integer((a << (64 - from)) as i64 >> (64 - from));
+    }
+    Format::of(from).map_or(Extended::INDEFINITE, |format| format.extend(a & mask(from)))
+}
+
+pub(super) fn eval_significand(w: u32, n: u16, a: u64, _: u64, _: u64) -> u64 {
+    extended(w, n, a).significand
+}
+
+pub(super) fn eval_exponent(w: u32, n: u16, a: u64, _: u64, _: u64) -> u64 {
+    extended(w, n, a).exponent.into()
+}
+
+fn x87_rounding(control: u64) -> Rounding {
+    Rounding::from_bits(control >> X87_ROUNDING_AT)
+}
+
+pub(super) fn eval_from_extended(w: u32, n: u16, a: u64, b: u64, c: u64) -> u64 {
+    let to = u32::from(n & 0x7f).clamp(1, w);
+    let number = Extended::new(a, b as u16);
+    Format::of(to).map_or(0, |to| to.contract(number, x87_rounding(c)))
+}
+
+pub(super) fn eval_int_from_extended(w: u32, n: u16, a: u64, b: u64, c: u64) -> u64 {
+    let rounding = match n & EXTENDED_FLAG {
+        0 => x87_rounding(c),
+        _ => Rounding::Zero,
+    };
+    Extended::new(a, b as u16).to_signed(u32::from(n & 0x7f).clamp(1, w), rounding)
+}
+
+/// The bits of the words of an extended number that count: 64 of `a`, 16 of `b`, rounding control of `c`.
+const SIGN_AND_EXPONENT: u64 = 0xffff;
+/// Rounding control in the x87 control word.
+const X87_ROUNDING: u64 = 3 << X87_ROUNDING_AT;
+
+macro_rules! extended_rules {
+    (to { $($to:ident $eval_to:ident,)* } from { $($from:ident $eval_from:ident,)* }) => {
+        $(pub(super) fn $to(w: u32, n: u16, k: &mut Known) -> Rule {
+            if known(w.min(u32::from(n & 0x7f)), k.a) {
+                k.d.learn(Bits::constant($eval_to(w, n, k.a.value, 0, 0)).low(w))?;
+            }
+            Ok(())
+        })*
+        $(pub(super) fn $from(w: u32, n: u16, k: &mut Known) -> Rule {
+            let needed = |bits: Bits, places: u64| places & mask(w) & !bits.known == 0;
+            if known(w, k.a) && needed(k.b, SIGN_AND_EXPONENT) && needed(k.c, X87_ROUNDING) {
+                let result = $eval_from(w, n, k.a.value, k.b.value, k.c.value);
+                k.d.learn(Bits::constant(result).low(w))?;
+            }
+            Ok(())
+        })*
+    };
+}
+
+extended_rules! {
+    to {
+        significand eval_significand,
+        exponent eval_exponent,
+    }
+    from {
+        from_extended eval_from_extended,
+        int_from_extended eval_int_from_extended,
     }
 }
 

@@ -69,6 +69,7 @@ fn file(word: RegWord) -> &'static str {
     match word.0 {
         0..16 => "general registers",
         16 => "flags",
+        20..=22 => "x87 state",
         17 | 18 => "segment bases",
         19 => "mxcsr",
         24..32 => "opmasks",
@@ -635,6 +636,10 @@ pub(crate) fn explain(
             )
         }
         Difference::ExtraRead(RegWord::MXCSR) => Some(STICKY),
+        Difference::ExtraRead(RegWord(20..=22)) => Some(X87_STATE),
+        Difference::ExtraRead(RegWord(32..48)) if moves_stack(instruction) => {
+            Some("the top of the stack is a value: any register may be the one written")
+        }
         Difference::ExtraRead(word) if word.0 >= 24 && operands_coincide(instruction) => {
             Some("reads a register combined with itself, which iced takes for a zero idiom")
         }
@@ -660,6 +665,7 @@ pub(crate) fn explain(
     }
 }
 
+const X87_STATE: &str = "iced lists neither control, status nor tags of the x87 unit";
 const STICKY: &str = "iced does not list MXCSR, whose sticky flags arithmetic sets";
 
 fn explain_missing(
@@ -705,6 +711,7 @@ fn explain_missing(
 fn explain_extra_write(instruction: &Instruction, word: RegWord) -> Option<&'static str> {
     match word {
         RegWord::MXCSR => Some(STICKY),
+        RegWord(20..=22) => Some(X87_STATE),
         RegWord(32..48) if word.0 % 2 == 1 && !instruction.is_save_restore_instruction() => {
             Some("MMX instructions set sign and exponent of the x87 register to ones")
         }
@@ -712,7 +719,10 @@ fn explain_extra_write(instruction: &Instruction, word: RegWord) -> Option<&'sta
             "whole turns through the carry leave OF undefined; iced takes them for no rotation",
         ),
         RegWord(32..48) if moves_stack(instruction) => {
-            Some("moves the x87 stack, whose top is not tracked: any register may change")
+            Some("the top of the stack is a value: any register may be the one written")
+        }
+        RegWord(32..48) if instruction.mnemonic() == Mnemonic::Femms => {
+            Some("FEMMS leaves the registers undefined")
         }
         RegWord::RAX | RegWord::RCX | RegWord::R11
             if instruction.mnemonic() == Mnemonic::Syscall =>

@@ -1,5 +1,6 @@
 //! A stand-in for a processor with AVX-512: the integer and mask instructions, written from
-//! the manual (Intel SDM volume 2) one element at a time.
+//! the manual (Intel SDM volume 2) one element at a time
+//! (what moves elements between places is in `rearrange.rs`).
 //!
 //! Few machines that run tests have AVX-512, yet the string functions of a C library use it
 //! wherever it exists. Instructions that are not listed here yield `None`.
@@ -41,16 +42,16 @@ impl Emulator {
     }
 }
 
-struct Cpu<'a> {
+pub(super) struct Cpu<'a> {
     setting: Setting,
-    instruction: &'a Instruction,
-    world: World,
+    pub(super) instruction: &'a Instruction,
+    pub(super) world: World,
 }
 
 /// The elements of an operand, lowest first.
-type Elements = Vec<u64>;
+pub(super) type Elements = Vec<u64>;
 
-fn ones(bits: usize) -> u64 {
+pub(super) fn ones(bits: usize) -> u64 {
     if bits >= 64 {
         u64::MAX
     } else {
@@ -59,13 +60,13 @@ fn ones(bits: usize) -> u64 {
 }
 
 /// Sign-extends an element of `size` bytes.
-fn signed(value: u64, size: usize) -> i64 {
+pub(super) fn signed(value: u64, size: usize) -> i64 {
     let shift = 64 - 8 * size as u32;
     (value << shift) as i64 >> shift
 }
 
 /// Splits `paddb` into `padd` and 1.
-fn element(name: &str) -> Option<(&str, usize)> {
+pub(super) fn element(name: &str) -> Option<(&str, usize)> {
     let size = match name.as_bytes().last()? {
         b'b' => 1,
         b'w' => 2,
@@ -124,7 +125,7 @@ impl Cpu<'_> {
     }
 
     /// An opmask, general register, immediate or memory operand.
-    fn scalar(&self, operand: u32) -> Option<u64> {
+    pub(super) fn scalar(&self, operand: u32) -> Option<u64> {
         let state = &self.world.state;
         match self.instruction.op_kind(operand) {
             OpKind::Register => {
@@ -164,7 +165,7 @@ impl Cpu<'_> {
             .expect("a memory operand")
     }
 
-    fn load(&self, offset: usize, size: usize) -> u64 {
+    pub(super) fn load(&self, offset: usize, size: usize) -> u64 {
         let at = (self.address() - self.setting.scratch) as usize + offset;
         let bytes = &self.world.scratch[at..at + size];
         bytes
@@ -173,13 +174,13 @@ impl Cpu<'_> {
             .fold(0, |value, &byte| value << 8 | u64::from(byte))
     }
 
-    fn store(&mut self, value: u64, offset: usize, size: usize) {
+    pub(super) fn store(&mut self, value: u64, offset: usize, size: usize) {
         let at = (self.address() - self.setting.scratch) as usize + offset;
         self.world.scratch[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]);
     }
 
     /// `count` elements of `size` bytes of an operand.
-    fn elements(&self, operand: u32, size: usize, count: usize) -> Option<Elements> {
+    pub(super) fn elements(&self, operand: u32, size: usize, count: usize) -> Option<Elements> {
         let instruction = self.instruction;
         match instruction.op_kind(operand) {
             OpKind::Memory if instruction.is_broadcast() => Some(vec![self.load(0, size); count]),
@@ -200,7 +201,7 @@ impl Cpu<'_> {
     }
 
     /// Element `i` takes part.
-    fn selected(&self, i: usize) -> bool {
+    pub(super) fn selected(&self, i: usize) -> bool {
         match self.instruction.op_mask() {
             Register::None | Register::K0 => true,
             mask => self.world.state.opmask[mask.number()] >> i & 1 == 1,
@@ -208,7 +209,7 @@ impl Cpu<'_> {
     }
 
     /// Writes a vector or memory destination under the mask.
-    fn set_elements(&mut self, size: usize, result: &[u64]) -> Option<()> {
+    pub(super) fn set_elements(&mut self, size: usize, result: &[u64]) -> Option<()> {
         if self.instruction.op0_kind() == OpKind::Memory {
             for (i, &value) in result.iter().enumerate() {
                 if self.selected(i) {
@@ -250,7 +251,7 @@ impl Cpu<'_> {
     }
 
     /// Bytes of the vectors that the instruction works on.
-    fn length(&self) -> usize {
+    pub(super) fn length(&self) -> usize {
         let vectors = (0..self.instruction.op_count()).map(|i| self.instruction.op_register(i));
         vectors
             .filter(|r| r.is_vector_register())
@@ -263,6 +264,9 @@ impl Cpu<'_> {
         if let Some(size) = whole_move(name) {
             let all = self.elements(1, size, self.length() / size)?;
             return self.set_elements(size, &all);
+        }
+        if let Some(outcome) = self.rearrange(name) {
+            return outcome;
         }
         let (stem, size) = element(name)?;
         let count = self.length() / size;

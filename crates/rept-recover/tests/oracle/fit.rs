@@ -63,17 +63,28 @@ pub(crate) fn excused(instruction: &Instruction, word: RegWord) -> u64 {
             undefined | overflow | u64::from(shifted_out) | !u64::from(ALL_FLAGS)
         }
         RegWord::MXCSR => 0x3f,
-        // Sign and exponent of an x87 register are not carried by the stub.
-        RegWord(32..48) if word.0 % 2 == 1 => u64::MAX,
+        // Arithmetic, and use against the tags, leave registers, memory and condition codes open.
+        RegWord(32..48) if is_x87(instruction) => u64::MAX,
+        // Nor do the manuals say whether EMMS moves the top.
+        RegWord::X87_STATUS if mnemonic == M::Emms => 0xffff,
+        RegWord::X87_STATUS => 0xc7ff,
         _ => 0,
     }
 }
 
 /// The effect leaves results open on purpose under this control word: fused operations are
-/// stated for MXCSR as after reset and for flushed denormals.
+/// stated for MXCSR as after reset and for flushed denormals, x87 stores for registers in use.
 pub(crate) fn leaves_open(instruction: &Instruction, mxcsr: u64) -> bool {
     let name = format!("{:?}", instruction.mnemonic());
-    name.starts_with("Vf") && !matches!(mxcsr & 0xe040, 0 | 0x8040)
+    is_x87(instruction) || name.starts_with("Vf") && !matches!(mxcsr & 0xe040, 0 | 0x8040)
+}
+
+/// Works on the x87 stack.
+pub(crate) fn is_x87(instruction: &Instruction) -> bool {
+    instruction
+        .cpuid_features()
+        .iter()
+        .any(|feature| format!("{feature:?}").starts_with("FPU"))
 }
 
 /// A repeated string instruction with 32-bit addresses.
@@ -97,8 +108,8 @@ pub(crate) fn unfit(code: Code) -> Option<&'static str> {
     if opcode.is_privileged() || opcode.is_input_output() || opcode.must_be_cpl0() {
         return Some("privileged");
     }
-    if code.flow_control() != FlowControl::Next {
-        return Some("transfers control");
+    if code.flow_control() != FlowControl::Next && !branches(code) {
+        return Some("transfers control to where a register or memory says");
     }
     if missing_feature(code) {
         return Some("the processor takes it for another instruction");
@@ -114,8 +125,8 @@ pub(crate) fn unfit(code: Code) -> Option<&'static str> {
     ) {
         return Some("loads a segment register");
     }
-    if uses_x87(code) {
-        return Some("x87");
+    if uses_x87_environment(code) {
+        return Some("stores or loads the x87 environment");
     }
     use Mnemonic as M;
     match code.mnemonic() {
@@ -129,6 +140,13 @@ pub(crate) fn unfit(code: Code) -> Option<&'static str> {
     }
 }
 
+/// Transfers control to a constant near target, or goes on.
+pub(crate) fn branches(code: Code) -> bool {
+    use iced_x86::OpCodeOperandKind as Kind;
+    matches!(code.op_code().op0_kind(), Kind::br64_1 | Kind::br64_4)
+        && code.mnemonic() != Mnemonic::Xbegin
+}
+
 /// Encodings that processors without the feature execute as something else.
 fn missing_feature(code: Code) -> bool {
     match code.mnemonic() {
@@ -140,19 +158,11 @@ fn missing_feature(code: Code) -> bool {
     }
 }
 
-/// Works on the x87 stack or its environment, which the stub does not carry; MMX forms do not count.
-fn uses_x87(code: Code) -> bool {
-    let mut instruction = Instruction::new();
-    instruction.set_code(code);
-    let stack = code.op_code().op_kinds().iter().any(|&kind| {
-        matches!(
-            kind,
-            iced_x86::OpCodeOperandKind::st0 | iced_x86::OpCodeOperandKind::sti_opcode
-        )
-    });
-    let environment = code
-        .cpuid_features()
-        .iter()
-        .any(|f| format!("{f:?}").starts_with("FPU"));
-    stack || environment || code.mnemonic() == Mnemonic::Emms || code.mnemonic() == Mnemonic::Femms
+/// Stores or loads the unit's environment, whose instruction and data pointers are the stub's own.
+fn uses_x87_environment(code: Code) -> bool {
+    use Mnemonic as M;
+    matches!(
+        code.mnemonic(),
+        M::Fldenv | M::Frstor | M::Fnsave | M::Fsave | M::Fnstenv | M::Fstenv
+    )
 }

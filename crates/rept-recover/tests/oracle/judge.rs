@@ -3,7 +3,7 @@
 use crate::random::Random;
 use crate::state::{Setting, World};
 use rept_recover::bits::{Bits, Contradiction, mask};
-use rept_recover::effect::{Access, Effect, StringKind, StringOp};
+use rept_recover::effect::{Access, Effect, Flow, StringKind, StringOp};
 use rept_trace::RegWord;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +11,8 @@ use std::fmt;
 /// A way in which an effect is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
+    /// The processor went the other way.
+    Branch { claimed: Bits },
     /// The relations exclude what happened.
     Contradiction { inverse: bool },
     /// An output word claims bits that the processor did not produce.
@@ -95,6 +97,9 @@ impl From<Contradiction> for Wrong {
     }
 }
 
+/// The true value of a word, as (valid bits, value), where the execution tells it.
+pub(crate) type Truth = Option<(u64, u64)>;
+
 /// What an effect determines of its outputs once all inputs are known.
 pub(crate) struct Outcome {
     pub(crate) words: Vec<Bits>,
@@ -119,6 +124,13 @@ impl Execution<'_> {
         let mut outcome = self.evaluate(effect)?;
         self.check_registers(effect, &mut outcome)?;
         self.check_memory(effect, &mut outcome)?;
+        if let Flow::Branch { taken, .. } = effect.flow {
+            let claimed = outcome.words[usize::from(taken.0)].low(1);
+            if !claimed.admits(self.after.taken.into()) {
+                return Err(Wrong::Branch { claimed });
+            }
+            outcome.compared += u64::from(claimed.known.count_ones());
+        }
         Ok(outcome)
     }
 
@@ -349,7 +361,8 @@ impl Execution<'_> {
     }
 
     fn check_memory(&self, effect: &Effect, outcome: &mut Outcome) -> Result<(), Wrong> {
-        if outcome.wild || effect.clobbers_memory {
+        let untouched = outcome.stores.is_empty() && self.before.scratch == self.after.scratch;
+        if untouched || outcome.wild || effect.clobbers_memory {
             return Ok(());
         }
         for (offset, (&before, &after)) in self
@@ -396,17 +409,37 @@ impl Execution<'_> {
         if outcome.wild {
             return Some("a store's address".to_owned());
         }
+        if let Flow::Branch { taken, .. } = effect.flow
+            && outcome.words[usize::from(taken.0)].known & 1 == 0
+        {
+            return Some("whether the branch is taken".to_owned());
+        }
         let hole = outcome.stores.values().any(Option::is_none);
         hole.then(|| "stored bytes".to_owned())
     }
 
     /// Hides random bits of a real execution and narrows: nothing may be contradicted.
-    pub(crate) fn inverse(&self, effect: &Effect, random: &mut Random) -> Result<u64, Wrong> {
-        let truths = self.truths(effect);
+    /// `truths` are the words as they were ([`Execution::truths`]).
+    pub(crate) fn inverse(
+        &self,
+        effect: &Effect,
+        truths: &[Truth],
+        random: &mut Random,
+    ) -> Result<u64, Wrong> {
+        self.inverse_under(effect, truths, || random.mask())
+    }
+
+    /// As [`Execution::inverse`], with masks of the caller's choice of what is revealed.
+    pub(crate) fn inverse_under(
+        &self,
+        effect: &Effect,
+        truths: &[Truth],
+        mut revealed: impl FnMut() -> u64,
+    ) -> Result<u64, Wrong> {
         let mut words = effect.template.to_vec();
-        for (word, truth) in words.iter_mut().zip(&truths) {
+        for (word, truth) in words.iter_mut().zip(truths) {
             if let Some((valid, value)) = *truth {
-                word.learn(Bits::new(random.mask() & valid, value))?;
+                word.learn(Bits::new(revealed() & valid, value))?;
             }
         }
         if effect.narrow(&mut words).is_err() {
@@ -463,7 +496,7 @@ impl Execution<'_> {
     }
 
     /// The true value of every input and fresh word, as (valid bits, value).
-    fn truths(&self, effect: &Effect) -> Vec<Option<(u64, u64)>> {
+    pub(crate) fn truths(&self, effect: &Effect) -> Vec<Truth> {
         let mut truths = vec![None; effect.template.len()];
         for (truth, &register) in truths.iter_mut().zip(&effect.reads) {
             *truth = self
@@ -476,6 +509,9 @@ impl Execution<'_> {
             if let Some(value) = self.after.state.get(register) {
                 truths[usize::from(word.0)] = Some((u64::MAX, value));
             }
+        }
+        if let Flow::Branch { taken, .. } = effect.flow {
+            truths[usize::from(taken.0)] = Some((1, self.after.taken.into()));
         }
         let Ok(outcome) = self.evaluate(effect) else {
             return truths;

@@ -5,7 +5,7 @@
 //! slot are caught by a signal handler that resumes at the stub's end: registers of the host
 //! are restored from memory, so that nothing depends on what the instruction left behind.
 
-use crate::state::{SCRATCH_LEN, Setting, State, World};
+use crate::state::{MXCSR_DEFAULT, SCRATCH_LEN, Setting, State, World};
 use std::cell::Cell;
 use std::mem::offset_of;
 use std::ptr;
@@ -16,11 +16,19 @@ const BEFORE: usize = 0x1000;
 const AFTER: usize = 0x2000;
 const SAVED_RSP: usize = 0x3000;
 const SAVED_MXCSR: usize = 0x3008;
+/// FXSAVE areas of 512 bytes, which carry the x87 unit.
+const FX_BEFORE: usize = 0x3200;
+const FX_AFTER: usize = 0x3400;
+const FX_LEN: usize = 512;
 const SCRATCH: usize = 0x8000;
 const SIGNAL_STACK: usize = 0xa000;
 const SIGNAL_STACK_LEN: usize = REGION_LEN - SIGNAL_STACK;
+/// Set where a branch of the slot lands when taken.
+const TAKEN: usize = 0x3010;
 /// Longest instruction and the jump behind it.
 const SLOT_LEN: usize = 32;
+/// Where in the slot branches lead.
+pub(crate) const LANDING: usize = 16;
 
 /// Register-state extensions that the stub must carry.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,14 +113,23 @@ impl Machine {
         }
     }
 
-    /// Puts an instruction into the slot. It must neither transfer control nor change
-    /// anything that the stub does not carry.
-    pub(crate) fn load(&mut self, bytes: &[u8]) {
-        assert!(bytes.len() <= 15);
+    /// Puts an instruction into the slot. It must not change anything that the stub does not
+    /// carry, and transfer control to the landing place at most (`branches`).
+    pub(crate) fn load(&mut self, bytes: &[u8], branches: bool) {
+        assert!(bytes.len() <= 15 && !(branches && bytes.len() + 5 > LANDING));
         let mut code = bytes.to_vec();
         code.push(0xe9);
         let rest = SLOT_LEN - code.len() - 4;
         code.extend((rest as u32).to_le_bytes());
+        if branches {
+            // mov byte [TAKEN], 1, which leaves registers and flags alone.
+            code.resize(LANDING, 0xcc);
+            code.extend([0xc6, 0x05]);
+            let next = self.slot + code.len() + 5;
+            code.extend((TAKEN as u32).wrapping_sub(next as u32).to_le_bytes());
+            code.push(1);
+            code.resize(SLOT_LEN, 0x90);
+        }
         self.write(self.slot, &code);
     }
 
@@ -122,6 +139,8 @@ impl Machine {
     /// The signal that it raised instead of completing.
     pub(crate) fn run(&mut self, before: &World) -> Result<World, Faulted> {
         self.write(SCRATCH, &before.scratch);
+        self.write(FX_BEFORE, &x87_image(&before.state));
+        self.write(TAKEN, &[0]);
         RECOVERY.set(Some(Recovery {
             first: self.slot(),
             last: self.slot() + SLOT_LEN as u64,
@@ -149,12 +168,22 @@ impl Machine {
         let mut state = unsafe { self.region.add(AFTER).cast::<State>().read() };
         state.fs_base = before.state.fs_base;
         state.gs_base = before.state.gs_base;
+        let mut image = [0; FX_LEN];
+        // SAFETY: the area lies in the region and is FX_LEN bytes long; the stub wrote it.
+        unsafe { ptr::copy_nonoverlapping(self.region.add(FX_AFTER), image.as_mut_ptr(), FX_LEN) };
+        read_x87(&image, &mut state);
         let mut scratch = [0; SCRATCH_LEN];
         // SAFETY: both ranges are SCRATCH_LEN bytes long and distinct.
         unsafe {
             ptr::copy_nonoverlapping(self.region.add(SCRATCH), scratch.as_mut_ptr(), SCRATCH_LEN)
         };
-        Ok(World { state, scratch })
+        // SAFETY: the byte lies in the region.
+        let taken = unsafe { self.region.add(TAKEN).read() } != 0;
+        Ok(World {
+            state,
+            scratch,
+            taken,
+        })
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) {
@@ -203,6 +232,38 @@ impl Machine {
     }
 }
 
+/// The legacy area as FXRSTOR wants it: registers by their place on the stack.
+fn x87_image(state: &State) -> [u8; FX_LEN] {
+    let mut image = [0; FX_LEN];
+    image[..2].copy_from_slice(&(state.x87_control as u16).to_le_bytes());
+    image[2..4].copy_from_slice(&(state.x87_status as u16).to_le_bytes());
+    image[4] = state.x87_tag as u8;
+    image[24..28].copy_from_slice(&(MXCSR_DEFAULT as u32).to_le_bytes());
+    for (at, physical) in stack_order(state.x87_status) {
+        let [significand, rest] = state.x87[physical];
+        image[at..at + 8].copy_from_slice(&significand.to_le_bytes());
+        image[at + 8..at + 10].copy_from_slice(&(rest as u16).to_le_bytes());
+    }
+    image
+}
+
+/// Offset in the area and number of each physical register.
+fn stack_order(status: u64) -> impl Iterator<Item = (usize, usize)> {
+    let top = (status >> 11 & 7) as usize;
+    (0..8).map(move |i| (32 + 16 * i, (top + i) % 8))
+}
+
+fn read_x87(image: &[u8; FX_LEN], state: &mut State) {
+    let word = |at: usize| u64::from(u16::from_le_bytes([image[at], image[at + 1]]));
+    state.x87_control = word(0);
+    state.x87_status = word(2);
+    state.x87_tag = image[4].into();
+    for (at, physical) in stack_order(state.x87_status) {
+        let bytes = image[at..at + 8].try_into().expect("eight bytes");
+        state.x87[physical] = [u64::from_le_bytes(bytes), word(at + 8)];
+    }
+}
+
 /// Resumes behind the slot when the fault came from within it; else lets it kill us.
 extern "C" fn on_fault(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a ucontext_t to handlers installed with SA_SIGINFO.
@@ -246,9 +307,7 @@ impl Stub {
         self.code.extend(PUSH_CALLEE_SAVED);
         self.rip(&[0x48, 0x89], 4, SAVED_RSP);
         self.rip(&[0x0f, 0xae], 3, SAVED_MXCSR); // stmxcsr
-        for n in 0..8 {
-            self.rip(&[0x0f, 0x6f], n, BEFORE + offset_of!(State, mmx) + n * 8);
-        }
+        self.rip(&[0x48, 0x0f, 0xae], 1, FX_BEFORE); // fxrstor64
         self.vectors(BEFORE, 0x6f, 0x90);
         self.rip(&[0x0f, 0xae], 2, BEFORE + offset_of!(State, mxcsr)); // ldmxcsr
         self.rip(&[0x48, 0x8d], 4, BEFORE + offset_of!(State, flags)); // lea rsp
@@ -269,10 +328,8 @@ impl Stub {
         self.rip(&[0x48, 0x8b], 4, SAVED_RSP);
         self.rip(&[0x0f, 0xae], 3, AFTER + offset_of!(State, mxcsr));
         self.vectors(AFTER, 0x7f, 0x91);
-        for n in 0..8 {
-            self.rip(&[0x0f, 0x7f], n, AFTER + offset_of!(State, mmx) + n * 8);
-        }
-        self.code.extend([0x0f, 0x77]); // emms
+        self.rip(&[0x48, 0x0f, 0xae], 0, FX_AFTER); // fxsave64
+        self.code.extend([0xdb, 0xe3]); // fninit
         self.code.extend([0xc5, 0xf8, 0x77]); // vzeroupper
         self.rip(&[0x0f, 0xae], 2, SAVED_MXCSR);
         self.code.extend(POP_CALLEE_SAVED);

@@ -125,7 +125,7 @@ impl<'a> Witness<'a> {
         let info = InstructionInfoFactory::new()
             .info(&instance.instruction)
             .clone();
-        machine.load(&instance.bytes);
+        machine.load(&instance.bytes, crate::fit::branches(instance.code));
         let mut executions = Vec::new();
         for _ in 0..count * 2 {
             let Some(before) =
@@ -178,7 +178,9 @@ impl<'a> Witness<'a> {
                 Err(_) => true,
                 Ok(outcome) => {
                     !open && execution.undetermined(effect, &outcome, excused).is_some()
-                        || execution.inverse(effect, random).is_err()
+                        || execution
+                            .inverse(effect, &execution.truths(effect), random)
+                            .is_err()
                 }
             }
         })
@@ -204,6 +206,10 @@ impl Score {
         instance: &Instance,
         random: &mut Random,
     ) {
+        // What the x87 unit yields is left open where tags are against it: a loss goes unnoticed.
+        if crate::fit::is_x87(&instance.instruction) {
+            return;
+        }
         let effect = lift(&instance.bytes, Address(instance.place.at), 64, ALL_FLAGS);
         let ops: BTreeSet<Op> = effect.ops.iter().map(|op| op.op).collect();
         let fresh = ops

@@ -7,7 +7,7 @@
 //! and narrowing must not contradict the truth.
 
 use crate::emulate::Emulator;
-use crate::fit::{excused, leaves_open, unfit};
+use crate::fit::{branches, excused, leaves_open, unfit};
 use crate::forms::{self, Instance, Place};
 use crate::judge::Execution;
 use crate::machine::Machine;
@@ -66,7 +66,7 @@ impl Processor for Machine {
     }
 
     fn load(&mut self, instance: &Instance) {
-        Machine::load(self, &instance.bytes);
+        Machine::load(self, &instance.bytes, branches(instance.code));
     }
 
     fn run(&mut self, instance: &Instance, before: &World) -> Outcome {
@@ -389,9 +389,10 @@ impl Run<'_> {
                 tally.imprecise.entry(form).or_insert_with(example);
             }
         }
+        let truths = execution.truths(effect);
         for _ in 0..self.effort.inverses {
             tally.inverses += 1;
-            tally.bits += execution.inverse(effect, random)?;
+            tally.bits += execution.inverse(effect, &truths, random)?;
         }
         Ok(())
     }

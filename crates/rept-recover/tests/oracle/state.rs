@@ -11,6 +11,8 @@ pub(crate) const SCRATCH_LEN: usize = 1024;
 const SPREAD: u64 = 64;
 /// RFLAGS bits that are always set in user mode: reserved bit 1 and IF.
 const FLAGS_SET: u64 = 0x202;
+/// The x87 control word after FNINIT: all exceptions masked, extended precision.
+const X87_CONTROL: u64 = 0x37f;
 /// MXCSR after reset: all exceptions masked, round to nearest.
 pub(crate) const MXCSR_DEFAULT: u64 = 0x1f80;
 
@@ -20,10 +22,14 @@ pub(crate) const MXCSR_DEFAULT: u64 = 0x1f80;
 pub(crate) struct State {
     pub(crate) vector: [[u64; 8]; 32],
     pub(crate) gpr: [u64; 16],
-    pub(crate) mmx: [u64; 8],
+    /// Physical x87 registers: significand (the MMX register), sign and exponent.
+    pub(crate) x87: [[u64; 2]; 8],
     pub(crate) opmask: [u64; 8],
     pub(crate) flags: u64,
     pub(crate) mxcsr: u64,
+    pub(crate) x87_control: u64,
+    pub(crate) x87_status: u64,
+    pub(crate) x87_tag: u64,
     pub(crate) fs_base: u64,
     pub(crate) gs_base: u64,
 }
@@ -33,6 +39,8 @@ pub(crate) struct State {
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) scratch: [u8; SCRATCH_LEN],
+    /// A branch led to its target.
+    pub(crate) taken: bool,
 }
 
 /// What the processor at hand has, and where its scratch memory lies.
@@ -63,8 +71,11 @@ impl State {
             17 => Some(self.fs_base),
             18 => Some(self.gs_base),
             19 => Some(self.mxcsr),
+            20 => Some(self.x87_control),
+            21 => Some(self.x87_status),
+            22 => Some(self.x87_tag),
             24..=31 => Some(self.opmask[n - 24]),
-            32..=47 if n % 2 == 0 => Some(self.mmx[(n - 32) / 2]),
+            32..=47 => Some(self.x87[(n - 32) / 2][n % 2]),
             64..320 => Some(self.vector[(n - 64) / 8][(n - 64) % 8]),
             _ => None,
         }
@@ -98,7 +109,11 @@ impl World {
         }
         limit_counts(instruction, &mut state, random);
         place_operands(setting, info, &mut state, random)?;
-        let mut world = World { state, scratch };
+        let mut world = World {
+            state,
+            scratch,
+            taken: false,
+        };
         limit_flags_popped(setting, instruction, &mut world);
         let within = operands_within(setting, info, &world.state)
             && bit_within(setting, instruction, info, &world.state);
@@ -116,10 +131,13 @@ fn random_state(setting: Setting, random: &mut Random) -> State {
     let mut state = State {
         vector: [[0; 8]; 32],
         gpr: [0; 16],
-        mmx: [0; 8],
+        x87: [[0; 2]; 8],
         opmask: [0; 8],
         flags: random.next() & u64::from(ALL_FLAGS) | FLAGS_SET,
         mxcsr: MXCSR_DEFAULT,
+        x87_control: X87_CONTROL,
+        x87_status: 0,
+        x87_tag: 0,
         fs_base: setting.fs_base,
         gs_base: setting.gs_base,
     };
@@ -135,7 +153,7 @@ fn random_state(setting: Setting, random: &mut Random) -> State {
             _ => random.integer(),
         };
     }
-    state.mmx = std::array::from_fn(|_| random.lane());
+    random_x87(&mut state, random);
     if setting.lanes == 8 {
         state.opmask = std::array::from_fn(|_| random.integer());
     }
@@ -150,8 +168,43 @@ fn random_state(setting: Setting, random: &mut Random) -> State {
     state
 }
 
+/// All exceptions stay masked, so that nothing is pending.
+fn random_x87(state: &mut State, random: &mut Random) {
+    state.x87 = std::array::from_fn(|_| {
+        // Numbers of all sizes, zeros, infinities, NaNs, and encodings that the unit rejects.
+        let exponent = match random.below(8) {
+            0 => random.pick(&[0, 1, 0x7fff]),
+            1 => random.below(0x8000),
+            _ => 0x3fff + random.below(140) - 70,
+        };
+        let significand = match random.below(4) {
+            0 => random.lane(),
+            1 => 1 << 63 | random.integer() << 32,
+            _ => 1 << 63 | random.next(),
+        };
+        [significand, exponent | random.below(2) << 15]
+    });
+    state.x87_control = X87_CONTROL;
+    if random.one_in(3) {
+        // Rounding and precision control; precision 1 is reserved.
+        state.x87_control &= !0xf00;
+        state.x87_control |= random.below(4) << 10 | random.pick(&[0, 2, 3]) << 8;
+    }
+    state.x87_status = random.below(8) << 11 | random.next() & 0x473f;
+    let some = random.next() & 0xff;
+    state.x87_tag = random.pick(&[0xff, 0x7f, some, 0]);
+}
+
 /// Counts and bit offsets that would reach out of the scratch.
 fn limit_counts(instruction: &Instruction, state: &mut State, random: &mut Random) {
+    if instruction.is_loop() || instruction.is_jcx_short() {
+        let count = random.pick(&[0u64, 1, 2, 1 << 32]);
+        state.gpr[1] = if random.one_in(2) {
+            count
+        } else {
+            state.gpr[1]
+        };
+    }
     if instruction.is_string_instruction() {
         state.gpr[1] = match instruction.op_kinds().any(short_string) {
             true => random.next() << 32 | random.below(8),

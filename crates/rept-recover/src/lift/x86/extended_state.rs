@@ -165,6 +165,13 @@ fn restore(b: &Builder) {
             .into_iter()
             .for_each(|word| replace_if(b, x87, word, 64));
     }
+    for (word, width) in [
+        (RegWord::X87_CONTROL, 16),
+        (RegWord::X87_STATUS, 16),
+        (RegWord::X87_TAG, 8),
+    ] {
+        replace_if(b, x87, word, width);
+    }
     replace_if(b, requested(b, SSE) | requested(b, AVX), RegWord::MXCSR, 32);
 }
 

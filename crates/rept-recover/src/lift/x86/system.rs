@@ -16,6 +16,7 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         | M::Endbr32
         | M::Pause
         | M::Fnop
+        | M::Wait
         | M::Lfence
         | M::Sfence
         | M::Mfence => {}
@@ -51,11 +52,6 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Rdgsbase => b.set(0, b.input(RegWord::GS_BASE).low(b.width(0))),
         M::Wrfsbase => b.write(RegWord::FS_BASE, b.operand(0)),
         M::Wrgsbase => b.write(RegWord::GS_BASE, b.operand(0)),
-        // The x87 control and status words are no words of ours.
-        M::Fnstcw | M::Fstcw => b.store(b.place(), 2, b.unknown(16)),
-        M::Fldcw => {
-            b.operand(0);
-        }
         M::Stmxcsr | M::Vstmxcsr => b.store(b.place(), 4, b.input(RegWord::MXCSR)),
         M::Ldmxcsr | M::Vldmxcsr => b.write(RegWord::MXCSR, b.load(b.place(), 4)),
         _ => return Lowered::Elsewhere,

@@ -66,16 +66,16 @@ pub(super) struct Format {
 /// `(-1)^negative * significand * 2^exponent`, with a nonzero significand; with `sticky` its
 /// magnitude is greater by less than one unit of the significand.
 #[derive(Clone, Copy, Debug)]
-struct Number {
-    negative: bool,
-    exponent: i32,
-    significand: u128,
-    sticky: bool,
+pub(super) struct Number {
+    pub(super) negative: bool,
+    pub(super) exponent: i32,
+    pub(super) significand: u128,
+    pub(super) sticky: bool,
 }
 
 /// What the bits of a word stand for.
 #[derive(Clone, Copy, Debug)]
-enum Class {
+pub(super) enum Class {
     Zero,
     Finite(Number),
     Infinite,
@@ -96,6 +96,15 @@ impl Format {
         Some(Format { width, fraction })
     }
 
+    /// Bits of the fraction.
+    pub(super) fn fraction_bits(self) -> u32 {
+        self.fraction
+    }
+
+    pub(super) fn fraction_of(self, bits: u64) -> u64 {
+        bits & ((1 << self.fraction) - 1)
+    }
+
     fn bias(self) -> i32 {
         (1 << (self.width - self.fraction - 2)) - 1
     }
@@ -104,7 +113,7 @@ impl Format {
         1 << (self.width - 1)
     }
 
-    fn infinity(self) -> u64 {
+    pub(super) fn infinity(self) -> u64 {
         self.sign() - (1 << self.fraction)
     }
 
@@ -121,11 +130,11 @@ impl Format {
         bits & (self.sign() - 1) > self.infinity()
     }
 
-    fn is_negative(self, bits: u64) -> bool {
+    pub(super) fn is_negative(self, bits: u64) -> bool {
         bits & self.sign() != 0
     }
 
-    fn signed(self, negative: bool, magnitude: u64) -> u64 {
+    pub(super) fn with_sign(self, negative: bool, magnitude: u64) -> u64 {
         if negative {
             magnitude | self.sign()
         } else {
@@ -143,7 +152,7 @@ impl Format {
         }
     }
 
-    fn class(self, bits: u64) -> Class {
+    pub(super) fn class(self, bits: u64) -> Class {
         let magnitude = bits & (self.sign() - 1);
         if magnitude >= self.infinity() {
             return if magnitude == self.infinity() {
@@ -152,7 +161,7 @@ impl Format {
                 Class::Nan
             };
         }
-        let fraction = magnitude & ((1 << self.fraction) - 1);
+        let fraction = self.fraction_of(magnitude);
         let exponent = (magnitude >> self.fraction) as i32;
         let hidden = if exponent == 0 { 0 } else { 1 << self.fraction };
         if fraction | hidden == 0 {
@@ -174,7 +183,7 @@ impl Format {
             .map(|bits| bits | self.quiet())
     }
 
-    fn round(self, number: Number, control: Control) -> u64 {
+    pub(super) fn round(self, number: Number, control: Control) -> u64 {
         let top = number.exponent + number.significand.ilog2() as i32;
         let least = 1 - self.bias();
         let last = top - self.fraction as i32;
@@ -182,7 +191,7 @@ impl Format {
         // Tiny even when rounded as if the exponent had no bounds.
         let tiny = top < least && !(top == least - 1 && unbounded >> (self.fraction + 1) != 0);
         if tiny && control.flush_to_zero {
-            return self.signed(number.negative, 0);
+            return self.with_sign(number.negative, 0);
         }
         let last = last.max(least - self.fraction as i32);
         let quotient = number.quotient(last, control.rounding) as u64;
@@ -195,7 +204,7 @@ impl Format {
         if magnitude >= self.infinity() {
             return self.overflow(number.negative, control.rounding);
         }
-        self.signed(number.negative, magnitude)
+        self.with_sign(number.negative, magnitude)
     }
 
     fn overflow(self, negative: bool, rounding: Rounding) -> u64 {
@@ -205,13 +214,13 @@ impl Format {
             Rounding::Up => !negative,
             Rounding::Zero => false,
         };
-        self.signed(negative, self.infinity() - u64::from(!infinite))
+        self.with_sign(negative, self.infinity() - u64::from(!infinite))
     }
 }
 
 impl Number {
     /// `self / 2^last`, rounded to an integer.
-    fn quotient(self, last: i32, rounding: Rounding) -> u128 {
+    pub(super) fn quotient(self, last: i32, rounding: Rounding) -> u128 {
         let shift = last - self.exponent;
         if shift <= 0 {
             let exact = self.significand << -shift;
@@ -318,7 +327,7 @@ impl Format {
 
     /// The zero that a sum of opposites is.
     fn zero_sum(self, control: Control) -> u64 {
-        self.signed(control.rounding == Rounding::Down, 0)
+        self.with_sign(control.rounding == Rounding::Down, 0)
     }
 
     pub(super) fn subtract(self, a: u64, b: u64, control: Control) -> u64 {
@@ -333,9 +342,11 @@ impl Format {
         let negative = self.is_negative(a ^ b);
         match (self.class(a), self.class(b)) {
             (Class::Infinite, Class::Zero) | (Class::Zero, Class::Infinite) => self.indefinite(),
-            (Class::Infinite, _) | (_, Class::Infinite) => self.signed(negative, self.infinity()),
+            (Class::Infinite, _) | (_, Class::Infinite) => {
+                self.with_sign(negative, self.infinity())
+            }
             (Class::Finite(x), Class::Finite(y)) => self.round(x.multiply(y), control),
-            _ => self.signed(negative, 0),
+            _ => self.with_sign(negative, 0),
         }
     }
 
@@ -351,10 +362,10 @@ impl Format {
                 return self.indefinite();
             }
             (Class::Infinite, _) | (_, Class::Infinite) => {
-                return self.add(self.signed(negative, self.infinity()), c, control);
+                return self.add(self.with_sign(negative, self.infinity()), c, control);
             }
             (Class::Finite(x), Class::Finite(y)) => x.multiply(y),
-            _ => return self.add(self.signed(negative, 0), c, control),
+            _ => return self.add(self.with_sign(negative, 0), c, control),
         };
         match self.class(c) {
             Class::Infinite => c,
@@ -378,9 +389,9 @@ impl Format {
         let negative = self.is_negative(a ^ b);
         match (self.class(a), self.class(b)) {
             (Class::Infinite, Class::Infinite) | (Class::Zero, Class::Zero) => self.indefinite(),
-            (Class::Infinite, _) | (_, Class::Zero) => self.signed(negative, self.infinity()),
+            (Class::Infinite, _) | (_, Class::Zero) => self.with_sign(negative, self.infinity()),
             (Class::Finite(x), Class::Finite(y)) => self.round(x.divide(y), control),
-            _ => self.signed(negative, 0),
+            _ => self.with_sign(negative, 0),
         }
     }
 
@@ -495,7 +506,7 @@ impl Format {
                     flush_to_zero: false,
                 };
                 let value = self.integral(false, magnitude, nearest);
-                self.signed(x.negative, value)
+                self.with_sign(x.negative, value)
             }
             _ => a,
         }
@@ -506,8 +517,8 @@ impl Format {
         let a = self.flush(a, control);
         let negative = self.is_negative(a);
         match self.class(a) {
-            Class::Zero => to.signed(negative, 0),
-            Class::Infinite => to.signed(negative, to.infinity()),
+            Class::Zero => to.with_sign(negative, 0),
+            Class::Infinite => to.with_sign(negative, to.infinity()),
             Class::Finite(x) => to.round(x, control),
             Class::Nan => {
                 let payload = (a | self.quiet()) & ((1 << self.fraction) - 1);
@@ -515,7 +526,7 @@ impl Format {
                     true => payload << (to.fraction - self.fraction),
                     false => payload >> (self.fraction - to.fraction),
                 };
-                to.signed(negative, to.infinity() | aligned)
+                to.with_sign(negative, to.infinity() | aligned)
             }
         }
     }
