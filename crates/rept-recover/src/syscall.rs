@@ -16,7 +16,10 @@
 //! To add a call, add a row; the tests check that it parses, that number and name agree
 //! with the C library's, and that the row is in its place.
 
+mod number;
 mod parse;
+
+pub use number::number_before;
 
 use rept_trace::RegWord;
 use std::sync::OnceLock;

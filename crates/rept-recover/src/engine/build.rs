@@ -13,7 +13,8 @@ use crate::bits::Bits;
 use crate::effect::{Effect, Flow, StringKind, StringOp};
 use crate::experiment::{Technique, Without};
 use crate::lift::ALL_FLAGS;
-use iced_x86::{Mnemonic, OpKind, Register};
+use crate::syscall::number_before;
+use iced_x86::Mnemonic;
 use rept_order::Order;
 use rept_trace::{Address, Block, FinalState, RegWord, ThreadTrace, Trace};
 
@@ -235,17 +236,17 @@ impl<'a> Builder<'a> {
         while let Some((_, anchor)) = self.cursors[thread].anchored.pop_if(|(at, _)| *at <= step) {
             for &(word, value) in &anchor.words {
                 let node = self.current(thread, word);
-                self.anchor(node, value, anchor.measured);
+                self.anchor(node, of_word(word, value), anchor.measured);
             }
         }
     }
 
     /// A node has this value, as a fact or as an assumption.
-    fn anchor(&mut self, node: u32, value: u64, measured: bool) {
+    fn anchor(&mut self, node: u32, value: Bits, measured: bool) {
         if measured {
-            return self.learn(node, value);
+            return self.learn_bits(node, value);
         }
-        let constant = self.graph.nodes.push(Bits::constant(value), NONE);
+        let constant = self.graph.nodes.push(value, NONE);
         self.pair(node, constant);
     }
 
@@ -274,7 +275,7 @@ impl<'a> Builder<'a> {
                 let saved = frames[index].saved;
                 for &(word, value) in &anchor.words {
                     if let Some(slot) = PRESERVED.iter().position(|&preserved| preserved == word) {
-                        self.anchor(saved[slot], value, anchor.measured);
+                        self.anchor(saved[slot], of_word(word, value), anchor.measured);
                     }
                 }
             }
@@ -304,7 +305,7 @@ impl<'a> Builder<'a> {
         interrupted.truncate(index);
         for &(word, value) in &anchor.words {
             if let Some(&node) = saved.get(usize::from(word.0)) {
-                self.anchor(node, value, anchor.measured);
+                self.anchor(node, of_word(word, value), anchor.measured);
             }
         }
     }
@@ -562,8 +563,12 @@ impl<'a> Builder<'a> {
     }
 
     fn learn(&mut self, node: u32, value: u64) {
+        self.learn_bits(node, Bits::constant(value));
+    }
+
+    fn learn_bits(&mut self, node: u32, value: Bits) {
         let bits = &mut self.graph.nodes.bits[node as usize];
-        if bits.learn(Bits::constant(value)).is_err() {
+        if bits.learn(value).is_err() {
             self.contradictions += 1;
         }
     }
@@ -618,7 +623,7 @@ impl<'a> Builder<'a> {
             arguments,
             result,
         });
-        let number = static_number(block, index);
+        let number = number_before(block, index);
         if number.is_none_or(|number| number == ARCH_PRCTL) {
             for word in [RegWord::FS_BASE, RegWord::GS_BASE] {
                 self.segment_base(thread, word, number.is_none());
@@ -648,13 +653,8 @@ impl<'a> Builder<'a> {
             self.cut(index);
             for word in (0..RegWord::COUNT as u16).map(RegWord) {
                 if let Some(value) = registers.get(word) {
-                    let value = if word == RegWord::FLAGS {
-                        value & u64::from(ALL_FLAGS)
-                    } else {
-                        value
-                    };
                     let node = self.current(index, word);
-                    self.learn_final(node, word, value);
+                    self.learn_bits(node, of_word(word, value));
                 }
             }
         }
@@ -666,16 +666,14 @@ impl<'a> Builder<'a> {
             contradictions: self.contradictions,
         }
     }
+}
 
-    /// RFLAGS words hold the arithmetic flags and DF only; the processor's other bits are not ours.
-    fn learn_final(&mut self, node: u32, word: RegWord, value: u64) {
-        if word != RegWord::FLAGS {
-            return self.learn(node, value);
-        }
-        let bits = &mut self.graph.nodes.bits[node as usize];
-        if bits.learn(Bits::new(u64::from(ALL_FLAGS), value)).is_err() {
-            self.contradictions += 1;
-        }
+/// The value of a register as its word holds it: RFLAGS words hold the arithmetic flags and DF
+/// only, the processor's other bits are not ours.
+fn of_word(word: RegWord, value: u64) -> Bits {
+    match word {
+        RegWord::FLAGS => Bits::new(u64::from(ALL_FLAGS), value),
+        _ => Bits::constant(value),
     }
 }
 
@@ -698,32 +696,4 @@ fn outcome(next: Option<Address>, target: Address, behind: Address) -> Outcome {
         Some(next) if next == behind => Outcome::NotTaken,
         _ => Outcome::Nothing,
     }
-}
-
-/// The number of the system call at `index` of a block, when the block itself sets it.
-fn static_number(block: &Block, index: usize) -> Option<u32> {
-    for index in (0..index).rev() {
-        let instruction = decode(block, index);
-        if instruction.op_count() == 0 || instruction.op_kind(0) != OpKind::Register {
-            continue;
-        }
-        if instruction.op_register(0).full_register() != Register::RAX {
-            continue;
-        }
-        let operand = instruction.op_kind(1);
-        return match instruction.mnemonic() {
-            Mnemonic::Mov if matches!(operand, OpKind::Immediate32 | OpKind::Immediate32to64) => {
-                Some(instruction.immediate32())
-            }
-            Mnemonic::Xor
-                if operand == OpKind::Register
-                    && instruction.op_register(1) == instruction.op_register(0) =>
-            {
-                Some(0)
-            }
-            Mnemonic::Cmp | Mnemonic::Test => continue,
-            _ => None,
-        };
-    }
-    None
 }
