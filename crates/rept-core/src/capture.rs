@@ -114,6 +114,8 @@ pub enum TaskKind {
     Born {
         /// Process that created it: another process copied its address space (fork).
         parent: u32,
+        /// Thread that created it.
+        by: ThreadId,
     },
     /// Exited.
     Died,

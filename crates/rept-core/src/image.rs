@@ -175,7 +175,7 @@ fn own_mappings(capture: &Capture, process: Option<u32>) -> Vec<MappingEvent> {
             && matches!(task.kind, TaskKind::Named { exec: true, .. })
     });
     let born = capture.tasks.iter().find_map(|task| match task.kind {
-        TaskKind::Born { parent } if task.process == process && parent != process => {
+        TaskKind::Born { parent, .. } if task.process == process && parent != process => {
             Some((parent, task.time))
         }
         _ => None,

@@ -1,6 +1,7 @@
 //! Opening a crash, and the pipeline from files to history.
 
 mod agree;
+mod births;
 mod builder;
 mod decode;
 mod percpu;
@@ -13,8 +14,9 @@ use crate::dump::{Dump, Module, ModuleFile};
 use crate::history::History;
 use crate::symbols::Symbols;
 pub use builder::Builder;
-use rept_order::Order;
+use rept_order::{Edge, Order};
 use rept_trace::{Address, FinalState, Mapping, Memory, ThreadId, Trace};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 /// A crash that was opened: dump, trace, and the binaries they name.
@@ -44,6 +46,8 @@ struct Decoded {
     diagnostics: Vec<Diagnostic>,
     /// Threads whose registers in the dump are those at the end of their trace.
     joined: Vec<ThreadId>,
+    /// What control flow and switches say of the order.
+    edges: Vec<Edge>,
 }
 
 impl Session {
@@ -92,7 +96,9 @@ impl Session {
 
     /// Which thread's steps ran before which.
     pub fn order(&self) -> &Order {
-        self.inner.order.get_or_init(|| Order::new(self.decode()))
+        let decoded = self.decoded();
+        let order = &self.inner.order;
+        order.get_or_init(|| Order::with_edges(&decoded.trace, &decoded.edges))
     }
 
     /// Functions and lines.
@@ -197,6 +203,7 @@ impl Session {
                 trace: Trace::default(),
                 diagnostics: Vec::new(),
                 joined: Vec::new(),
+                edges: Vec::new(),
             },
         })
     }
@@ -209,6 +216,12 @@ impl std::fmt::Debug for Session {
             .field("capture", &self.capture().map(Capture::path))
             .finish_non_exhaustive()
     }
+}
+
+/// Where each thread is in `Trace::threads`.
+fn thread_indices(trace: &Trace) -> BTreeMap<ThreadId, u32> {
+    let ids = trace.threads.iter().map(|thread| thread.thread);
+    ids.zip(0..).collect()
 }
 
 /// Findings about the dump's modules.

@@ -309,10 +309,13 @@ fn cpu_model(text: &str) -> Option<CpuModel> {
 }
 
 /// A task's identity as `pid, tid` fields, -1 standing for none.
-fn task_kind(named: Option<(String, bool)>, died: bool, parent: u32) -> TaskKind {
+fn task_kind(named: Option<(String, bool)>, died: bool, parent: (u32, u32)) -> TaskKind {
     match (named, died) {
         (Some((name, exec)), _) => TaskKind::Named { name, exec },
         (None, true) => TaskKind::Died,
-        (None, false) => TaskKind::Born { parent },
+        (None, false) => TaskKind::Born {
+            parent: parent.0,
+            by: ThreadId(parent.1),
+        },
     }
 }

@@ -1,6 +1,6 @@
 //! Do dump and trace speak of the same run?
 
-use crate::capture::Capture;
+use crate::capture::{Capture, TaskKind};
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::Dump;
 use rept_trace::{Address, Block, EventKind, ThreadId, Trace};
@@ -105,6 +105,30 @@ fn other_threads(dump: &Dump, capture: &Capture) -> Vec<Diagnostic> {
     };
     untraced
         .map(|thread| Diagnostic::new(Subject::Thread(thread), message()))
+        .collect()
+}
+
+/// Traced threads that the dump does not have although nothing tells that they ended.
+pub(super) fn missing_from_dump(trace: &Trace, dump: &Dump, capture: &Capture) -> Vec<Diagnostic> {
+    let ended: BTreeSet<ThreadId> = capture
+        .tasks
+        .iter()
+        .filter(|task| task.kind == TaskKind::Died)
+        .map(|task| task.thread)
+        .collect();
+    let dumped: BTreeSet<ThreadId> = dump.threads().iter().map(|thread| thread.thread).collect();
+    let ids = trace.threads.iter().filter(|path| path.steps() > 0);
+    let missing = ids
+        .map(|path| path.thread)
+        .filter(|id| !ended.contains(id) && !dumped.contains(id));
+    missing
+        .map(|id| {
+            let message = format!(
+                "was traced and is not in {}: its registers at the end are not known",
+                dump.path().display()
+            );
+            Diagnostic::new(Subject::Thread(id), message)
+        })
         .collect()
 }
 

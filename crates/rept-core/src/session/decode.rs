@@ -1,7 +1,7 @@
 //! From a capture to a trace.
 
 use super::agree::{self, End};
-use super::{Decoded, percpu};
+use super::{Decoded, births, percpu};
 use crate::binaries::Binaries;
 use crate::capture::{Capture, Stream};
 use crate::diagnostics::{Diagnostic, Subject};
@@ -44,23 +44,32 @@ pub(super) fn decode(
             )
         })
         .collect();
+    let mut stretches = Vec::new();
     if !per_cpu.is_empty() {
-        threads.extend(percpu::split(
+        let split = percpu::split(
             &per_cpu,
             &capture.switches,
             percpu::only_thread(capture, process),
             process,
             &mut diagnostics,
-        ));
+        );
+        threads.extend(split.threads);
+        stretches = split.stretches;
     }
     threads.sort_by_key(|thread| thread.thread);
     let code = code.finish();
     let mut trace = Trace { code, threads };
     let joined = join(&mut trace, dump, &mut diagnostics);
+    if let Some(dump) = dump {
+        diagnostics.extend(agree::missing_from_dump(&trace, dump, capture));
+    }
+    let mut edges = births::edges(&births::births(capture, &trace), &trace);
+    edges.extend(percpu::edges(&stretches, &trace));
     Decoded {
         trace,
         diagnostics,
         joined,
+        edges,
     }
 }
 
@@ -79,7 +88,20 @@ fn one(
         }
         decoder.feed(&capture.bytes(piece));
     }
-    decoder.finish()
+    let mut trace = decoder.finish();
+    // In a thread's own trace such a gap parts nothing.
+    let whole = stream.pieces.first().is_some_and(|first| first.offset == 0);
+    if stream.cpu.is_some() && whole {
+        trace.gaps.retain(|gap| !before_the_beginning(gap));
+    }
+    trace
+}
+
+/// Of a buffer that has its beginning, the bytes before the first PSB are too few for a TIP.PGE,
+/// without which there are no steps.
+fn before_the_beginning(gap: &Gap) -> bool {
+    const LEAST_ENABLE_BYTES: u64 = 3;
+    gap.step == 0 && gap.reason == GapReason::BeforeFirstPsb && gap.offset < LEAST_ENABLE_BYTES
 }
 
 fn options(capture: &Capture) -> DecodeOptions {

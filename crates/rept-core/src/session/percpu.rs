@@ -1,32 +1,94 @@
 //! Traces of processors, taken apart into threads by context switches.
 //!
 //! A processor's buffer holds whatever ran there. User-only traces stop (TIP.PGD) and
-//! resume (TIP.PGE) around every switch, so a *span*, from one resumption to the next,
-//! belongs to one thread: the one that the switch records have on the processor at the
-//! time of the span. A span whose time does not tell one thread from another is given to
-//! nobody, and leaves a gap in the threads it may belong to.
+//! resume (TIP.PGE) around every switch, so a *span*, from one resumption (or one loss of
+//! data) to the next, belongs to one thread: the one that the switch records have on the
+//! processor at the time of the span. A span whose time does not tell one thread from
+//! another is given to nobody.
+//!
+//! A thread's spans follow each other without a gap, unless a *hole* lies between them: a
+//! time at which a processor ran steps that nobody was given, or that were lost, while the
+//! thread may have been on it.
+
+mod stays;
 
 use crate::capture::{Capture, Switch};
 use crate::diagnostics::{Diagnostic, Subject};
-use rept_trace::{EventKind, Gap, GapReason, Interval, ThreadId, ThreadTrace, Timestamp};
+use rept_order::{Edge, EdgeKind, Point};
+use rept_trace::{
+    EventKind, Gap, GapReason, Interval, ThreadId, ThreadTrace, TimeMark, Timestamp, Trace,
+};
+use stays::Stays;
 use std::collections::BTreeMap;
 use std::ops::Range;
+
+/// The threads, and in which order processors ran them.
+pub(super) struct Split {
+    pub(super) threads: Vec<ThreadTrace>,
+    /// For each processor, the stretches that it ran, in its order.
+    pub(super) stretches: Vec<Vec<Stretch>>,
+}
+
+/// Steps of a thread that one processor ran in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) thread: ThreadId,
+    pub(super) steps: Range<u64>,
+}
 
 /// Steps of one processor between two resumptions.
 struct Span<'a> {
     source: &'a ThreadTrace,
+    /// Index among the processors.
+    cpu: usize,
+    /// Its place among the spans of the processor.
+    rank: usize,
     steps: Range<u64>,
+    events: Range<usize>,
+    /// When it began.
     time: Interval,
-    /// The last span of its processor: events at its end are its own.
-    last: bool,
+    /// When the thread came to the processor, for the order of its spans.
+    since: Timestamp,
+    /// Data was lost just before it.
+    lost: Option<Gap>,
 }
 
-/// A stay of a thread on a processor.
-struct Stay {
-    thread: ThreadId,
-    process: u32,
-    from: Timestamp,
-    to: Timestamp,
+/// A time at which a processor ran something that no thread was given.
+struct Hole {
+    cpu: usize,
+    /// Behind the spans of lower rank, and before the others.
+    rank: usize,
+    time: Interval,
+}
+
+impl Hole {
+    /// The thread, whose spans `before` and `behind` follow each other, may have run in it
+    /// between them; `None`: behind the last.
+    fn may_part(
+        &self,
+        stays: &[Stays],
+        thread: ThreadId,
+        before: &Span<'_>,
+        behind: Option<&Span<'_>>,
+    ) -> bool {
+        let later = before.cpu != self.cpu || before.rank < self.rank;
+        let sooner = behind.is_none_or(|behind| behind.cpu != self.cpu || self.rank <= behind.rank);
+        let end = behind.map_or(Timestamp(u64::MAX), |behind| behind.time.latest);
+        let both = Interval {
+            earliest: self.time.earliest.max(before.time.earliest),
+            latest: self.time.latest.min(end),
+        };
+        let meet = both.earliest <= both.latest;
+        later && sooner && meet && stays[self.cpu].may_hold(thread, both)
+    }
+}
+
+/// To whom a span belongs.
+enum Owner {
+    Ours(ThreadId, Timestamp),
+    /// Another process.
+    Foreign,
+    Unclear,
 }
 
 /// The threads of `process` from the traces of processors. Where no switches were recorded,
@@ -37,25 +99,37 @@ pub(super) fn split(
     only: Option<ThreadId>,
     process: Option<u32>,
     diagnostics: &mut Vec<Diagnostic>,
-) -> Vec<ThreadTrace> {
+) -> Split {
+    let stays: Vec<Stays> = cpus
+        .iter()
+        .map(|&(cpu, _)| Stays::new(switches, cpu))
+        .collect();
     let mut spans: BTreeMap<ThreadId, Vec<Span<'_>>> = BTreeMap::new();
+    let mut holes = Vec::new();
     let mut unclear = 0u64;
-    for (cpu, source) in cpus {
-        let stays = stays(switches, *cpu);
-        for span in cut(source) {
-            let owner = match (only, stays.is_empty()) {
-                (Some(thread), true) => Some((thread, true)),
-                _ => owner(&stays, span.time).map(|stay| {
-                    (
-                        stay.thread,
-                        process.is_none_or(|process| process == stay.process),
-                    )
-                }),
-            };
-            match owner {
-                Some((thread, true)) => spans.entry(thread).or_default().push(span),
-                Some((_, false)) => {}
-                None => unclear += span.steps.end - span.steps.start,
+    for (index, (_, source)) in cpus.iter().enumerate() {
+        let mut cut = cut(index, source, &mut holes).into_iter().peekable();
+        while let Some(mut span) = cut.next() {
+            match owner(&stays, &span, only, process) {
+                Owner::Ours(thread, since) => {
+                    span.since = since;
+                    spans.entry(thread).or_default().push(span);
+                }
+                Owner::Foreign => {}
+                Owner::Unclear if span.steps.is_empty() => {}
+                Owner::Unclear => {
+                    unclear += span.steps.end - span.steps.start;
+                    let next = cut.peek();
+                    let latest = next.map_or(Timestamp(u64::MAX), |next| next.time.latest);
+                    holes.push(Hole {
+                        cpu: index,
+                        rank: span.rank,
+                        time: Interval {
+                            latest,
+                            ..span.time
+                        },
+                    });
+                }
             }
         }
     }
@@ -65,10 +139,24 @@ pub(super) fn split(
         );
         diagnostics.push(Diagnostic::new(Subject::Trace, message));
     }
-    spans
-        .into_iter()
-        .map(|(thread, spans)| assemble(thread, spans, unclear > 0))
-        .collect()
+    let mut split = Split {
+        threads: Vec::new(),
+        stretches: vec![Vec::new(); cpus.len()],
+    };
+    let mut ran: Vec<(usize, usize, Stretch)> = Vec::new();
+    for (thread, spans) in spans {
+        let parted = |before: &Span<'_>, behind: Option<&Span<'_>>| {
+            let mut holes = holes.iter();
+            holes.any(|hole| hole.may_part(&stays, thread, before, behind))
+        };
+        let whole = assemble(thread, spans, parted, &mut ran);
+        split.threads.push(whole);
+    }
+    ran.sort_by_key(|&(cpu, rank, _)| (cpu, rank));
+    for (cpu, _, stretch) in ran {
+        split.stretches[cpu].push(stretch);
+    }
+    split
 }
 
 /// The process's thread, when it has one only.
@@ -81,161 +169,241 @@ pub(super) fn only_thread(capture: &Capture, process: Option<u32>) -> Option<Thr
     threads.next().is_none().then_some(first)
 }
 
-/// Who was on a processor when. Both records of a switch are used; either may be missing.
-fn stays(switches: &[Switch], cpu: u32) -> Vec<Stay> {
-    let mut stays: Vec<Stay> = Vec::new();
-    for switch in switches.iter().filter(|switch| switch.cpu == Some(cpu)) {
-        let running = stays
-            .last_mut()
-            .filter(|stay| stay.to == Timestamp(u64::MAX));
-        match (switch.out, running) {
-            (true, Some(stay)) if stay.thread == switch.thread => stay.to = switch.time,
-            (true, Some(other)) => {
-                // The switch between the two is lost: either may have run since the first came.
-                other.to = switch.time;
-                let from = other.from;
-                stays.push(Stay {
-                    thread: switch.thread,
-                    process: switch.process,
-                    from,
-                    to: switch.time,
-                });
-            }
-            (true, None) => stays.push(Stay {
-                thread: switch.thread,
-                process: switch.process,
-                from: stays
-                    .last()
-                    .map_or(Timestamp(0), |stay| stay.to.min(switch.time)),
-                to: switch.time,
-            }),
-            (false, running) => {
-                if let Some(stay) = running {
-                    stay.to = switch.time;
-                }
-                stays.push(Stay {
-                    thread: switch.thread,
-                    process: switch.process,
-                    from: switch.time,
-                    to: Timestamp(u64::MAX),
-                });
-            }
-        }
+fn owner(stays: &[Stays], span: &Span<'_>, only: Option<ThreadId>, process: Option<u32>) -> Owner {
+    if let Some(thread) = only.filter(|_| stays[span.cpu].is_empty()) {
+        return Owner::Ours(thread, span.time.earliest);
     }
-    stays
-}
-
-/// The one stay that overlaps `time`; `None` when there are several or none.
-fn owner(stays: &[Stay], time: Interval) -> Option<&Stay> {
-    let first = stays.partition_point(|stay| stay.to < time.earliest);
-    let mut overlapping = stays[first..]
-        .iter()
-        .take_while(|stay| stay.from <= time.latest);
-    let found = overlapping.next()?;
-    overlapping
-        .all(|stay| stay.thread == found.thread)
-        .then_some(found)
-}
-
-/// Cuts a processor's trace at its resumptions.
-fn cut(source: &ThreadTrace) -> Vec<Span<'_>> {
-    let begins = source
-        .events
-        .iter()
-        .filter(|event| matches!(event.kind, EventKind::Enabled { .. }));
-    // A run cannot be cut inside.
-    let clean = |step: u64| {
-        step == source.steps() || source.locate(step).is_some_and(|(_, index)| index == 0)
+    let Some((first, last)) = stays[span.cpu].owner(span.time) else {
+        return Owner::Unclear;
     };
-    let mut cuts: Vec<(u64, Interval)> = begins
-        .filter(|event| clean(event.step))
-        .map(|event| (event.step, event.time))
-        .collect();
-    if cuts.first().is_none_or(|&(step, _)| step > 0) {
-        cuts.insert(0, (0, Interval::UNKNOWN));
+    if process.is_some_and(|process| process != first.process) {
+        return Owner::Foreign;
     }
-    cuts.dedup_by(|next, last| {
-        let same = next.0 == last.0;
-        if same {
-            last.1 = next.1;
-        }
-        same
+    // The thread was elsewhere in between: which of the two stays it is decides its place.
+    let elsewhere = stays.iter().enumerate().any(|(cpu, stays)| {
+        let mut stays = stays.iter();
+        cpu != span.cpu
+            && first.from != last.from
+            && stays.any(|stay| {
+                stay.thread == first.thread && first.from < stay.from && stay.from < last.from
+            })
     });
-    let ends = cuts
-        .iter()
-        .skip(1)
-        .map(|&(step, _)| step)
-        .chain([source.steps()]);
-    let spans = cuts.iter().zip(ends).map(|(&(step, time), end)| Span {
-        source,
-        steps: step..end,
-        time,
-        last: end == source.steps(),
-    });
-    spans.collect()
+    match elsewhere {
+        true => Owner::Unclear,
+        false => Owner::Ours(first.thread, first.from),
+    }
 }
 
-/// One thread from its spans, by time.
-fn assemble(thread: ThreadId, mut spans: Vec<Span<'_>>, holes: bool) -> ThreadTrace {
-    spans.sort_by_key(|span| (span.time.earliest, span.time.latest));
-    let mut whole = ThreadTrace::new(thread);
-    for span in spans {
-        if holes && whole.steps() > 0 {
-            whole.gaps.push(Gap {
-                step: whole.steps(),
-                offset: 0,
-                at: None,
-                reason: GapReason::LostData,
+/// Where a processor's trace is cut: the step, the first event behind, the time at least.
+struct Cut {
+    step: u64,
+    event: usize,
+    earliest: Timestamp,
+    lost: Option<Gap>,
+}
+
+/// Cuts a processor's trace at its resumptions and where data was lost.
+fn cut<'a>(cpu: usize, source: &'a ThreadTrace, holes: &mut Vec<Hole>) -> Vec<Span<'a>> {
+    let mut cuts: Vec<Cut> = Vec::new();
+    let first = Cut {
+        step: 0,
+        event: 0,
+        earliest: Timestamp(0),
+        lost: None,
+    };
+    cuts.push(first);
+    for (index, event) in source.events.iter().enumerate() {
+        // A run cannot be cut inside.
+        let clean = event.step == source.steps()
+            || source
+                .locate(event.step)
+                .is_some_and(|(_, index)| index == 0);
+        if clean && matches!(event.kind, EventKind::Enabled { .. }) {
+            cuts.push(Cut {
+                step: event.step,
+                event: index,
+                earliest: event.time.earliest,
+                lost: None,
             });
         }
-        append(&mut whole, &span);
+    }
+    for gap in &source.gaps {
+        lose(&mut cuts, source, gap);
+    }
+    let lost = cuts
+        .iter()
+        .enumerate()
+        .filter(|(_, cut)| cut.lost.is_some());
+    holes.extend(lost.map(|(rank, cut)| Hole {
+        cpu,
+        rank,
+        time: Interval {
+            // Marks before the same step may stand behind the loss.
+            earliest: match cut.step.checked_sub(1) {
+                Some(before) => begun(source, before),
+                None => Timestamp(0),
+            },
+            latest: passed(source, cut.step),
+        },
+    }));
+    spans(cpu, source, &cuts)
+}
+
+/// Notes lost data at the cut there, or cuts there.
+fn lose(cuts: &mut Vec<Cut>, source: &ThreadTrace, gap: &Gap) {
+    // Of several cuts before one step only the last has steps behind it.
+    let behind = cuts.partition_point(|cut| cut.step <= gap.step);
+    if let Some(cut) = cuts[..behind].last_mut().filter(|cut| cut.step == gap.step) {
+        cut.lost.get_or_insert_with(|| gap.clone());
+        return;
+    }
+    let event = source.events.partition_point(|event| event.step < gap.step);
+    let cut = Cut {
+        step: gap.step,
+        event,
+        earliest: Timestamp(0),
+        lost: Some(gap.clone()),
+    };
+    cuts.insert(behind, cut);
+}
+
+fn spans<'a>(cpu: usize, source: &'a ThreadTrace, cuts: &[Cut]) -> Vec<Span<'a>> {
+    let mut reached = Timestamp(0);
+    let mut spans = Vec::with_capacity(cuts.len());
+    for (rank, cut) in cuts.iter().enumerate() {
+        let next = cuts.get(rank + 1);
+        let steps = cut.step..next.map_or(source.steps(), |next| next.step);
+        let events = cut.event..next.map_or(source.events.len(), |next| next.event);
+        reached = reached.max(cut.earliest).max(begun(source, cut.step));
+        if steps.is_empty() && events.is_empty() && cut.lost.is_none() {
+            continue;
+        }
+        let ran = match steps.is_empty() {
+            true => Timestamp(u64::MAX),
+            false => passed(source, cut.step),
+        };
+        let first = source.events.get(cut.event);
+        // Behind a loss the steps may be later than the event before them.
+        let resumed = first.filter(|_| cut.lost.is_none() && !events.is_empty());
+        let latest = resumed.map_or(ran, |event| event.time.latest.min(ran));
+        spans.push(Span {
+            source,
+            cpu,
+            rank,
+            steps,
+            events,
+            time: Interval {
+                earliest: reached,
+                latest: latest.max(reached),
+            },
+            since: Timestamp(0),
+            lost: cut.lost.clone(),
+        });
+    }
+    spans
+}
+
+/// The steps from this one on ran no earlier.
+fn begun(source: &ThreadTrace, step: u64) -> Timestamp {
+    let behind = source.times.partition_point(|mark| mark.step <= step);
+    let marks = source.times[..behind].iter().rev();
+    // Bounds ascend, so the last mark has the best; a mark may repeat a weaker one.
+    marks
+        .take(2)
+        .map(|mark| mark.time.earliest)
+        .max()
+        .unwrap_or(Timestamp(0))
+}
+
+/// The step ran no later.
+fn passed(source: &ThreadTrace, step: u64) -> Timestamp {
+    let behind = source.times.partition_point(|mark| mark.step <= step);
+    let marks = source.times[behind..].iter();
+    marks
+        .take(LOOKAHEAD)
+        .map(|mark| mark.time.latest)
+        .min()
+        .unwrap_or(Timestamp(u64::MAX))
+}
+
+/// Marks looked at for an upper bound: those with an open one are rarely many in a row.
+const LOOKAHEAD: usize = 64;
+
+/// One thread from its spans, by time. `parted` tells whether it may have run unseen between two.
+fn assemble(
+    thread: ThreadId,
+    mut spans: Vec<Span<'_>>,
+    parted: impl Fn(&Span<'_>, Option<&Span<'_>>) -> bool,
+    ran: &mut Vec<(usize, usize, Stretch)>,
+) -> ThreadTrace {
+    spans.sort_by_key(|span| (span.since, span.cpu, span.rank));
+    let mut whole = ThreadTrace::new(thread);
+    let mut before: Option<&Span<'_>> = None;
+    for span in &spans {
+        let base = whole.steps();
+        let lost = span.lost.clone().map(|gap| Gap { step: base, ..gap });
+        let unseen = || before.is_some_and(|before| parted(before, Some(span)));
+        let gap = lost.or_else(|| unseen().then(|| unseen_gap(base)));
+        whole.gaps.extend(gap);
+        append(&mut whole, span);
+        if base < whole.steps() {
+            let steps = base..whole.steps();
+            ran.push((span.cpu, span.rank, Stretch { thread, steps }));
+        }
+        before = Some(span);
+    }
+    if before.is_some_and(|last| parted(last, None)) {
+        let gap = unseen_gap(whole.steps());
+        whole.gaps.push(gap);
     }
     whole
+}
+
+fn unseen_gap(step: u64) -> Gap {
+    Gap {
+        step,
+        offset: 0,
+        at: None,
+        reason: GapReason::LostData,
+    }
 }
 
 fn append(whole: &mut ThreadTrace, span: &Span<'_>) {
     let (start, end) = (span.steps.start, span.steps.end);
     let base = whole.steps();
-    // What happened before the first step of the next span belongs to the one that it ended, all
-    // but the resumption itself.
-    let own = |step: u64, resumes: bool| {
-        let at_start = step == start && (resumes || start == 0);
-        let at_end = step == end && (!resumes || span.last);
-        at_start || (start < step && step < end) || (at_end && start < end)
-    };
-    let resumes = |kind: &EventKind| matches!(kind, EventKind::Enabled { .. });
-    let moved = |step: u64| base + step - start;
-    let events = span
-        .source
-        .events
-        .iter()
-        .filter(|event| own(event.step, resumes(&event.kind)));
+    let moved = |step: u64| base + step.clamp(start, end) - start;
+    let events = span.source.events[span.events.clone()].iter();
     whole.events.extend(events.cloned().map(|mut event| {
         event.step = moved(event.step);
         event
     }));
-    let gaps = span
-        .source
-        .gaps
-        .iter()
-        .filter(|gap| start <= gap.step && (gap.step < end || span.last));
-    whole.gaps.extend(gaps.cloned().map(|mut gap| {
-        gap.step = moved(gap.step);
-        gap
-    }));
-    let times = span
-        .source
-        .times
-        .iter()
-        .filter(|mark| start <= mark.step && (mark.step < end || span.last));
-    whole.times.extend(times.copied().map(|mut mark| {
-        mark.step = moved(mark.step);
-        mark
-    }));
-    let Some((first, _)) = span.source.locate(start).filter(|_| start < end) else {
+    if start == end {
+        return;
+    }
+    // A mark before the first step may be older than the thread's steps on other processors, and
+    // one behind the last may be newer: only what they say of these steps is taken over.
+    let begin = TimeMark {
+        step: base,
+        time: span.time,
+    };
+    let times = &span.source.times;
+    let inner = times.partition_point(|mark| mark.step <= start)
+        ..times.partition_point(|mark| mark.step < end);
+    let last = times.get(inner.end).filter(|mark| mark.step == end);
+    let own = times[inner].iter().chain(last).map(|mark| TimeMark {
+        step: moved(mark.step),
+        ..*mark
+    });
+    whole.times.push(begin);
+    whole.times.extend(own);
+    push_runs(whole, span);
+}
+
+fn push_runs(whole: &mut ThreadTrace, span: &Span<'_>) {
+    let Some((first, _)) = span.source.locate(span.steps.start) else {
         return;
     };
-    let mut left = end - start;
+    let mut left = span.steps.end - span.steps.start;
     for run in &span.source.runs()[first..] {
         if left == 0 {
             break;
@@ -243,6 +411,25 @@ fn append(whole: &mut ThreadTrace, span: &Span<'_>) {
         left -= u64::from(run.count).min(left);
         whole.push(*run);
     }
+}
+
+/// What one processor ran of two threads, it ran one after the other.
+pub(super) fn edges(stretches: &[Vec<Stretch>], trace: &Trace) -> Vec<Edge> {
+    let index = super::thread_indices(trace);
+    let point = |thread: ThreadId, step: u64| {
+        let thread = *index.get(&thread)?;
+        Some(Point { thread, step })
+    };
+    let neighbours = stretches.iter().flat_map(|cpu| cpu.windows(2));
+    let switches = neighbours.filter(|pair| pair[0].thread != pair[1].thread);
+    let edges = switches.filter_map(|pair| {
+        Some(Edge {
+            kind: EdgeKind::ContextSwitch,
+            from: point(pair[0].thread, pair[0].steps.end)?,
+            to: point(pair[1].thread, pair[1].steps.start)?,
+        })
+    });
+    edges.collect()
 }
 
 #[cfg(test)]
@@ -276,10 +463,12 @@ mod tests {
                 time,
                 kind,
             });
-            trace.push(Run {
-                block: BlockId(count.into()),
-                count,
-            });
+            if count > 0 {
+                trace.push(Run {
+                    block: BlockId(count.into()),
+                    count,
+                });
+            }
             trace.events.push(Event {
                 step: trace.steps(),
                 time,
@@ -293,7 +482,7 @@ mod tests {
     fn check(runs: &[(u16, u64)], switches: &[Switch], expect: &[(u32, &[u16])], unclear: bool) {
         let mut said = Vec::new();
         let cpus = [(0, processor(runs))];
-        let threads = split(&cpus, switches, None, Some(1), &mut said);
+        let threads = split(&cpus, switches, None, Some(1), &mut said).threads;
         let found: Vec<(u32, Vec<u16>)> = threads
             .iter()
             .map(|thread| {
@@ -362,10 +551,83 @@ mod tests {
         check(&[(1, 10), (2, 50)], &switches, &[(7, &[2])], true);
     }
 
+    /// Thread 7 runs on processor 0, then on 1, then on 0 again; 8 in between on 0.
+    const MOVING: [(u32, u64, u32, bool); 8] = [
+        (0, 5, 7, false),
+        (0, 20, 7, true),
+        (0, 21, 8, false),
+        (1, 25, 7, false),
+        (1, 40, 7, true),
+        (0, 44, 8, true),
+        (0, 45, 7, false),
+        (0, 90, 7, true),
+    ];
+
+    fn moving() -> Vec<Switch> {
+        let switches = MOVING.iter().map(|&(cpu, time, thread, out)| Switch {
+            cpu: Some(cpu),
+            ..switch(time, thread, out)
+        });
+        switches.collect()
+    }
+
+    fn split_moving(first: &[(u16, u64)], gap: Option<u64>) -> Split {
+        let mut zero = processor(first);
+        zero.gaps.extend(gap.map(unseen_gap));
+        let cpus = [(0, zero), (1, processor(&[(4, 30)]))];
+        split(&cpus, &moving(), None, Some(1), &mut Vec::new())
+    }
+
+    fn runs(thread: &ThreadTrace) -> Vec<u16> {
+        thread.runs().iter().map(|run| run.count).collect()
+    }
+
+    #[test]
+    fn a_thread_that_moves_is_put_together_in_its_own_order() {
+        let split = split_moving(&[(1, 10), (2, 30), (3, 50)], None);
+        assert_eq!(runs(&split.threads[0]), [1, 4, 3]);
+        assert_eq!(runs(&split.threads[1]), [2]);
+        assert!(split.threads.iter().all(|thread| thread.gaps.is_empty()));
+        let zero: Vec<u32> = split.stretches[0].iter().map(|s| s.thread.0).collect();
+        assert_eq!(zero, [7, 8, 7]);
+        let edges = edges(
+            &split.stretches,
+            &Trace {
+                threads: split.threads,
+                ..Trace::default()
+            },
+        );
+        let points: Vec<_> = edges.iter().map(|e| (e.from, e.to)).collect();
+        let at = |thread, step| Point { thread, step };
+        assert_eq!(points, [(at(0, 1), at(1, 0)), (at(1, 2), at(0, 5))]);
+    }
+
+    #[test]
+    fn a_visit_without_steps_leaves_no_trace_in_others() {
+        let split = split_moving(&[(1, 10), (0, 30), (3, 50)], None);
+        assert_eq!(split.threads[0].events.len(), 6);
+        assert_eq!(
+            (split.threads[1].steps(), split.threads[1].events.len()),
+            (0, 2)
+        );
+    }
+
+    #[test]
+    fn lost_data_parts_the_threads_that_may_have_run_there() {
+        // Lost on processor 0 behind its first span: there both may have run.
+        let split = split_moving(&[(1, 10), (2, 30), (3, 50)], Some(1));
+        let gaps: Vec<Vec<u64>> = split
+            .threads
+            .iter()
+            .map(|thread| thread.gaps.iter().map(|gap| gap.step).collect())
+            .collect();
+        assert_eq!(gaps, [vec![1, 5], vec![0]]);
+    }
+
     #[test]
     fn without_switches_the_only_thread_has_it_all() {
         let cpus = [(0, processor(&[(1, 10), (2, 20)]))];
-        let threads = split(&cpus, &[], Some(ThreadId(9)), Some(1), &mut Vec::new());
+        let threads = split(&cpus, &[], Some(ThreadId(9)), Some(1), &mut Vec::new()).threads;
         assert_eq!((threads[0].thread, threads[0].steps()), (ThreadId(9), 3));
     }
 }

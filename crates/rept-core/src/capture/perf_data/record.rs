@@ -239,12 +239,12 @@ fn task<'a>(mut cursor: Fields<'a>, raw: &RawRecord<'a>) -> Option<Record<'a>> {
     let (thread, kind) = match raw.kind {
         kind::COMM => (
             second,
-            task_kind(Some((cursor.text(), raw.misc & EXEC != 0)), false, 0),
+            task_kind(Some((cursor.text(), raw.misc & EXEC != 0)), false, (0, 0)),
         ),
         kind::ITRACE_START => (second, TaskKind::Traced),
         died_or_born => (
             cursor.u32()?,
-            task_kind(None, died_or_born == kind::EXIT, second),
+            task_kind(None, died_or_born == kind::EXIT, (second, cursor.u32()?)),
         ),
     };
     if process == u32::MAX || thread == u32::MAX {
