@@ -56,4 +56,4 @@ pub use engine::Exit;
 pub use error::Error;
 pub use from::StartPoint;
 pub use recorder::{LEAST_BUFFER_BYTES, Progress, RecordOptions, Recorder, Summary};
-pub use schedule::Schedule;
+pub use schedule::{Schedule, Timing};

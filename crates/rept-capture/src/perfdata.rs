@@ -10,6 +10,7 @@ mod record;
 mod side_band;
 
 use crate::error::Error;
+use crate::schedule::Timing;
 use attr::{ATTR_BYTES, Attr};
 use record::Record;
 use std::fs::File;
@@ -68,6 +69,8 @@ pub(crate) struct Setup {
     pub(crate) sample_period: Option<u64>,
     /// Streams are those of cores.
     pub(crate) per_cpu: bool,
+    /// Which timing packets the streams hold.
+    pub(crate) timing: Timing,
 }
 
 /// Writes the file; `now` is the TSC at which recording ended. Returns its size in bytes.
@@ -91,11 +94,7 @@ pub(crate) fn write(
         };
         side_band.aux(stamp, area.offset(), area.len());
     }
-    let attrs = attr::attrs(
-        setup.psb_period_exponent,
-        setup.sample_period,
-        setup.per_cpu,
-    );
+    let attrs = attr::attrs(setup);
     let data_at = HEADER_BYTES + attrs.len() as u64 * (ATTR_ENTRY_BYTES + 8);
     let info = attr::auxtrace_info(setup.per_cpu);
     let mut at = data_at + (info.len() + side_band.records.len()) as u64;

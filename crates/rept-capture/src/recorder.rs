@@ -3,7 +3,7 @@ use crate::engine::{Engine, Exit, Start};
 use crate::error::Error;
 use crate::from::StartPoint;
 use crate::recording::Recording;
-use crate::schedule::{Schedule, Scheduler};
+use crate::schedule::{Schedule, Scheduler, Timing};
 use crate::sys::{self, ExecResult, Launch, Wait};
 use crate::target;
 use std::ffi::{CString, OsStr, OsString};
@@ -32,6 +32,8 @@ pub struct RecordOptions {
     /// Writes one PT stream for each core instead of each thread, with records of context
     /// switches; only with [`Schedule::Cpus`].
     pub per_cpu: bool,
+    /// Which timing packets are written.
+    pub timing: Timing,
     /// Writes the registers of each thread into `perf.data` every so many of its steps, as
     /// `perf record -e instructions:u --user-regs` does; `None`: never.
     pub sample_registers: Option<u64>,
@@ -51,6 +53,7 @@ impl RecordOptions {
             from: None,
             schedule: Schedule::Cores,
             per_cpu: false,
+            timing: Timing::default(),
             sample_registers: None,
             aslr: false,
         }
@@ -136,6 +139,7 @@ impl Recorder {
         if options.per_cpu {
             recording.per_cpu();
         }
+        recording.timing(options.timing);
         if let Some(period) = options.sample_registers {
             recording.sample_registers(period);
         }

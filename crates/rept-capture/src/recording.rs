@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::instruction::Instruction;
 use crate::maps::{self, Mapping};
 use crate::perfdata::{self, AuxArea, Owner, Setup, SideBand, Stamp};
+use crate::schedule::Timing;
 use crate::stream::{self, Stream};
 use crate::truth::{self, Access, WORDS};
 use libc::user_regs_struct as Registers;
@@ -20,6 +21,7 @@ pub(crate) struct Recording {
     buffer: usize,
     sample_period: Option<u64>,
     per_cpu: bool,
+    timing: Timing,
     side_band: SideBand,
     truth: Option<truth::Writer>,
     threads: BTreeMap<i32, Lane>,
@@ -59,6 +61,7 @@ impl Recording {
             buffer,
             sample_period: None,
             per_cpu: false,
+            timing: Timing::default(),
             side_band: SideBand::default(),
             truth,
             threads: BTreeMap::new(),
@@ -79,6 +82,11 @@ impl Recording {
     /// Writes one stream for each core, as perf does when it records a whole machine.
     pub(crate) fn per_cpu(&mut self) {
         self.per_cpu = true;
+    }
+
+    /// Writes these timing packets.
+    pub(crate) fn timing(&mut self, timing: Timing) {
+        self.timing = timing;
     }
 
     pub(crate) fn wants_truth(&self) -> bool {
@@ -242,7 +250,7 @@ impl Recording {
 
     // A thread and the stream that its packets go to.
     fn lane(&mut self, tid: i32) -> (&mut Lane, &mut Stream) {
-        let (now, buffer) = (self.now, self.buffer);
+        let (now, buffer, timing) = (self.now, self.buffer, self.timing);
         let lane = self.threads.entry(tid).or_insert_with(|| Lane::new(now));
         let key = match lane.cpu {
             Some(cpu) if self.per_cpu => cpu,
@@ -251,7 +259,7 @@ impl Recording {
         let stream = self
             .streams
             .entry(key)
-            .or_insert_with(|| Stream::new(buffer));
+            .or_insert_with(|| Stream::new(buffer, timing));
         (lane, stream)
     }
 
@@ -358,6 +366,7 @@ impl Recording {
             psb_period_exponent: stream::psb_period_exponent(self.buffer),
             sample_period: self.sample_period,
             per_cpu: self.per_cpu,
+            timing: self.timing,
         };
         let mut bytes = perfdata::write(&path, setup, self.side_band, &areas, end)?;
         if let Some(truth) = self.truth {

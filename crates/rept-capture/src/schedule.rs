@@ -1,5 +1,8 @@
 //! Which thread runs next, and how long its instructions take: all drawn from the seed.
 
+use crate::error::Error;
+use std::str::FromStr;
+
 /// How the threads of the program are interleaved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schedule {
@@ -21,6 +24,81 @@ pub enum Schedule {
         /// Longest turn, in steps.
         longest: u32,
     },
+}
+
+/// Longest turn where none is named, in steps.
+const LONGEST_TURN: u32 = 1000;
+
+impl Schedule {
+    /// Turns of ordinary length on this many cores.
+    pub fn cpus(count: u32) -> Schedule {
+        Schedule::Cpus {
+            count,
+            longest: LONGEST_TURN,
+        }
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = Error;
+
+    /// `cores`, `quanta`, `quanta:LONGEST`, `cpus:COUNT` or `cpus:COUNT:LONGEST`.
+    fn from_str(text: &str) -> Result<Schedule, Error> {
+        let (name, numbers) = text.split_once(':').unwrap_or((text, ""));
+        let mut numbers = numbers.split(':').filter(|number| !number.is_empty());
+        let mut next = || -> Option<Option<u32>> {
+            let number = numbers.next().map(str::parse::<u32>);
+            match number {
+                Some(Ok(number)) if number > 0 => Some(Some(number)),
+                Some(_) => None,
+                None => Some(None),
+            }
+        };
+        let parsed = match (name, next(), next()) {
+            ("cores", Some(None), _) => Some(Schedule::Cores),
+            ("quanta", Some(longest), Some(None)) => Some(Schedule::Quanta {
+                longest: longest.unwrap_or(LONGEST_TURN),
+            }),
+            ("cpus", Some(Some(count)), Some(longest)) => Some(Schedule::Cpus {
+                count,
+                longest: longest.unwrap_or(LONGEST_TURN),
+            }),
+            _ => None,
+        };
+        parsed.filter(|_| numbers.next().is_none()).ok_or_else(|| {
+            Error::option(format!(
+                "schedule `{text}` is not cores, quanta[:LONGEST] or cpus:COUNT[:LONGEST], numbers from 1"
+            ))
+        })
+    }
+}
+
+/// Which timing packets are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timing {
+    /// TSC at each PSB, MTC every few hundred cycles, CYC before most packets (`cyc=1`).
+    #[default]
+    Cycles,
+    /// No CYC: perf's default.
+    Mtc,
+    /// TSC at each PSB only (`mtc=0`).
+    Boundaries,
+}
+
+impl FromStr for Timing {
+    type Err = Error;
+
+    /// `cycles`, `mtc` or `boundaries`.
+    fn from_str(text: &str) -> Result<Timing, Error> {
+        match text {
+            "cycles" => Ok(Timing::Cycles),
+            "mtc" => Ok(Timing::Mtc),
+            "boundaries" => Ok(Timing::Boundaries),
+            _ => Err(Error::option(format!(
+                "timing `{text}` is not cycles, mtc or boundaries"
+            ))),
+        }
+    }
 }
 
 /// A stall happens once in this many instructions …
@@ -144,6 +222,45 @@ mod tests {
         let mut scheduler = Scheduler::new(Schedule::Cores, 1);
         assert_eq!(scheduler.pick(&[(1, 10), (2, 9), (3, 9)]), Some(2));
         assert_eq!(scheduler.pick(&[]), None);
+    }
+
+    #[test]
+    fn schedules_are_read() {
+        let read = |text: &str| text.parse::<Schedule>().ok();
+        assert_eq!(read("cores"), Some(Schedule::Cores));
+        assert_eq!(read("quanta:7"), Some(Schedule::Quanta { longest: 7 }));
+        assert_eq!(
+            read("quanta"),
+            Some(Schedule::Quanta {
+                longest: LONGEST_TURN
+            })
+        );
+        assert_eq!(read("cpus:2"), Some(Schedule::cpus(2)));
+        let two = Schedule::Cpus {
+            count: 2,
+            longest: 3,
+        };
+        assert_eq!(read("cpus:2:3"), Some(two));
+        for text in [
+            "",
+            "core",
+            "cores:2",
+            "quanta:0",
+            "quanta:1:2",
+            "cpus",
+            "cpus:0",
+            "cpus:2:3:4",
+            "cpus:two",
+        ] {
+            let error = text.parse::<Schedule>().expect_err(text).to_string();
+            assert!(error.contains(&format!("`{text}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn timings_are_read() {
+        assert_eq!("mtc".parse::<Timing>().ok(), Some(Timing::Mtc));
+        assert!("tsc".parse::<Timing>().is_err());
     }
 
     #[test]

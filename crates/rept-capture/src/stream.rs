@@ -1,7 +1,7 @@
 //! One PT stream: what the trace unit of a core does with the instructions it sees retire.
 //!
 //! Configured as `intel_pt/cyc=1/u`: user mode only (system calls and signals switch
-//! packets off and on again), return compression on, TSC, MTC and CYC on. Each event is
+//! packets off and on again), return compression on, TSC on, MTC and CYC as asked for. Each event is
 //! given with the virtual time at which it happens; times never decrease.
 //!
 //! Liberties that the manual leaves to the processor, taken here: branches wait in the
@@ -13,6 +13,7 @@
 use crate::clock;
 use crate::encode::{IpPayload, Packet};
 use crate::ring::Ring;
+use crate::schedule::Timing;
 
 /// Cycles since the last packet after which a TNT buffer of six or more branches is sent.
 const TNT_DELAY: u64 = 64;
@@ -43,6 +44,7 @@ pub(crate) enum Flow {
 #[derive(Debug)]
 pub(crate) struct Stream {
     ring: Ring,
+    timing: Timing,
     psb_period: u64,
     last_psb: u64,
     enabled: bool,
@@ -64,9 +66,10 @@ pub(crate) fn psb_period_exponent(buffer: usize) -> u32 {
 }
 
 impl Stream {
-    pub(crate) fn new(buffer: usize) -> Stream {
+    pub(crate) fn new(buffer: usize, timing: Timing) -> Stream {
         Stream {
             ring: Ring::new(buffer),
+            timing,
             psb_period: 2048 << psb_period_exponent(buffer),
             last_psb: 0,
             enabled: false,
@@ -208,6 +211,9 @@ impl Stream {
     }
 
     fn cyc(&mut self, now: u64) {
+        if self.timing != Timing::Cycles {
+            return;
+        }
         let cycles = now - self.last_cyc;
         self.last_cyc = now;
         self.put(Packet::Cyc { cycles });
@@ -216,6 +222,9 @@ impl Stream {
     // MTC packets due up to `now`. Branches that retired before the crystal clock changed
     // are sent before the packet: the buffer never holds any from before it.
     fn timers(&mut self, now: u64) {
+        if self.timing == Timing::Boundaries {
+            return;
+        }
         while self.next_mtc <= now {
             let due = self.next_mtc.max(self.last_cyc);
             self.flush_tnt(due);
@@ -235,10 +244,12 @@ impl Stream {
         self.last_ip = None;
         self.put(Packet::Psb);
         self.put(Packet::Tsc { tsc: now });
-        self.put(Packet::Tma {
-            ctc: clock::crystal(now) as u16,
-            fast: clock::fast_counter(now) as u16,
-        });
+        if self.timing != Timing::Boundaries {
+            self.put(Packet::Tma {
+                ctc: clock::crystal(now) as u16,
+                fast: clock::fast_counter(now) as u16,
+            });
+        }
         self.put(Packet::Cbr {
             ratio: clock::CORE_BUS_RATIO,
         });

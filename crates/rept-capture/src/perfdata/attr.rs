@@ -1,7 +1,9 @@
 //! What was recorded and how: event attributes, and the parameters of Intel PT.
 
+use super::Setup;
 use super::record::Record;
 use crate::clock;
+use crate::schedule::Timing;
 
 /// Size of an attribute, in bytes: the version that perf 6.1 writes at most.
 pub(super) const ATTR_BYTES: u32 = 128;
@@ -30,10 +32,14 @@ const CONFIG_NO_RETURN_COMPRESSION: u64 = 1 << 11;
 const CONFIG_BRANCH: u64 = 1 << 13;
 const CONFIG_MTC_PERIOD: u64 = 0xf << 14;
 
-fn config(psb_period_exponent: u32) -> u64 {
+fn config(psb_period_exponent: u32, timing: Timing) -> u64 {
+    let timing = match timing {
+        Timing::Cycles => CONFIG_CYC | CONFIG_MTC,
+        Timing::Mtc => CONFIG_MTC,
+        Timing::Boundaries => 0,
+    };
     CONFIG_PT
-        | CONFIG_CYC
-        | CONFIG_MTC
+        | timing
         | CONFIG_TSC
         | CONFIG_BRANCH
         | u64::from(clock::MTC_PERIOD) << 14
@@ -57,17 +63,18 @@ mod flag {
 
 pub(super) type Attr = [u8; ATTR_BYTES as usize];
 
-/// The attributes and their ids, in file order; with `sample_period`, one for samples.
-pub(super) fn attrs(
-    psb_period_exponent: u32,
-    sample_period: Option<u64>,
-    per_cpu: bool,
-) -> Vec<(u64, Attr)> {
+/// The attributes and their ids, in file order; with a sample period, one for samples.
+pub(super) fn attrs(setup: Setup) -> Vec<(u64, Attr)> {
+    let config = config(setup.psb_period_exponent, setup.timing);
     let mut attrs = vec![
-        (PT_ID, pt_attr(config(psb_period_exponent))),
-        (SIDE_BAND_ID, dummy_attr(per_cpu)),
+        (PT_ID, pt_attr(config)),
+        (SIDE_BAND_ID, dummy_attr(setup.per_cpu)),
     ];
-    attrs.extend(sample_period.map(|period| (SAMPLES_ID, samples_attr(period))));
+    attrs.extend(
+        setup
+            .sample_period
+            .map(|period| (SAMPLES_ID, samples_attr(period))),
+    );
     attrs
 }
 
