@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use iced_x86::Register;
-use rept_capture::StartPoint;
+use rept_capture::{Schedule, StartPoint, Timing};
 use rept_core::Position;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Score(ScoreArgs),
     /// Print the registers at a position.
     At(AtArgs),
+    /// Print which accesses of the same bytes by two threads nothing orders.
+    Races(RacesArgs),
     /// Print the step that last wrote a place in memory.
     LastWrite(LastWriteArgs),
     /// Print where a value came from, back through copies, loads and stores.
@@ -98,6 +100,17 @@ pub(crate) struct RecordArgs {
     /// Seed of the scheduler that takes turns between threads.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// How threads take turns: cores (each has its own), quanta[:LONGEST] (one core for all) or
+    /// cpus:COUNT[:LONGEST]; turns last up to LONGEST steps.
+    #[arg(long, value_name = "SCHEDULE")]
+    pub(crate) schedule: Option<Schedule>,
+    /// Trace N processors that the threads share, instead of each thread, as perf does for a
+    /// whole machine.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) per_cpu: Option<u32>,
+    /// Timing packets: cycles (CYC, MTC, TSC), mtc (MTC, TSC) or boundaries (TSC at PSB only).
+    #[arg(long, value_name = "PACKETS", default_value = "cycles")]
+    pub(crate) timing: Timing,
     /// Run at full speed until here: SYMBOL, LIBRARY!SYMBOL or ADDRESS, and :COUNT for a later arrival.
     #[arg(long, value_name = "PLACE")]
     pub(crate) from: Option<StartPoint>,
@@ -223,6 +236,15 @@ pub(crate) struct AtArgs {
     /// Where, as TID:STEP.
     #[arg(long = "position", value_name = "POSITION")]
     pub(crate) position: Position,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RacesArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Print JSON (schema rept-races/1).
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -3,6 +3,7 @@
 use crate::explain::Past;
 use crate::failure::Failure;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
+use rept_core::Race;
 use rept_order::Segment;
 use rept_recover::history::{Position, Recovered};
 use rept_trace::{Address, Fault, Registers, ThreadId, Trace};
@@ -38,6 +39,8 @@ pub(crate) struct Case<'a> {
     pub(crate) history: &'a dyn Recovered,
     pub(crate) program: &'a dyn Program,
     pub(crate) fault: Option<Fault>,
+    /// Accesses that nothing orders, where the command looked for them.
+    pub(crate) races: &'a [Race],
     /// Registers at the end, the crashing thread's first.
     pub(crate) registers: &'a [Registers],
 }
@@ -111,6 +114,12 @@ impl Case<'_> {
         let length = self.program.bytes(address, &mut bytes);
         let mut decoder = Decoder::with_ip(64, &bytes[..length], address.0, DecoderOptions::NONE);
         Some(decoder.decode()).filter(|instruction| !instruction.is_invalid())
+    }
+
+    /// The position as `rept-core` names it.
+    pub(crate) fn place(&self, at: Position) -> rept_core::Position {
+        let thread = self.trace.threads[at.thread as usize].thread;
+        rept_core::Position::new(thread, at.step)
     }
 
     /// `tid:step`.

@@ -1,6 +1,8 @@
 //! One function for each command: opens, asks, prints.
 
-use crate::args::{Command, DecodeArgs, DemoArgs, GdbArgs, Grade, Input, ReportArgs, ScoreArgs};
+use crate::args::{
+    Command, DecodeArgs, DemoArgs, GdbArgs, Grade, Input, RacesArgs, ReportArgs, ScoreArgs,
+};
 use crate::case::Case;
 use crate::decode::decode;
 use crate::demo;
@@ -8,6 +10,7 @@ use crate::failure::Failure;
 use crate::open::{Opened, Recovered};
 use crate::packets::packets;
 use crate::query;
+use crate::races::races;
 use crate::record;
 use crate::report;
 use crate::score::{self, Score, Subject, Table, TruthFile, experiment};
@@ -31,6 +34,7 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure>
         Command::Report(wanted) => run_report(wanted, out),
         Command::Score(wanted) => run_score(wanted, out),
         Command::At(wanted) => ask(&wanted.input, |case| query::at(case, wanted, out)),
+        Command::Races(wanted) => run_races(wanted, out),
         Command::LastWrite(wanted) => {
             ask(&wanted.input, |case| query::last_write(case, wanted, out))
         }
@@ -83,9 +87,22 @@ fn run_decode(wanted: &DecodeArgs, out: &mut dyn Write) -> Result<(), Failure> {
 fn run_report(wanted: &ReportArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let opened = Opened::new(&wanted.input)?;
     let recovered = opened.recover();
-    let shown = report::report(recovered.case(), wanted, out);
+    let races = recovered.history().races();
+    let case = Case {
+        races: &races,
+        ..recovered.case()
+    };
+    let shown = report::report(case, wanted, out);
     // What is wrong with the files explains why something cannot be shown, so it goes first.
     opened.verdict().and(shown)
+}
+
+fn run_races(wanted: &RacesArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let opened = Opened::new(&wanted.input)?;
+    let recovered = opened.recover();
+    let found = recovered.history().races();
+    races(recovered.case(), &found, wanted.json, out)?;
+    opened.verdict()
 }
 
 /// Recovers and asks one question.

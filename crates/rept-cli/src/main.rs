@@ -5,6 +5,7 @@
 //!  rept record ─▶ DIR/{core, perf.data, truth} ─▶ rept decode   the path: tid, time, ip
 //!                                              ─▶ rept report   the path with values
 //!                                              ─▶ rept explain  where a value came from
+//!                                              ─▶ rept races    accesses that nothing orders
 //!                                              ─▶ rept score    values against the truth
 //!  rept demo     all of it on a program of ours, to the step that planted the bad value
 //! ```
@@ -25,6 +26,7 @@ mod failure;
 mod open;
 mod packets;
 mod query;
+mod races;
 mod record;
 mod report;
 mod score;

@@ -138,6 +138,7 @@ impl Recovered {
             history: self.history.recovered(),
             program: &self.program,
             fault: self.fault,
+            races: &[],
             registers: &self.registers,
         }
     }

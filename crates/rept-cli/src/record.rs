@@ -4,7 +4,7 @@ use crate::args::RecordArgs;
 use crate::failure::Failure;
 use crate::text::grouped;
 use indicatif::{ProgressBar, ProgressStyle};
-use rept_capture::{Exit, Progress, RecordOptions, Recorder, Summary};
+use rept_capture::{Exit, Progress, RecordOptions, Recorder, Schedule, Summary};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
@@ -21,8 +21,26 @@ pub(crate) fn record(wanted: &RecordArgs, out: &mut dyn Write) -> Result<(), Fai
     options.seed = wanted.seed;
     options.from = wanted.from.clone();
     options.aslr = wanted.aslr;
+    options.schedule = schedule(wanted)?;
+    options.per_cpu = wanted.per_cpu.is_some();
+    options.timing = wanted.timing;
     let summary = run(options, &wanted.program)?;
     print(&summary, &wanted.output, out).map_err(Failure::output)
+}
+
+/// The schedule that the command line asks for.
+fn schedule(wanted: &RecordArgs) -> Result<Schedule, Failure> {
+    match (wanted.schedule, wanted.per_cpu) {
+        (None, None) => Ok(Schedule::Cores),
+        (None, Some(count)) => Ok(Schedule::cpus(count)),
+        (Some(schedule), None) => Ok(schedule),
+        (Some(Schedule::Cpus { count, longest }), Some(asked)) if count == asked => {
+            Ok(Schedule::Cpus { count, longest })
+        }
+        (Some(_), Some(count)) => Err(Failure::new(format!(
+            "--per-cpu {count} needs --schedule cpus:{count}, with or without a longest turn"
+        ))),
+    }
 }
 
 /// Runs the recorder, with a progress line on a terminal.

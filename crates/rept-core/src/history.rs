@@ -6,6 +6,7 @@ mod executions;
 mod explain;
 mod handlers;
 mod queries;
+mod races;
 mod registers;
 mod sequence;
 
@@ -19,6 +20,7 @@ use std::ops::Range;
 pub use calls::Call;
 pub use explain::{Explanation, Link, Origin};
 pub use queries::{Location, Touch, Write};
+pub use races::{Race, RaceSide};
 pub use rept_recover::history::{AccessView, Unknown, Value};
 
 /// How sure a value must be to be shown; each grade includes those above it.

@@ -69,7 +69,7 @@ pub use error::Error;
 pub use gdb::{GdbError, GdbOptions};
 pub use history::{
     AccessView, Call, Crash, Explanation, History, Instruction, KnownMask, Link, Location, Origin,
-    StateView, Touch, Trust, Unknown, Value, Write,
+    Race, RaceSide, StateView, Touch, Trust, Unknown, Value, Write,
 };
 pub use position::{ParsePositionError, Position};
 pub use rept_recover::{Options as RecoverOptions, Statistics};

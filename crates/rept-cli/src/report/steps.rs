@@ -2,6 +2,7 @@
 
 use super::operands::{Counts, Operands, operands};
 use crate::case::{Case, Spot};
+use crate::races::beside;
 use crate::text::disassembly;
 use iced_x86::InstructionInfoFactory;
 use rept_recover::history::Position;
@@ -46,6 +47,9 @@ pub(crate) fn steps(
             });
         let code = format!("  {} {offset:<7} {text}", case.name(at));
         writeln!(out, "{code:<VALUES$} {}", effect(&values))?;
+        for race in beside(case, case.races, case.place(at)) {
+            writeln!(out, "  {:>11} {race}", "^")?;
+        }
         counts.add(values.counts);
     }
     Ok(counts)

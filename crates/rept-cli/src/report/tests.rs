@@ -63,6 +63,7 @@ fn report_of(made: &Made, wanted: ReportArgs) -> Result<String, Failure> {
             code: 1,
             address: Some(Address(0x44)),
         }),
+        races: &[],
         registers: &registers,
     };
     let mut out = Vec::new();

@@ -6,7 +6,7 @@ use rept_trace::Address;
 use std::collections::BTreeMap;
 
 /// Bytes of a cell, the unit of the index.
-const CELL: u64 = 8;
+pub(super) const CELL: u64 = 8;
 
 /// Accesses with known addresses by cell, and stores without.
 #[derive(Debug, Default)]
@@ -55,6 +55,12 @@ impl AccessIndex {
                 store,
             });
         }
+    }
+
+    /// All cells with their entries, by ascending number.
+    pub(super) fn cells(&self) -> impl Iterator<Item = (u64, &[Entry])> {
+        let cells = self.cells.iter();
+        cells.map(|(&cell, entries)| (cell, entries.as_slice()))
     }
 
     /// The newest entry before step number `before` that touches any of the bytes and satisfies `want`.

@@ -169,6 +169,15 @@ impl History {
         Source::Computed(inputs(&instruction, place, load))
     }
 
+    /// Everything that the step at `at` made the value of a location from.
+    pub(super) fn inputs_of(&self, place: Location, at: Position) -> Vec<Location> {
+        match self.source_of(place, at) {
+            Source::Copy(from) => vec![from],
+            Source::Computed(inputs) => inputs,
+            Source::Constant | Source::SystemCall | Source::AddressUnknown => Vec::new(),
+        }
+    }
+
     /// What the step at `at` reads from memory: `None` when it reads nothing, an inner `None` when the place is not known.
     fn load(&self, at: Position) -> Option<Option<Location>> {
         let load = self.accesses(at).into_iter().find(|access| !access.store)?;

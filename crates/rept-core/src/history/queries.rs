@@ -353,12 +353,12 @@ impl History {
             .position(|path| path.thread == thread)
     }
 
-    fn sequence(&self) -> &Sequence {
+    pub(super) fn sequence(&self) -> &Sequence {
         let make = || Sequence::new(self.session.order().sequence(), self.trace().threads.len());
         self.indices.sequence.get_or_init(make)
     }
 
-    fn access_index(&self) -> &AccessIndex {
+    pub(super) fn access_index(&self) -> &AccessIndex {
         let make = || AccessIndex::new(&self.recovered, self.sequence());
         self.indices.accesses.get_or_init(make)
     }

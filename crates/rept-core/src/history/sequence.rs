@@ -50,6 +50,12 @@ impl Sequence {
         }
     }
 
+    /// The number of the first step of the segment at a place of the sequence.
+    pub(super) fn first_of(&self, segment: usize) -> u64 {
+        let segment = self.segments.get(segment);
+        segment.map_or(self.len, |&(number, _)| number)
+    }
+
     /// The step with a number, as (thread index, step).
     pub(super) fn step(&self, number: u64) -> Option<(usize, u64)> {
         let behind = self.segments.partition_point(|&(first, _)| first <= number);

@@ -1,0 +1,316 @@
+//! Which accesses of the same bytes by different threads nothing orders.
+//!
+//! Two accesses race when they are of different threads, share a byte, one of them writes,
+//! and the order of segments proves neither to be the first. Only accesses whose address is
+//! known are found. Pairs of the same two instructions at the same place are told once, the
+//! newest pair for all.
+//!
+//! Cost: for each store, the accesses of its cell inside its window of the sequence, at most
+//! [`MAX_NEAR`] to each side.
+
+use super::History;
+use super::accesses::Entry;
+use super::queries::Location;
+use crate::position::Position;
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use rept_order::{Point, Relation};
+use rept_recover::history::{AccessView, Value};
+use rept_trace::{Address, RegWord};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// Accesses of a cell looked at on either side of a store.
+const MAX_NEAR: usize = 256;
+/// Steps that are followed back from the crash at most.
+const MAX_BEHIND: usize = 4096;
+/// Longest x86 instruction, in bytes.
+const LONGEST_INSTRUCTION: usize = 15;
+
+/// Accesses of two threads that nothing orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Race {
+    /// First byte that both touch.
+    pub address: Address,
+    /// Number of bytes that both touch.
+    pub size: u64,
+    /// The two accesses, in the order of the sequence, which proves nothing.
+    pub sides: [RaceSide; 2],
+    /// Pairs of the same two instructions at this place.
+    pub occurrences: u64,
+    /// The value of one of them went into the address or the target that the process died of.
+    pub decides_crash: bool,
+}
+
+/// One access of a [`Race`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaceSide {
+    /// The step.
+    pub position: Position,
+    /// Address of its instruction.
+    pub pc: Address,
+    /// It writes.
+    pub store: bool,
+    /// The instruction is atomic (`lock`, or `xchg` with memory): meant to race.
+    pub atomic: bool,
+    /// First byte of the access.
+    pub address: Address,
+    /// Its bytes.
+    pub size: u8,
+    /// What is known of the value that it read or wrote.
+    pub value: Value,
+}
+
+impl Race {
+    /// Both are atomic: they do not race as a language sees it, but their order is open.
+    pub fn is_atomic(&self) -> bool {
+        self.sides.iter().all(|side| side.atomic)
+    }
+}
+
+/// The newest pair of two instructions, and how many there were.
+struct Pair {
+    newest: (u64, u64),
+    count: u64,
+}
+
+/// Cell, the bytes of it that both touch, the two instructions.
+type Key = (u64, u8, Address, Address);
+
+impl History {
+    /// Accesses of the same bytes by different threads, one of them a write, that nothing orders:
+    /// those that decide the crash first, then those that are not atomic, the newest first.
+    pub fn races(&self) -> Vec<Race> {
+        if self.trace().threads.len() < 2 {
+            return Vec::new();
+        }
+        let mut pairs: BTreeMap<Key, Pair> = BTreeMap::new();
+        for (cell, entries) in self.access_index().cells() {
+            self.races_of_cell(cell, entries, &mut pairs);
+        }
+        let behind = self.behind_crash();
+        let mut races: Vec<(u64, Race)> = pairs
+            .iter()
+            .filter_map(|(&key, pair)| {
+                let newest = pair.newest.0.max(pair.newest.1);
+                Some((newest, self.race(key, pair, &behind)?))
+            })
+            .collect();
+        races.sort_by_key(|(newest, race)| {
+            let rank = (!race.decides_crash, race.is_atomic());
+            (rank, std::cmp::Reverse(*newest), race.address)
+        });
+        races.into_iter().map(|(_, race)| race).collect()
+    }
+
+    fn races_of_cell(&self, cell: u64, entries: &[Entry], pairs: &mut BTreeMap<Key, Pair>) {
+        let places: Vec<Option<(usize, u64)>> = entries
+            .iter()
+            .map(|entry| self.sequence().step(entry.number))
+            .collect();
+        let mut threads = places.iter().flatten().map(|&(thread, _)| thread);
+        let first = threads.next();
+        let shared = threads.any(|thread| Some(thread) != first);
+        if !shared || !entries.iter().any(|entry| entry.store) {
+            return;
+        }
+        for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.store) {
+            let Some(window) = places[at].and_then(|place| self.window(place)) else {
+                continue;
+            };
+            let before = entries[..at].iter().enumerate().rev();
+            let before = before.take_while(|(_, other)| window.start <= other.number);
+            let behind = entries.iter().enumerate().skip(at + 1);
+            let behind = behind.take_while(|(_, other)| other.number < window.end);
+            for (near, other) in before.take(MAX_NEAR).chain(behind.take(MAX_NEAR)) {
+                let bytes = entry.bytes & other.bytes;
+                // Two stores are seen from both: the later one tells.
+                let told = other.store && near > at;
+                if bytes != 0 && !told && self.is_open(places[at], places[near]) {
+                    let (first, second) = (near.min(at), near.max(at));
+                    self.note(cell, bytes, entries[first], entries[second], pairs);
+                }
+            }
+        }
+    }
+
+    /// Numbers of the steps that may be concurrent with a step.
+    fn window(&self, (thread, step): (usize, u64)) -> Option<Range<u64>> {
+        let order = self.session.order();
+        let thread = thread as u32;
+        let segment = order.segment_at(Point { thread, step })?;
+        let window = order.concurrent_window(segment);
+        let number = |segment: u32| self.sequence().first_of(segment as usize);
+        Some(number(window.start)..number(window.end))
+    }
+
+    fn is_open(&self, a: Option<(usize, u64)>, b: Option<(usize, u64)>) -> bool {
+        let (Some((thread, step)), Some((other, later))) = (a, b) else {
+            return false;
+        };
+        let point = |thread: usize, step| Point {
+            thread: thread as u32,
+            step,
+        };
+        let order = self.session.order();
+        thread != other
+            && order.relation_of_steps(point(thread, step), point(other, later))
+                == Some(Relation::Concurrent)
+    }
+
+    fn note(
+        &self,
+        cell: u64,
+        bytes: u8,
+        first: Entry,
+        second: Entry,
+        pairs: &mut BTreeMap<Key, Pair>,
+    ) {
+        let pc = |entry: Entry| {
+            let at = self.position_of(entry.number)?;
+            Some(self.instruction(at)?.at)
+        };
+        let (Some(a), Some(b)) = (pc(first), pc(second)) else {
+            return;
+        };
+        let key = (cell, bytes, a.min(b), a.max(b));
+        let newest = (first.number, second.number);
+        let pair = pairs.entry(key).or_insert(Pair { newest, count: 0 });
+        pair.count += 1;
+        pair.newest = pair.newest.max(newest);
+    }
+
+    fn race(&self, key: Key, pair: &Pair, behind: &BTreeSet<Position>) -> Option<Race> {
+        let (cell, bytes, _, _) = key;
+        let address = Address(super::accesses::CELL * cell + u64::from(bytes.trailing_zeros()));
+        let size = u64::from(bytes.count_ones());
+        let (first, second) = pair.newest;
+        let side = |number: u64| self.side(number, address, size);
+        let sides = [side(first)?, side(second)?];
+        let decides_crash = sides.iter().any(|side| behind.contains(&side.position));
+        Some(Race {
+            address,
+            size,
+            sides,
+            occurrences: pair.count,
+            decides_crash,
+        })
+    }
+
+    /// The access of a step that touches the bytes; its write, when it reads and writes them.
+    fn side(&self, number: u64, address: Address, size: u64) -> Option<RaceSide> {
+        let position = self.position_of(number)?;
+        let of = |store| self.overlapping(position, address, size, store);
+        let access = of(true).or_else(|| of(false))?;
+        let ran = self.instruction(position)?;
+        let instruction = decode(ran.bytes, ran.at);
+        Some(RaceSide {
+            position,
+            pc: ran.at,
+            store: access.store,
+            atomic: instruction.has_lock_prefix() || is_exchange(&instruction),
+            address: access.address?,
+            size: access.size,
+            value: access.value,
+        })
+    }
+
+    fn overlapping(
+        &self,
+        at: Position,
+        address: Address,
+        size: u64,
+        store: bool,
+    ) -> Option<AccessView> {
+        let overlaps = |access: &AccessView| {
+            access.address.is_some_and(|start| {
+                start.0 < address.0.saturating_add(size)
+                    && address.0 < start.0.saturating_add(access.size.into())
+            })
+        };
+        let mut accesses = self.accesses(at).into_iter();
+        accesses.find(|access| access.store == store && overlaps(access))
+    }
+
+    /// The steps whose values went into the address that faulted, or into the target that no
+    /// code was at: back through everything that the values were made of.
+    fn behind_crash(&self) -> BTreeSet<Position> {
+        let mut steps = BTreeSet::new();
+        let mut asked = BTreeSet::new();
+        let mut queue = self.crash_operands();
+        while let Some((place, before)) = queue.pop() {
+            if steps.len() >= MAX_BEHIND || !asked.insert((place, before)) {
+                continue;
+            }
+            let written = self.last_write(place, before);
+            let Some(at) = written.and_then(|written| written.position()) else {
+                continue;
+            };
+            steps.insert(at);
+            let sources = self.inputs_of(place, at);
+            queue.extend(sources.into_iter().map(|source| (source, at)));
+        }
+        steps
+    }
+
+    /// What the faulting instruction computed its address from, and where to ask for it.
+    fn crash_operands(&self) -> Vec<(Location, Position)> {
+        let Some(crash) = self.crash() else {
+            return Vec::new();
+        };
+        let code = self.session.final_memory().bytes(crash.pc);
+        let Some(code) = code.filter(|code| !code.is_empty()) else {
+            return self.jump_operands(crash.position);
+        };
+        let bytes = &code[..code.len().min(LONGEST_INSTRUCTION)];
+        let instruction = decode(bytes, crash.pc);
+        let registers = address_registers(&instruction);
+        registers
+            .map(|register| (register, crash.position))
+            .collect()
+    }
+
+    /// The process died where no code is: what the last step took the target from.
+    fn jump_operands(&self, end: Position) -> Vec<(Location, Position)> {
+        let Some(step) = end.step.checked_sub(1) else {
+            return Vec::new();
+        };
+        let last = Position { step, ..end };
+        let Some(ran) = self.instruction(last) else {
+            return Vec::new();
+        };
+        let instruction = decode(ran.bytes, ran.at);
+        let direct = (instruction.op_count() > 0 && instruction.op0_kind() == OpKind::Register)
+            .then(|| general(instruction.op0_register()))
+            .flatten();
+        let loads = self
+            .accesses(last)
+            .into_iter()
+            .filter(|access| !access.store);
+        let loaded = loads.filter_map(|access| {
+            Some(Location::Mem {
+                address: access.address?,
+                size: access.size.into(),
+            })
+        });
+        loaded.chain(direct).map(|place| (place, last)).collect()
+    }
+}
+
+fn decode(bytes: &[u8], at: Address) -> Instruction {
+    Decoder::with_ip(64, bytes, at.0, DecoderOptions::NONE).decode()
+}
+
+fn is_exchange(instruction: &Instruction) -> bool {
+    instruction.mnemonic() == Mnemonic::Xchg && instruction.op0_kind() == OpKind::Memory
+}
+
+fn address_registers(instruction: &Instruction) -> impl Iterator<Item = Location> {
+    let parts = [instruction.memory_base(), instruction.memory_index()];
+    parts.into_iter().filter_map(general)
+}
+
+fn general(register: Register) -> Option<Location> {
+    register
+        .is_gpr()
+        .then(|| Location::Reg(RegWord::gpr(register.full_register().number() as u16)))
+}
