@@ -4,7 +4,7 @@
 //! all threads as they really ran. What timestamps prove must agree with these numbers.
 
 use rept_capture::truth::Reader;
-use rept_capture::{RecordOptions, Recorder, Schedule};
+use rept_capture::{RecordOptions, Recorder, Schedule, Timing};
 use rept_core::Session;
 use rept_order::{Order, Relation, SegmentId};
 use rept_trace::Trace;
@@ -38,8 +38,28 @@ impl Drop for Scratch {
     }
 }
 
+/// How a run is recorded.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    seed: u64,
+    schedule: Schedule,
+    timing: Timing,
+    per_cpu: bool,
+}
+
+impl Form {
+    fn new(seed: u64, schedule: Schedule) -> Form {
+        Form {
+            seed,
+            schedule,
+            timing: Timing::Cycles,
+            per_cpu: false,
+        }
+    }
+}
+
 /// Builds a program and records it from its `main` on.
-fn record(name: &str, seed: u64, schedule: Schedule, scratch: &Scratch) -> PathBuf {
+fn record(name: &str, form: Form, scratch: &Scratch) -> PathBuf {
     let source =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/programs/threads/{name}.c"));
     let program = scratch.0.join(name);
@@ -52,8 +72,10 @@ fn record(name: &str, seed: u64, schedule: Schedule, scratch: &Scratch) -> PathB
     assert!(built.expect("a C compiler").success(), "{name} builds");
     let mut options = RecordOptions::new(scratch.0.join("recording"));
     options.truth = true;
-    options.seed = seed;
-    options.schedule = schedule;
+    options.seed = form.seed;
+    options.schedule = form.schedule;
+    options.timing = form.timing;
+    options.per_cpu = form.per_cpu;
     options.from = Some("main".parse().expect("a symbol"));
     let output = options.output.clone();
     Recorder::new(options, &program, [""; 0])
@@ -117,10 +139,11 @@ fn check(order: &Order, real: &[(u64, u64)]) -> usize {
     windows.filter(|window| *window != whole).count()
 }
 
+/// Holds the claims of one recording against what happened; returns how many there are.
 #[track_caller]
-fn never_contradicts(name: &str, seed: u64, schedule: Schedule) {
-    let scratch = Scratch::new(&format!("order-{name}-{seed}"));
-    let recording = record(name, seed, schedule, &scratch);
+fn never_contradicts(name: &str, form: Form) -> usize {
+    let scratch = Scratch::new(&format!("order-{name}-{}", form.seed));
+    let recording = record(name, form, &scratch);
     let session = Session::builder()
         .directory(&recording)
         .open()
@@ -129,24 +152,51 @@ fn never_contradicts(name: &str, seed: u64, schedule: Schedule) {
     assert!(trace.threads.len() > 1);
     assert_eq!(order.diagnostics(), [], "{name}");
     let real = real_places(trace, order, &recording.join("truth"));
-    let claims = check(order, &real);
-    assert!(
-        claims > 0,
-        "{name}: time orders nothing in {} segments",
-        real.len()
-    );
+    check(order, &real)
 }
 
 #[test]
 fn what_really_happened_when_threads_overlap() {
     for (seed, name) in (1..).zip(PROGRAMS) {
-        never_contradicts(name, seed, Schedule::Cores);
+        let claims = never_contradicts(name, Form::new(seed, Schedule::Cores));
+        assert!(claims > 0, "{name}: nothing is ordered");
     }
 }
 
 #[test]
 fn what_really_happened_when_threads_take_turns() {
     for (seed, name) in (11..).zip(["lost_update", "publication"]) {
-        never_contradicts(name, seed, Schedule::Quanta { longest: 200 });
+        let claims = never_contradicts(name, Form::new(seed, Schedule::Quanta { longest: 200 }));
+        assert!(claims > 0, "{name}: nothing is ordered");
+    }
+}
+
+#[test]
+fn what_really_happened_when_clocks_are_coarse() {
+    let timings = [Timing::Mtc, Timing::Boundaries];
+    for (seed, (name, timing)) in (21..).zip(PROGRAMS.into_iter().zip(timings.into_iter().cycle()))
+    {
+        let form = Form::new(seed, Schedule::Cores);
+        never_contradicts(name, Form { timing, ..form });
+    }
+}
+
+// The order of a processor's stream orders threads where no clock does.
+#[test]
+fn what_really_happened_on_processors() {
+    for (seed, name) in (31..).zip(["lost_update", "producer_consumer", "deadlock"]) {
+        let schedule = Schedule::Cpus {
+            count: 2,
+            longest: 150,
+        };
+        let form = Form::new(seed, schedule);
+        let claims = never_contradicts(
+            name,
+            Form {
+                per_cpu: true,
+                ..form
+            },
+        );
+        assert!(claims > 0, "{name}: nothing is ordered");
     }
 }

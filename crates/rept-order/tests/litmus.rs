@@ -383,6 +383,38 @@ fn edges_out_of_range_are_named() {
     );
 }
 
+// A thousand threads, a timing packet each ten steps, in turns and overlapping by half; an edge
+// from each thread to the next. Every thread is after all whose time is over, nobody else.
+#[test]
+fn a_thousand_threads_of_a_thousand_steps() {
+    const THREADS: u32 = 1000;
+    const STEPS: u64 = 1000;
+    let start = |thread: u32| u64::from(thread) * STEPS / 2;
+    let threads: Vec<Thread> = (0..THREADS)
+        .map(|thread| {
+            let marks = (0..=STEPS / 10).map(|mark| (mark * 10, start(thread) + mark * 10));
+            (STEPS, exact(&marks.collect::<Vec<_>>()))
+        })
+        .collect();
+    let edges: Vec<Edge> = (1..THREADS)
+        .map(|thread| edge(EdgeKind::FutexWake, (thread - 1, 500), (thread, 1)))
+        .collect();
+    let order = ordered(&threads, &edges);
+    let steps: u64 = order.sequence().iter().map(|segment| segment.steps).sum();
+    assert_eq!(steps, u64::from(THREADS) * STEPS);
+    for thread in (0..THREADS - 2).step_by(37) {
+        check(
+            &order,
+            &[
+                ((thread, 0), Before, (thread + 2, 0)),
+                ((thread, 0), Before, (thread + 1, 600)),
+                ((thread, 999), Before, (THREADS - 1, 999)),
+                ((thread, 990), Concurrent, (thread + 1, 480)),
+            ],
+        );
+    }
+}
+
 #[test]
 fn empty_traces() {
     assert_eq!(Order::new(&trace(&[])).sequence(), []);

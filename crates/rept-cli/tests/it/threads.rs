@@ -1,0 +1,205 @@
+//! Programs of several threads: one history whatever the form of the recording, races told,
+//! inputs of which something is missing.
+
+use crate::common::{Scratch, build, rept};
+use rept_capture::{RecordOptions, Recorder, Schedule, Timing};
+use rept_core::{History, Position, RecoverOptions, Session, Value};
+use rept_trace::{RegWord, ThreadId};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// Builds and records a program from its `main` on.
+fn record(
+    source: &str,
+    scratch: &Scratch,
+    name: &str,
+    change: impl FnOnce(&mut RecordOptions),
+) -> Option<PathBuf> {
+    let program = build(source, scratch)?;
+    let mut options = RecordOptions::new(scratch.join(name));
+    options.truth = true;
+    options.from = Some("main".parse().expect("a symbol"));
+    change(&mut options);
+    let output = options.output.clone();
+    Recorder::new(options, &program, [""; 0])
+        .run(|_| ())
+        .expect("a recording");
+    Some(output)
+}
+
+fn open(directory: &Path) -> Session {
+    let opened = Session::builder().directory(directory).open();
+    opened.expect("the recording opens")
+}
+
+fn recover(directory: &Path) -> History {
+    open(directory).recover(&RecoverOptions::default())
+}
+
+/// Two recordings of one run; thread ids differ, and are numbers that the program sees.
+struct Both {
+    histories: [History; 2],
+    ids: BTreeMap<u64, u64>,
+}
+
+impl Both {
+    /// The values are known to the same bits, in the same way, and say the same.
+    #[track_caller]
+    fn compare(&self, what: &str, a: Value, b: Value) {
+        let known = |value: Value| (value.known, value.assumed, value.certain);
+        assert_eq!(known(a), known(b), "{what}: {a:x?} against {b:x?}");
+        let halves = |bits: u64| [bits & 0xffff_ffff, bits >> 32];
+        for (x, y) in halves(a.bits).into_iter().zip(halves(b.bits)) {
+            assert!(
+                x == y || a.known != u64::MAX || self.ids.get(&x) == Some(&y),
+                "{what}: {a:x?} against {b:x?}"
+            );
+        }
+    }
+
+    fn compare_step(&self, at: [Position; 2]) {
+        let states = [0, 1].map(|form| self.histories[form].at(at[form]).expect("a step"));
+        assert_eq!(states[0].pc(), states[1].pc(), "{}", at[0]);
+        for word in (0..19).map(RegWord) {
+            let what = format!("{} at {}", word.name(), at[0]);
+            self.compare(&what, states[0].reg(word), states[1].reg(word));
+        }
+        let accesses = [0, 1].map(|form| self.histories[form].accesses(at[form]));
+        assert_eq!(accesses[0].len(), accesses[1].len(), "{}", at[0]);
+        for (a, b) in accesses[0].iter().zip(&accesses[1]) {
+            assert_eq!(a.address, b.address, "{}", at[0]);
+            self.compare(&format!("access at {}", at[0]), a.value, b.value);
+        }
+    }
+}
+
+// Threads share two processors and move between them. Recorded by thread, no switch is seen;
+// recorded by processor, the trace must be taken apart at the switches and put together again.
+#[test]
+fn one_run_in_both_forms_has_one_history() {
+    let scratch = Scratch::new("both-forms");
+    let form = |per_cpu: bool, name: &str| {
+        record("threads.c", &scratch, name, |options| {
+            options.schedule = Schedule::Cpus {
+                count: 2,
+                longest: 300,
+            };
+            options.per_cpu = per_cpu;
+        })
+    };
+    let (Some(by_thread), Some(by_cpu)) = (form(false, "by-thread"), form(true, "by-cpu")) else {
+        return;
+    };
+    let histories = [recover(&by_thread), recover(&by_cpu)];
+    let gaps = |history: &History| {
+        let threads: Vec<ThreadId> = history.threads().collect();
+        let all = threads.into_iter().map(|thread| history.gaps(thread).len());
+        all.sum::<usize>()
+    };
+    assert_eq!(gaps(&histories[1]), 0, "no step is missing at a switch");
+    let threads = [0, 1].map(|form: usize| histories[form].threads().collect::<Vec<_>>());
+    assert_eq!(threads[0].len(), 3);
+    let number = |thread: &ThreadId| u64::from(thread.0);
+    let ids = threads[0]
+        .iter()
+        .map(number)
+        .zip(threads[1].iter().map(number));
+    let both = Both {
+        ids: ids.collect(),
+        histories,
+    };
+    for (&a, &b) in threads[0].iter().zip(&threads[1]) {
+        let steps = both.histories[0].lifetime(a).expect("traced");
+        assert_eq!(Some(steps.clone()), both.histories[1].lifetime(b));
+        for step in steps {
+            both.compare_step([Position::new(a, step), Position::new(b, step)]);
+        }
+    }
+}
+
+fn json(command: &[&OsStr]) -> serde_json::Value {
+    let output = rept(command);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn the_lost_update_is_told_with_both_sides() {
+    let scratch = Scratch::new("races");
+    let Some(recording) = record("threads/lost_update.c", &scratch, "r", |_| ()) else {
+        return;
+    };
+    let told = json(&["races".as_ref(), recording.as_os_str(), "--json".as_ref()]);
+    assert_eq!(told["schema"], "rept-races/1");
+    let races = told["races"].as_array().expect("races");
+    let of_counter = races.iter().filter(|race| {
+        let place = |side: usize| race["sides"][side]["place"].as_str().unwrap_or_default();
+        let inside =
+            |side| place(side).starts_with("add_slowly") || place(side).starts_with("worker");
+        inside(0) && inside(1) && race["size"] == 8
+    });
+    let of_counter: Vec<_> = of_counter.collect();
+    assert!(!of_counter.is_empty(), "{races:#?}");
+    for race in of_counter {
+        assert_ne!(race["sides"][0]["thread"], race["sides"][1]["thread"]);
+        let store = |side: usize| race["sides"][side]["store"] == true;
+        assert!(store(0) || store(1), "{race:#?}");
+    }
+}
+
+#[test]
+fn a_program_of_one_thread_has_no_race() {
+    let scratch = Scratch::new("no-races");
+    let Some(recording) = record("signals.c", &scratch, "r", |_| ()) else {
+        return;
+    };
+    let told = json(&["races".as_ref(), recording.as_os_str(), "--json".as_ref()]);
+    assert_eq!(told["races"].as_array().map(Vec::len), Some(0));
+}
+
+// Less is known of the order, never something wrong: no certain or assumed value is, and the
+// claims of the order are held against what really happened in `order.rs`.
+#[test]
+fn coarser_clocks_know_less_and_nothing_wrong() {
+    let scratch = Scratch::new("clocks");
+    for timing in [Timing::Cycles, Timing::Mtc, Timing::Boundaries] {
+        let name = format!("{timing:?}");
+        let recorded = record("threads/publication.c", &scratch, &name, |options| {
+            options.timing = timing;
+            options.seed = 3;
+        });
+        let Some(recording) = recorded else { return };
+        let score = json(&["score".as_ref(), "--json".as_ref(), recording.as_os_str()]);
+        for grade in ["certain", "assumed"] {
+            assert_eq!(score["wrong"][grade], 0, "{name}: {}", score["wrong"]);
+        }
+    }
+}
+
+#[test]
+fn schedules_of_the_command_line() {
+    let scratch = Scratch::new("schedule-line");
+    let complaint = |arguments: &[&str]| {
+        let output = rept(arguments);
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let out = scratch.join("r");
+    let out = out.to_str().expect("a path in UTF-8");
+    let bad = complaint(&["record", "-o", out, "--schedule", "cpus:0", "true"]);
+    assert!(bad.contains("schedule `cpus:0` is not"), "{bad}");
+    let clash = [
+        "record",
+        "-o",
+        out,
+        "--schedule",
+        "cores",
+        "--per-cpu",
+        "2",
+        "true",
+    ];
+    let bad = complaint(&clash);
+    assert!(bad.contains("--per-cpu 2 needs --schedule cpus:2"), "{bad}");
+}
