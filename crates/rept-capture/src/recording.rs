@@ -263,11 +263,11 @@ impl Recording {
         (lane, stream)
     }
 
-    /// The thread runs on this core from now on, if it does not already.
-    pub(crate) fn runs_on(&mut self, tid: i32, cpu: u32) {
+    /// The thread runs on this core from now on; false when it did already.
+    pub(crate) fn runs_on(&mut self, tid: i32, cpu: u32) -> bool {
         let before = self.running.get(&cpu).copied();
         if before == Some(tid) {
-            return;
+            return false;
         }
         if let Some(elsewhere) = self.threads.get(&tid).and_then(|lane| lane.cpu) {
             self.switched_out(tid, elsewhere, 0);
@@ -290,6 +290,7 @@ impl Recording {
         }
         self.place(tid).clock += clock::SWITCH_COST / 2;
         self.running.insert(cpu, tid);
+        true
     }
 
     // The thread leaves its core, where `next` (0: nobody) comes after it.

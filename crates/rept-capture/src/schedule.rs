@@ -191,11 +191,18 @@ impl Scheduler {
         };
         let cpu = self
             .cpus
-            .iter_mut()
+            .iter()
             .filter(|cpu| cpu.thread.is_some())
             .min_by_key(|cpu| clock(cpu))?;
-        cpu.left -= 1;
         cpu.thread
+    }
+
+    /// The thread that was picked runs one step of its turn.
+    pub(crate) fn spend(&mut self, tid: i32) {
+        let cpu = self.cpus.iter_mut().find(|cpu| cpu.thread == Some(tid));
+        if let Some(cpu) = cpu {
+            cpu.left = cpu.left.saturating_sub(1);
+        }
     }
 
     /// The core that runs this thread, when cores are shared.
@@ -268,7 +275,11 @@ mod tests {
         let turns = |seed| {
             let mut scheduler = Scheduler::new(Schedule::Quanta { longest: 5 }, seed);
             (0..100)
-                .map(|_| scheduler.pick(&[(1, 0), (2, 0)]).unwrap())
+                .map(|_| {
+                    let tid = scheduler.pick(&[(1, 0), (2, 0)]).unwrap();
+                    scheduler.spend(tid);
+                    tid
+                })
                 .collect::<Vec<_>>()
         };
         assert_eq!(turns(7), turns(7));
@@ -290,6 +301,7 @@ mod tests {
         for _ in 0..100 {
             let tid = scheduler.pick(&ready).unwrap();
             let cpu = scheduler.cpu_of(tid).unwrap();
+            scheduler.spend(tid);
             assert!(cpu < 2);
             ready[tid as usize - 1].1 += 1;
             if !seen.contains(&(tid, cpu)) {

@@ -48,17 +48,21 @@ impl Engine {
     }
 
     fn pick(&mut self) -> Option<i32> {
-        let ready: Vec<(i32, u64)> = self
-            .threads
-            .iter()
-            .filter(|(_, thread)| thread.state == State::Ready)
-            .map(|(&tid, _)| (tid, self.recording.clock(tid)))
-            .collect();
-        let tid = self.scheduler.pick(&ready)?;
-        if let Some(cpu) = self.scheduler.cpu_of(tid) {
-            self.recording.runs_on(tid, cpu);
+        loop {
+            let ready: Vec<(i32, u64)> = self
+                .threads
+                .iter()
+                .filter(|(_, thread)| thread.state == State::Ready)
+                .map(|(&tid, _)| (tid, self.recording.clock(tid)))
+                .collect();
+            let tid = self.scheduler.pick(&ready)?;
+            let cpu = self.scheduler.cpu_of(tid);
+            // A switch takes time, in which threads on other cores come first.
+            if cpu.is_none_or(|cpu| !self.recording.runs_on(tid, cpu)) {
+                self.scheduler.spend(tid);
+                return Some(tid);
+            }
         }
-        Some(tid)
     }
 
     // A thread can be killed at any moment, by a thread that left its system call: then

@@ -2,10 +2,10 @@
 //! inputs of which something is missing.
 
 use crate::common::{Scratch, build, rept};
+use rept_capture::truth::{Reader, Step};
 use rept_capture::{RecordOptions, Recorder, Schedule, Timing};
 use rept_core::{History, Position, RecoverOptions, Session, Value};
 use rept_trace::{RegWord, ThreadId};
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -37,40 +37,33 @@ fn recover(directory: &Path) -> History {
     open(directory).recover(&RecoverOptions::default())
 }
 
-/// Two recordings of one run; thread ids differ, and are numbers that the program sees.
-struct Both {
-    histories: [History; 2],
-    ids: BTreeMap<u64, u64>,
+/// Values that should be known to the same bits by the same grades; where both runs really had
+/// the same, also to the same value.
+#[track_caller]
+fn compare(what: &str, a: Value, b: Value, same: bool) {
+    let known = |value: Value| (value.known, value.assumed, value.certain);
+    assert_eq!(known(a), known(b), "{what}: {a:x?} against {b:x?}");
+    assert!(!same || a.bits == b.bits, "{what}: {a:x?} against {b:x?}");
 }
 
-impl Both {
-    /// The values are known to the same bits, in the same way, and say the same.
-    #[track_caller]
-    fn compare(&self, what: &str, a: Value, b: Value) {
-        let known = |value: Value| (value.known, value.assumed, value.certain);
-        assert_eq!(known(a), known(b), "{what}: {a:x?} against {b:x?}");
-        let halves = |bits: u64| [bits & 0xffff_ffff, bits >> 32];
-        for (x, y) in halves(a.bits).into_iter().zip(halves(b.bits)) {
-            assert!(
-                x == y || a.known != u64::MAX || self.ids.get(&x) == Some(&y),
-                "{what}: {a:x?} against {b:x?}"
-            );
-        }
+/// One step of the same run in two recordings. Thread ids and the kernel's random bytes differ:
+/// the truth tells where.
+fn compare_step(histories: &[History; 2], at: [Position; 2], truth: [&Step; 2]) {
+    let states = [0, 1].map(|form| histories[form].at(at[form]).expect("a step"));
+    assert_eq!(states[0].pc(), states[1].pc(), "{}", at[0]);
+    for word in 0..19 {
+        let same = truth[0].words[word] == truth[1].words[word];
+        let word = RegWord(word as u16);
+        let what = format!("{} at {}", word.name(), at[0]);
+        compare(&what, states[0].reg(word), states[1].reg(word), same);
     }
-
-    fn compare_step(&self, at: [Position; 2]) {
-        let states = [0, 1].map(|form| self.histories[form].at(at[form]).expect("a step"));
-        assert_eq!(states[0].pc(), states[1].pc(), "{}", at[0]);
-        for word in (0..19).map(RegWord) {
-            let what = format!("{} at {}", word.name(), at[0]);
-            self.compare(&what, states[0].reg(word), states[1].reg(word));
-        }
-        let accesses = [0, 1].map(|form| self.histories[form].accesses(at[form]));
-        assert_eq!(accesses[0].len(), accesses[1].len(), "{}", at[0]);
-        for (a, b) in accesses[0].iter().zip(&accesses[1]) {
-            assert_eq!(a.address, b.address, "{}", at[0]);
-            self.compare(&format!("access at {}", at[0]), a.value, b.value);
-        }
+    let accesses = [0, 1].map(|form| histories[form].accesses(at[form]));
+    assert_eq!(accesses[0].len(), accesses[1].len(), "{}", at[0]);
+    let bytes = |form: usize| truth[form].accesses.iter().map(|access| &access.bytes);
+    let same = bytes(0).eq(bytes(1));
+    for (a, b) in accesses[0].iter().zip(&accesses[1]) {
+        assert_eq!(a.address, b.address, "{}", at[0]);
+        compare(&format!("access at {}", at[0]), a.value, b.value, same);
     }
 }
 
@@ -100,20 +93,19 @@ fn one_run_in_both_forms_has_one_history() {
     assert_eq!(gaps(&histories[1]), 0, "no step is missing at a switch");
     let threads = [0, 1].map(|form: usize| histories[form].threads().collect::<Vec<_>>());
     assert_eq!(threads[0].len(), 3);
-    let number = |thread: &ThreadId| u64::from(thread.0);
-    let ids = threads[0]
-        .iter()
-        .map(number)
-        .zip(threads[1].iter().map(number));
-    let both = Both {
-        ids: ids.collect(),
-        histories,
-    };
+    let mut truths =
+        [&by_thread, &by_cpu].map(|form| Reader::open(&form.join("truth")).expect("a truth file"));
+    let [truth_a, truth_b] = &mut truths;
     for (&a, &b) in threads[0].iter().zip(&threads[1]) {
-        let steps = both.histories[0].lifetime(a).expect("traced");
-        assert_eq!(Some(steps.clone()), both.histories[1].lifetime(b));
+        let steps = histories[0].lifetime(a).expect("traced");
+        assert_eq!(Some(steps.clone()), histories[1].lifetime(b));
+        let mut true_a = truth_a.read_from(a, 0).expect("steps");
+        let mut true_b = truth_b.read_from(b, 0).expect("steps");
         for step in steps {
-            both.compare_step([Position::new(a, step), Position::new(b, step)]);
+            let next = [&mut true_a, &mut true_b]
+                .map(|steps| steps.advance().expect("undamaged").expect("a step"));
+            let at = [Position::new(a, step), Position::new(b, step)];
+            compare_step(&histories, at, next);
         }
     }
 }

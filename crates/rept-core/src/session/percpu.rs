@@ -614,14 +614,14 @@ mod tests {
 
     #[test]
     fn lost_data_parts_the_threads_that_may_have_run_there() {
-        // Lost on processor 0 behind its first span: there both may have run.
+        // Lost on processor 0 behind its first span, and what it ran then tells no time.
         let split = split_moving(&[(1, 10), (2, 30), (3, 50)], Some(1));
         let gaps: Vec<Vec<u64>> = split
             .threads
             .iter()
             .map(|thread| thread.gaps.iter().map(|gap| gap.step).collect())
             .collect();
-        assert_eq!(gaps, [vec![1, 5], vec![0]]);
+        assert_eq!(gaps, [[1, 5]]);
     }
 
     #[test]
