@@ -331,6 +331,7 @@ impl<'a> Engine<'a> {
 
     fn leave_out(&mut self, without: Without) {
         self.without = without;
+        self.threaded &= !without.has(Technique::Races);
         if without.has(Technique::Bits) {
             let flags = usize::from(RegWord::FLAGS.0);
             let threads = self.graph.versions.iter();

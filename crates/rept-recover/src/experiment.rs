@@ -27,12 +27,15 @@ pub enum Technique {
     SystemCalls,
     /// Bits are known one by one; without, a word is known or it is not.
     Bits,
+    /// Values do not pass accesses of other threads that nothing orders; without, the sequence is
+    /// taken for what happened.
+    Races,
 }
 
 #[cfg(feature = "experiments")]
 impl Technique {
     /// All of them.
-    pub const ALL: [Technique; 7] = [
+    pub const ALL: [Technique; 8] = [
         Technique::Forward,
         Technique::Correction,
         Technique::BranchFacts,
@@ -40,6 +43,7 @@ impl Technique {
         Technique::Staging,
         Technique::SystemCalls,
         Technique::Bits,
+        Technique::Races,
     ];
 
     /// Its name on a command line.
@@ -52,6 +56,7 @@ impl Technique {
             Technique::Staging => "staging",
             Technique::SystemCalls => "system-calls",
             Technique::Bits => "bits",
+            Technique::Races => "races",
         }
     }
 }

@@ -8,9 +8,9 @@ mod format;
 use format::{Case, Column, column_of, parse, position};
 use rept_order::Order;
 use rept_recover::experiment::{GivenOperand, Technique};
-use rept_recover::history::{Recovered, Value};
+use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{History, Options, recover};
-use rept_trace::{Address, Memory, RegWord};
+use rept_trace::{Address, Block, Memory, RegWord, Run, ThreadId, ThreadTrace, Trace};
 
 /// A store through a pointer that is overwritten hides what was there before.
 const HIDDEN: &str = "
@@ -115,12 +115,57 @@ fn every_technique_is_missed_in_some_case() {
     .map(parse);
     let useless: Vec<&str> = Technique::ALL
         .into_iter()
-        // These two are about what is wrong, not about what is unknown.
-        .filter(|one| !matches!(one, Technique::Correction | Technique::Staging))
+        // These are about what is wrong, not about what is unknown.
+        .filter(|one| {
+            use Technique::{Correction, Races, Staging};
+            !matches!(one, Correction | Races | Staging)
+        })
         .filter(|&one| cases.iter().all(|case| lost(case, one) == 0))
         .map(Technique::name)
         .collect();
     assert_eq!(useless, [""; 0]);
+}
+
+/// A thread of these instructions, one run each, in code of its own.
+fn thread(trace: &mut Trace, id: u32, instructions: &[&[u8]]) {
+    let mut made = ThreadTrace::new(ThreadId(id));
+    for (place, bytes) in instructions.iter().enumerate() {
+        let block = trace.code.push(Block {
+            at: Address(0x1000 * u64::from(id) + 0x10 * place as u64),
+            bytes: (*bytes).into(),
+            starts: [0].into(),
+            bitness: 64,
+        });
+        made.push(Run { block, count: 1 });
+    }
+    trace.threads.push(made);
+}
+
+// One thread stores 7, the other loads and forgets; no clock tells who came first. The sequence
+// puts the store first: without the handling of races the load would have found 7, for certain.
+#[test]
+fn without_races_a_guess_is_called_certain() {
+    let mut trace = Trace::default();
+    // mov qword [402000h],7
+    thread(
+        &mut trace,
+        1,
+        &[&[0x48, 0xc7, 4, 0x25, 0, 0x20, 0x40, 0, 7, 0, 0, 0]],
+    );
+    // mov rax,[402000h]; xor eax,eax
+    let load: &[u8] = &[0x48, 0x8b, 4, 0x25, 0, 0x20, 0x40, 0];
+    thread(&mut trace, 2, &[load, &[0x31, 0xc0]]);
+    let case = parse("final rax=0\nmemory 0x402000 07 00 00 00 00 00 00 00\n");
+    let order = Order::new(&trace);
+    let loaded = |without: &[Technique]| {
+        let mut options = Options::default();
+        options.experiment.without = without.iter().copied().collect();
+        let history = recover(&trace, &order, &case.final_state(), &options);
+        history.register(Position { thread: 1, step: 1 }, RegWord::RAX)
+    };
+    assert_eq!(loaded(&[]).known, 0);
+    let guessed = loaded(&[Technique::Races]);
+    assert_eq!((guessed.certain, guessed.bits), (u64::MAX, 7));
 }
 
 /// A branch that was not taken says what was compared.
