@@ -141,6 +141,16 @@ fn thread(trace: &mut Trace, id: u32, instructions: &[&[u8]]) {
     trace.threads.push(made);
 }
 
+/// Memory at the end.
+const SEVEN: &str = "
+code 0x401000
+31 c0                              xor eax,eax
+final rax=0
+memory 0x402000 07 00 00 00 00 00 00 00
+expect  rax
+0       ?
+";
+
 // One thread stores 7, the other loads and forgets; no clock tells who came first. The sequence
 // puts the store first: without the handling of races the load would have found 7, for certain.
 #[test]
@@ -155,7 +165,7 @@ fn without_races_a_guess_is_called_certain() {
     // mov rax,[402000h]; xor eax,eax
     let load: &[u8] = &[0x48, 0x8b, 4, 0x25, 0, 0x20, 0x40, 0];
     thread(&mut trace, 2, &[load, &[0x31, 0xc0]]);
-    let case = parse("final rax=0\nmemory 0x402000 07 00 00 00 00 00 00 00\n");
+    let case = parse(SEVEN);
     let order = Order::new(&trace);
     let loaded = |without: &[Technique]| {
         let mut options = Options::default();

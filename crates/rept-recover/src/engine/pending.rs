@@ -79,6 +79,12 @@ impl PendingSet {
         sum + rest
     }
 
+    /// Number of members from `first` on and before `before`.
+    pub(crate) fn within(&self, first: u32, before: u32) -> u32 {
+        let own = first < before && self.contains(first);
+        u32::from(own) + self.between(first, before)
+    }
+
     /// Number of members strictly between `after` and `before`.
     pub(crate) fn between(&self, after: u32, before: u32) -> u32 {
         if before <= after.saturating_add(1) {
@@ -116,6 +122,8 @@ mod tests {
             for (after, before) in queries {
                 let expect = model.iter().filter(|&&id| id > after && id < before).count();
                 prop_assert_eq!(set.between(after, before) as usize, expect);
+                let expect = model.iter().filter(|&&id| id >= after && id < before).count();
+                prop_assert_eq!(set.within(after, before) as usize, expect);
             }
         }
     }

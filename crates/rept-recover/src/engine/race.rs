@@ -78,17 +78,16 @@ impl Engine<'_> {
         before + after <= self.limit
     }
 
-    /// Pending stores between two accesses that another thread than `thread` may make.
-    fn foreign_pending(&self, after: u32, before: u32, thread: u32) -> u32 {
-        let after = after.saturating_sub(1);
-        let all = self.pending.between(after, before);
+    /// Pending stores from one access on to before another that another thread than `thread` may make.
+    fn foreign_pending(&self, first: u32, before: u32, thread: u32) -> u32 {
+        let all = self.pending.within(first, before);
         if all == 0 {
             return 0;
         }
         let own = self
             .pending_of
             .get(thread as usize)
-            .map_or(0, |own| own.between(after, before));
+            .map_or(0, |own| own.within(first, before));
         all - own.min(all)
     }
 

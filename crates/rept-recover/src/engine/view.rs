@@ -154,10 +154,9 @@ impl History {
         };
         let end = self.graph.accesses.len() as u32;
         let constant = dump.constant_len(address) > 0;
-        // `between` is strict on both sides; the access at the position itself is still to come.
-        let clear = |grade: Grade| {
-            constant || (self.pending[grade as usize].between(after.saturating_sub(1), end) == 0)
-        };
+        // The access at the position itself is still to come.
+        let clear =
+            |grade: Grade| constant || (self.pending[grade as usize].within(after, end) == 0);
         let known = |yes: bool| if yes { 0xff } else { 0 };
         Value {
             bits: u64::from(byte),
