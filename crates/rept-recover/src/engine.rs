@@ -9,7 +9,8 @@
 //!    value passes it;
 //! 2. *assumed*: calls that returned handed the preserved registers back;
 //! 3. *inferred*: memory values pass 4, 16 … 4096 pending stores that may plausibly hit them. Contradictions are
-//!    blamed on the newest transfer behind them, and what followed from it is taken back.
+//!    blamed on the newest transfer behind them, and what followed from it is taken back; at the end
+//!    of a stage what was blamed gets a second chance.
 //!
 //! DIVERGENCE: the published system ignores pending stores from the start and relies on repair
 //! alone; the stages show far fewer wrong values on the way (OSDI 2018, section 4.3).
@@ -26,9 +27,11 @@ mod graph;
 mod kernel;
 mod kinds;
 mod lower;
+mod mapped;
 mod pending;
 mod race;
 mod retract;
+mod second_chance;
 mod string;
 mod view;
 mod visit;
@@ -47,6 +50,7 @@ use pending::PendingSet;
 use rept_order::Order;
 use rept_trace::{Address, FinalState, RegWord, ThreadId, Trace};
 use retract::Tracking;
+use second_chance::Trial;
 pub use view::History;
 use wide::Wide;
 use worklist::Worklist;
@@ -214,8 +218,12 @@ pub(crate) struct Engine<'a> {
     tracking: Tracking,
     /// Transfers between two accesses that turned out wrong; the later is `NONE` for the dump.
     refuted: HashSet<(u32, u32)>,
+    /// Those of them of which one may be right, and nothing says which.
+    undecided: HashSet<(u32, u32)>,
     /// Steps whose relations contradict what is known, by no fault that could be found.
     disabled: HashSet<u32>,
+    /// Whether a refuted transfer is being made again, to see whether it still contradicts anything.
+    trial: Trial,
     /// Accesses that would learn or tell more if fewer stores were pending.
     blocked: Vec<u32>,
     is_blocked: Vec<bool>,
@@ -223,6 +231,8 @@ pub(crate) struct Engine<'a> {
     wides: HashMap<u32, Wide>,
     /// System calls that changed mappings, by ascending access.
     remapped: Vec<Remapped>,
+    /// The last system call of which it is not known what it did.
+    last_open_call: Option<u32>,
     /// Memory that the kernel may write at any time after a system call.
     lasting: Vec<Remapped>,
     words: Vec<Bits>,
@@ -259,11 +269,14 @@ impl<'a> Engine<'a> {
             pending_assumed: PendingSet::default(),
             tracking: Tracking::default(),
             refuted: HashSet::new(),
+            undecided: HashSet::new(),
             disabled: HashSet::new(),
+            trial: Trial::None,
             blocked: Vec::new(),
             is_blocked: vec![false; accesses],
             wides: HashMap::new(),
             remapped: Vec::new(),
+            last_open_call: None,
             lasting: Vec::new(),
             words: Vec::new(),
             statistics: Statistics::default(),
@@ -301,6 +314,10 @@ impl<'a> Engine<'a> {
             self.begin(Grade::Inferred);
             for limit in STAGES {
                 self.limit = limit;
+                self.observe_kinds();
+                self.observe_open_calls();
+                self.fixpoint();
+                self.give_second_chances();
                 self.observe_kinds();
                 self.fixpoint();
             }
@@ -367,15 +384,18 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Alternating sweeps over the steps that may learn something.
+    /// Alternating sweeps over the steps that may learn something, until a trial fails.
     fn sweep(&mut self) {
         let Some(last) = (self.graph.steps.len() as u32).checked_sub(1) else {
             return;
         };
-        while !self.work.is_empty() {
+        while !self.work.is_empty() && self.trial != Trial::Failed {
             let mut cursor = last;
             while let Some(step) = self.work.pop_backward(cursor) {
                 self.visit(step);
+                if self.trial == Trial::Failed {
+                    return;
+                }
                 match step.checked_sub(1) {
                     Some(before) => cursor = before,
                     None => break,
@@ -384,6 +404,9 @@ impl<'a> Engine<'a> {
             let mut cursor = 0;
             while let Some(step) = self.work.pop_forward(cursor) {
                 self.visit(step);
+                if self.trial == Trial::Failed {
+                    return;
+                }
                 cursor = step + 1;
             }
         }

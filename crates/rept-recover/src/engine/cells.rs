@@ -124,6 +124,11 @@ impl<'a> Cells<'a> {
         cell
     }
 
+    /// The dump.
+    pub(crate) fn memory(&self) -> &dyn Memory {
+        self.memory
+    }
+
     /// Cell numbers, cells and entries, for reading.
     pub(crate) fn into_parts(self) -> (HashMap<u64, u32>, Vec<Cell>, Vec<Entry>) {
         (self.index, self.cells, self.entries)

@@ -325,14 +325,19 @@ impl Engine<'_> {
         blocked.sort_unstable();
         for id in blocked {
             self.is_blocked[id as usize] = false;
-            match self.graph.accesses[id as usize].state {
-                AccessState::Placed if self.wides.contains_key(&id) => {
-                    self.untold(id);
-                    self.tell_wide(id);
-                }
-                AccessState::Placed => self.tell(id),
-                _ => {}
+            if self.graph.accesses[id as usize].state == AccessState::Placed {
+                self.tell_again(id);
             }
+        }
+    }
+
+    /// Tells all neighbours of a placed access again.
+    pub(super) fn tell_again(&mut self, id: u32) {
+        if self.wides.contains_key(&id) {
+            self.untold(id);
+            self.tell_wide(id);
+        } else {
+            self.tell(id);
         }
     }
 

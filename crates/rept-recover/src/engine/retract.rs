@@ -67,7 +67,7 @@ pub(super) struct Tracking {
     last: Vec<u32>,
     cause: Vec<u32>,
     /// Nodes that may still be taken back.
-    budget: u64,
+    pub(super) budget: u64,
 }
 
 /// Times a node may be taken back on average before optimism ends.
@@ -145,7 +145,7 @@ impl Tracking {
 
 /// Something that may be to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Suspect {
+pub(super) enum Suspect {
     /// An assumed equality.
     Pair(u32),
     /// When its accesses last learned something, later access (or `NONE`: the dump), earlier access.
@@ -170,6 +170,9 @@ impl Engine<'_> {
 
     /// Two accesses that should hold the same bytes do not (`NONE`: the dump).
     pub(super) fn transfer_conflict(&mut self, earlier: u32, later: u32) {
+        if self.fails_trial() {
+            return;
+        }
         if !self.without.has(Technique::Correction) && self.refute_equals(earlier, later) {
             return;
         }
@@ -195,11 +198,13 @@ impl Engine<'_> {
         for &(from, to) in &rivals {
             self.statistics.refuted += 1;
             self.refuted.insert((from, to));
+            self.undecided.insert((from, to));
             self.retract_transfer(from, to);
         }
         if !rivals.is_empty() {
             self.statistics.refuted += 1;
             self.refuted.insert((earlier, later));
+            self.undecided.insert((earlier, later));
         }
         !rivals.is_empty()
     }
@@ -241,10 +246,13 @@ impl Engine<'_> {
     }
 
     /// Finds and refutes what is to blame for a contradiction between nodes; false when nothing is.
-    fn correct(&mut self, nodes: &[u32], own: Option<Suspect>) -> bool {
+    pub(super) fn correct(&mut self, nodes: &[u32], own: Option<Suspect>) -> bool {
         if self.grade == Grade::Certain {
             self.statistics.certain_conflicts += 1;
             return false;
+        }
+        if self.fails_trial() {
+            return true;
         }
         let suspect = if self.without.has(Technique::Correction) {
             None
@@ -289,6 +297,13 @@ impl Engine<'_> {
         ))
     }
 
+    /// The transfer as a suspect, if one of its accesses had learned something by then.
+    fn suspect_until(&self, earlier: u32, later: u32, until: u32) -> Option<Suspect> {
+        let nodes = self.nodes_of_accesses(earlier, later);
+        let knew = nodes.into_iter().any(|node| self.knew(node, until));
+        self.suspect(earlier, later).filter(|_| knew)
+    }
+
     /// When the accesses last learned something: what was consistent longer is more likely right.
     fn newest(&self, earlier: u32, later: u32) -> u32 {
         let nodes = self.nodes_of_accesses(earlier, later);
@@ -302,31 +317,41 @@ impl Engine<'_> {
     /// The newest assumption behind what the nodes learned in this grade.
     fn blame(&self, nodes: &[u32]) -> Option<Suspect> {
         let mut seen: HashSet<u32> = nodes.iter().copied().collect();
-        let mut queue: VecDeque<u32> = nodes.iter().copied().collect();
+        let mut queue: VecDeque<(u32, u32)> = nodes.iter().map(|&node| (node, u32::MAX)).collect();
         let mut worst = None;
-        while let Some(node) = queue.pop_front() {
+        while let Some((node, until)) = queue.pop_front() {
             if self.tracking.first(node).is_none() || seen.len() > MAX_BLAMED {
                 continue;
             }
+            // What a node learned came from what was known by then.
+            let until = until.min(self.tracking.last(node));
             let mut found = Vec::new();
-            self.sources(node, &mut found, &mut worst);
+            self.sources(node, until, &mut found, &mut worst);
             queue.extend(
                 found
                     .into_iter()
-                    .filter(|&source| source != NONE && seen.insert(source)),
+                    .filter(|&source| self.knew(source, until) && seen.insert(source))
+                    .map(|source| (source, until)),
             );
         }
         worst
     }
 
-    /// Nodes from which `node` may have learned; suspects met on the way go into `worst`.
-    fn sources(&self, node: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
+    /// The node had learned something in this grade by then.
+    fn knew(&self, node: u32, until: u32) -> bool {
+        self.tracking
+            .first(node)
+            .is_some_and(|first| first <= until)
+    }
+
+    /// Nodes from which `node` may have learned until a moment; suspects met on the way go into `worst`.
+    fn sources(&self, node: u32, until: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
         let cause = Cause::decode(self.tracking.cause[node as usize]);
         match cause {
             Cause::Step(step) => found.extend(self.nodes_of(step)),
-            Cause::Transfer(later) => self.transfer_sources(later, found, worst),
+            Cause::Transfer(later) => self.transfer_sources(later, until, found, worst),
             Cause::Final(earlier) => {
-                *worst = (*worst).max(self.suspect(earlier, NONE));
+                *worst = (*worst).max(self.suspect_until(earlier, NONE, until));
                 self.placement_sources(earlier, found);
             }
             Cause::Pair(number) => {
@@ -336,21 +361,27 @@ impl Engine<'_> {
                     *worst = (*worst).max(Some(Suspect::Pair(number)));
                 }
             }
-            Cause::Many => self.many_sources(node, found, worst),
+            Cause::Many => self.many_sources(node, until, found, worst),
         }
     }
 
     /// A node that learned from more than one place: all that touch it are looked at.
-    fn many_sources(&self, node: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
+    fn many_sources(
+        &self,
+        node: u32,
+        until: u32,
+        found: &mut Vec<u32>,
+        worst: &mut Option<Suspect>,
+    ) {
         for step in self.graph.touching(node) {
             found.extend(self.nodes_of(step));
             for id in self.graph.accesses_of(step) {
                 let access = self.graph.accesses[id as usize];
                 if access.state == AccessState::Placed && self.nodes_of_access(id).contains(&node) {
                     if !access.kind.writes() {
-                        self.transfer_sources(id, found, worst);
+                        self.transfer_sources(id, until, found, worst);
                     }
-                    self.later_sources(id, found, worst);
+                    self.later_sources(id, until, found, worst);
                 }
             }
         }
@@ -364,32 +395,44 @@ impl Engine<'_> {
     }
 
     /// The accesses before a load, and the transfers from them.
-    fn transfer_sources(&self, later: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
+    fn transfer_sources(
+        &self,
+        later: u32,
+        until: u32,
+        found: &mut Vec<u32>,
+        worst: &mut Option<Suspect>,
+    ) {
         self.placement_sources(later, found);
         found.extend(self.nodes_of_access(later));
         for earlier in self.neighbours(later, Direction::Before) {
-            *worst = (*worst).max(self.suspect(earlier, later));
+            *worst = (*worst).max(self.suspect_until(earlier, later, until));
             found.extend(self.nodes_of_access(earlier));
             self.placement_sources(earlier, found);
         }
     }
 
     /// The loads after an access, and the dump.
-    fn later_sources(&self, earlier: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
+    fn later_sources(
+        &self,
+        earlier: u32,
+        until: u32,
+        found: &mut Vec<u32>,
+        worst: &mut Option<Suspect>,
+    ) {
         *worst = (*worst).max(
-            self.suspect(earlier, NONE)
+            self.suspect_until(earlier, NONE, until)
                 .filter(|_| self.is_last(earlier)),
         );
         for later in self.neighbours(earlier, Direction::After) {
             if !self.graph.accesses[later as usize].kind.writes() {
-                *worst = (*worst).max(self.suspect(earlier, later));
+                *worst = (*worst).max(self.suspect_until(earlier, later, until));
                 found.extend(self.nodes_of_access(later));
                 self.placement_sources(later, found);
             }
         }
     }
 
-    fn is_last(&self, id: u32) -> bool {
+    pub(super) fn is_last(&self, id: u32) -> bool {
         self.entries_of(id)
             .into_iter()
             .any(|entry| self.cells.entries[entry as usize].next == NONE)
@@ -404,14 +447,17 @@ impl Engine<'_> {
                 found.push(call.result);
                 return;
             }
-            let mask = self.address_words(access.step);
-            let words = 0..self.graph.effect(access.step).nodes();
-            found.extend(
-                words
-                    .filter(|&word| mask >> word.min(63) & 1 == 1)
-                    .map(|word| self.graph.node(access.step, word)),
-            );
+            found.extend(self.address_nodes(access.step));
         }
+    }
+
+    /// Nodes that the addresses of a step are computed from.
+    pub(super) fn address_nodes(&self, step: u32) -> Vec<u32> {
+        let mask = self.address_words(step);
+        (0..self.graph.effect(step).nodes())
+            .filter(|&word| mask >> word.min(63) & 1 == 1)
+            .map(|word| self.graph.node(step, word))
+            .collect()
     }
 
     /// Words of a step's effect that its addresses are computed from, one bit each (from 63 on one bit for all).
@@ -420,7 +466,7 @@ impl Engine<'_> {
     }
 
     /// Accesses next to one in its timelines that share bytes with it.
-    fn neighbours(&self, id: u32, direction: Direction) -> Vec<u32> {
+    pub(super) fn neighbours(&self, id: u32, direction: Direction) -> Vec<u32> {
         let mut found = Vec::new();
         for entry in self.entries_of(id) {
             let entry = self.cells.entries[entry as usize];
@@ -591,7 +637,7 @@ impl Engine<'_> {
 
 /// Which neighbours in time.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(super) enum Direction {
     Before,
     After,
 }

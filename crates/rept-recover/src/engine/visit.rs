@@ -119,11 +119,26 @@ impl Engine<'_> {
                 continue;
             };
             match happens.map(Bits::get) {
-                None | Some(Some(1)) => self.place(id, base.wrapping_add(u64::from(access.offset))),
+                None | Some(Some(1)) => {
+                    let address = base.wrapping_add(u64::from(access.offset));
+                    if !self.may_be_at(id, address) && self.misplaced(step) {
+                        return;
+                    }
+                    self.place(id, address);
+                }
                 Some(Some(_)) => self.absent(id),
                 Some(None) => {}
             }
         }
+    }
+
+    /// An access would be where nothing was mapped; false when nothing is to blame.
+    fn misplaced(&mut self, step: u32) -> bool {
+        let corrected = self.correct(&self.address_nodes(step), None);
+        if corrected {
+            self.work.insert(step);
+        }
+        corrected
     }
 
     /// The access did not happen.
