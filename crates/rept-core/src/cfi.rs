@@ -19,6 +19,7 @@ use gimli::{CfaRule, RegisterRule};
 use rept_trace::{Address, Memory, RegWord};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use tables::{Rules, Tables};
 
@@ -122,11 +123,21 @@ struct CodeFile {
 impl Unwinder {
     /// For the modules of a dump, by ascending address.
     pub(crate) fn new(dump: &Dump) -> Unwinder {
-        let modules = dump.modules().iter().map(|module| CodeFile {
-            start: module.start.0,
-            end: module.end.0,
-            bias: module.bias,
-            binary: binary(module, dump.memory()),
+        Unwinder::for_files(dump.modules().iter().map(|module| {
+            let binary = binary(module, dump.memory());
+            (module.start..module.end, module.bias, binary)
+        }))
+    }
+
+    /// For code files at these places (first address, end, bias), by ascending address.
+    pub(crate) fn for_files(
+        files: impl Iterator<Item = (Range<Address>, u64, Option<Arc<Binary>>)>,
+    ) -> Unwinder {
+        let modules = files.map(|(range, bias, binary)| CodeFile {
+            start: range.start.0,
+            end: range.end.0,
+            bias,
+            binary,
             tables: None,
         });
         Unwinder {
@@ -149,6 +160,27 @@ impl Unwinder {
             signals: 0,
             interrupted: true,
             end: None,
+        }
+    }
+
+    /// The canonical frame address of a frame.
+    pub(crate) fn cfa(
+        &mut self,
+        registers: &FrameRegisters,
+        interrupted: bool,
+        memory: &ReadMemory<'_>,
+    ) -> Option<u64> {
+        let at = registers.pc.0.wrapping_sub(u64::from(!interrupted));
+        let rules = self.rules(at).ok()?;
+        cfa(&rules, &expression::Around { registers, memory })
+    }
+
+    /// The register that the canonical frame address is computed from at a code address, by its
+    /// DWARF number, and the distance; `None` where that is an expression, or not said.
+    pub(crate) fn cfa_rule(&mut self, at: Address) -> Option<(u16, i64)> {
+        match self.rules(at.0).ok()?.row.cfa() {
+            CfaRule::RegisterAndOffset { register, offset } => Some((register.0, *offset)),
+            CfaRule::Expression(_) => None,
         }
     }
 
@@ -205,7 +237,6 @@ pub(crate) struct Walk<'a> {
 
 impl Walk<'_> {
     /// Why the walk ended early; `None` while it goes on, and when the outermost function was met.
-    #[cfg_attr(not(test), expect(dead_code, reason = "anchors need no reason"))]
     pub(crate) fn end(&self) -> Option<Truncation> {
         self.end.flatten()
     }
@@ -274,6 +305,16 @@ impl Iterator for Walk<'_> {
     }
 }
 
+fn cfa(rules: &Rules, around: &expression::Around<'_>) -> Option<u64> {
+    match rules.row.cfa() {
+        CfaRule::RegisterAndOffset { register, offset } => around
+            .registers
+            .by_dwarf(register.0)
+            .map(|base| base.wrapping_add_signed(*offset)),
+        CfaRule::Expression(place) => rules.value(place, around, None),
+    }
+}
+
 /// The frame that `rules` describe; `None` for the outermost function.
 fn unwind(
     rules: &Rules,
@@ -286,13 +327,7 @@ fn unwind(
         return Ok(None);
     }
     let around = expression::Around { registers, memory };
-    let cfa = match rules.row.cfa() {
-        CfaRule::RegisterAndOffset { register, offset } => registers
-            .by_dwarf(register.0)
-            .map(|base| base.wrapping_add_signed(*offset)),
-        CfaRule::Expression(place) => rules.value(place, &around, None),
-    };
-    let cfa = cfa.ok_or(Truncation::UnknownFrame(pc))?;
+    let cfa = cfa(rules, &around).ok_or(Truncation::UnknownFrame(pc))?;
     let restored = |number: gimli::Register, rule| match rule {
         Some(rule) => rules.restore(rule, number, cfa, &around),
         None if number.0 == DWARF_RSP => Some(cfa),

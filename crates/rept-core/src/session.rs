@@ -9,6 +9,7 @@ mod percpu;
 use crate::Error;
 use crate::binaries::Binaries;
 use crate::capture::Capture;
+use crate::cfi::Unwinder;
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::{Dump, Module, ModuleFile};
 use crate::history::History;
@@ -17,7 +18,7 @@ pub use builder::Builder;
 use rept_order::{Edge, Order};
 use rept_trace::{Address, FinalState, Mapping, Memory, ThreadId, Trace};
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A crash that was opened: dump, trace, and the binaries they name.
 ///
@@ -38,6 +39,7 @@ struct Inner {
     decoded: OnceLock<Decoded>,
     order: OnceLock<Order>,
     symbols: OnceLock<Symbols>,
+    unwinder: OnceLock<Mutex<Unwinder>>,
 }
 
 /// The trace, and what was noticed on the way.
@@ -108,6 +110,12 @@ impl Session {
         inner
             .symbols
             .get_or_init(|| Symbols::new(capture, inner.dump.as_ref(), &inner.binaries))
+    }
+
+    /// Call-frame information of all modules.
+    pub(crate) fn unwinder(&self) -> &Mutex<Unwinder> {
+        let make = || Mutex::new(Unwinder::for_files(self.symbols().files()));
+        self.inner.unwinder.get_or_init(make)
     }
 
     /// Recovers the data of the run. Takes seconds for millions of steps.

@@ -101,6 +101,7 @@ impl Builder {
                 decoded: OnceLock::new(),
                 order: OnceLock::new(),
                 symbols: OnceLock::new(),
+                unwinder: OnceLock::new(),
             }),
         })
     }
