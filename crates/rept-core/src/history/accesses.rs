@@ -1,10 +1,13 @@
 //! Index of memory accesses by address: who touched a byte last, and who will next.
 
+use super::Trust;
 use super::sequence::Sequence;
-use rept_recover::history::{Position, Recovered};
+use rept_recover::history::{AccessView, Position, Recovered};
 use rept_trace::Address;
 use std::collections::BTreeMap;
 
+/// Number of grades.
+const GRADES: usize = 3;
 /// Bytes of a cell, the unit of the index.
 pub(super) const CELL: u64 = 8;
 
@@ -12,8 +15,9 @@ pub(super) const CELL: u64 = 8;
 #[derive(Debug, Default)]
 pub(super) struct AccessIndex {
     cells: BTreeMap<u64, Vec<Entry>>,
-    /// Numbers of the steps that stored somewhere unknown, ascending; a step may be there twice.
-    pending: Vec<u64>,
+    /// By grade: numbers of the steps that stored somewhere that is not known at that grade,
+    /// ascending; a step may be there twice.
+    pending: [Vec<u64>; GRADES],
 }
 
 /// A step that touches a cell.
@@ -25,6 +29,8 @@ pub(super) struct Entry {
     pub(super) bytes: u8,
     /// Written rather than read.
     pub(super) store: bool,
+    /// How the address is known.
+    pub(super) grade: Trust,
 }
 
 impl AccessIndex {
@@ -36,23 +42,35 @@ impl AccessIndex {
                 let number = first + (step - steps.start);
                 let thread = thread as u32;
                 for access in recovered.accesses(Position { thread, step }) {
-                    match access.address {
-                        Some(address) => index.add(address, access.size, access.store, number),
-                        None if access.store => index.pending.push(number),
-                        None => {}
-                    }
+                    index.take(&access, number);
                 }
             }
         }
         index
     }
 
-    fn add(&mut self, address: Address, size: u8, store: bool, number: u64) {
+    fn take(&mut self, access: &AccessView, number: u64) {
+        let grade = Trust::of_address(access);
+        let known_from = match access.address {
+            Some(address) => {
+                self.add(address, access.size, access.store, number, grade);
+                grade as usize
+            }
+            None => GRADES,
+        };
+        if access.store {
+            let weaker = self.pending[..known_from].iter_mut();
+            weaker.for_each(|pending| pending.push(number));
+        }
+    }
+
+    fn add(&mut self, address: Address, size: u8, store: bool, number: u64, grade: Trust) {
         for (cell, bytes) in cells(address, size.into()) {
             self.cells.entry(cell).or_default().push(Entry {
                 number,
                 bytes,
                 store,
+                grade,
             });
         }
     }
@@ -102,9 +120,10 @@ impl AccessIndex {
         oldest.min_by_key(|entry| entry.number)
     }
 
-    /// Stores to unknown places by steps from number `from` to before `to`.
-    pub(super) fn pending_between(&self, from: u64, to: u64) -> u64 {
-        let count = |bound: u64| self.pending.partition_point(|&number| number < bound);
+    /// Stores to places that are not known at a grade, by steps from number `from` to before `to`.
+    pub(super) fn pending_between(&self, from: u64, to: u64, trust: Trust) -> u64 {
+        let pending = &self.pending[trust as usize];
+        let count = |bound: u64| pending.partition_point(|&number| number < bound);
         count(to).saturating_sub(count(from)) as u64
     }
 }
@@ -146,9 +165,9 @@ mod tests {
     #[test]
     fn the_newest_before_and_the_oldest_from() {
         let mut index = AccessIndex::default();
-        index.add(Address(100), 4, true, 5);
-        index.add(Address(102), 2, false, 7);
-        index.add(Address(102), 1, true, 9);
+        index.add(Address(100), 4, true, 5, Trust::Certain);
+        index.add(Address(102), 2, false, 7, Trust::Certain);
+        index.add(Address(102), 1, true, 9, Trust::Certain);
         let last = |before| {
             index
                 .last(Address(102), 1, before, |entry| entry.store)
@@ -168,12 +187,22 @@ mod tests {
 
     #[test]
     fn pending_stores_are_counted() {
-        let index = AccessIndex {
-            pending: vec![3, 3, 8],
-            ..AccessIndex::default()
+        let mut index = AccessIndex::default();
+        let store = |address: Option<u64>| AccessView {
+            address: address.map(Address),
+            address_certain: false,
+            address_assumed: true,
+            size: 8,
+            store: true,
+            value: rept_recover::history::Value::default(),
         };
-        assert_eq!(index.pending_between(0, 3), 0);
-        assert_eq!(index.pending_between(3, 4), 2);
-        assert_eq!(index.pending_between(0, 100), 3);
+        for (number, address) in [(3, None), (3, None), (5, Some(0x10)), (8, None)] {
+            index.take(&store(address), number);
+        }
+        let count = |from, to, trust| index.pending_between(from, to, trust);
+        assert_eq!(count(0, 3, Trust::Inferred), 0);
+        assert_eq!(count(3, 4, Trust::Inferred), 2);
+        assert_eq!(count(0, 100, Trust::Assumed), 3);
+        assert_eq!(count(0, 100, Trust::Certain), 4);
     }
 }

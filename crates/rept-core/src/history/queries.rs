@@ -1,16 +1,18 @@
 //! Who wrote this last, who will next, when did this run: index look-ups, made lazily.
 
-use super::History;
 use super::accesses::AccessIndex;
 use super::calls::{self, Call};
 use super::executions::ExecutionIndex;
 use super::handlers::{self, Handled};
 use super::registers::{self, RegisterWrites};
 use super::sequence::Sequence;
+use super::{History, Trust};
 use crate::position::Position;
+use iced_x86::Register;
 use rept_trace::{Address, RegWord, ThreadId};
 use std::cmp::Ordering;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::OnceLock;
 
 /// Indices, each made when a query first needs it.
@@ -49,6 +51,56 @@ impl fmt::Display for Location {
     }
 }
 
+/// A text that is no [`Location`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseLocationError {
+    text: String,
+}
+
+impl fmt::Display for ParseLocationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is no location: expected a register or ADDRESS[:BYTES], the address hexadecimal",
+            self.text
+        )
+    }
+}
+
+impl std::error::Error for ParseLocationError {}
+
+/// A register by its name (`rax`, `$rax`, and `eax` or `al` for the word that they are part of),
+/// or `ADDRESS[:BYTES]`: the address hexadecimal, with `0x` or without, 8 bytes when not said.
+impl FromStr for Location {
+    type Err = ParseLocationError;
+
+    fn from_str(text: &str) -> Result<Location, ParseLocationError> {
+        let name = text.trim_start_matches('$').to_lowercase();
+        let word = (0..RegWord::COUNT as u16).map(RegWord);
+        let whole = word.clone().find(|word| word.name() == name);
+        if let Some(word) = whole.or_else(|| part_of(&name)) {
+            return Ok(Location::Reg(word));
+        }
+        let (start, size) = text.split_once(':').unwrap_or((text, "8"));
+        let digits = start.trim_start_matches("0x");
+        let address = u64::from_str_radix(digits, 16).ok().map(Address);
+        let size = size.parse().ok().filter(|&size| size > 0);
+        let known = address.filter(|_| !digits.starts_with('+')).zip(size);
+        known
+            .map(|(address, size)| Location::Mem { address, size })
+            .ok_or_else(|| ParseLocationError {
+                text: text.to_owned(),
+            })
+    }
+}
+
+/// The general-purpose register that a shorter one is part of.
+fn part_of(name: &str) -> Option<RegWord> {
+    let named = |register: &Register| format!("{register:?}").eq_ignore_ascii_case(name);
+    let register = Register::values().find(|register| register.is_gpr() && named(register))?;
+    Some(RegWord::gpr(register.full_register().number() as u16))
+}
+
 /// Answer to "who wrote it?"
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
@@ -77,7 +129,7 @@ impl Write {
         }
     }
 
-    fn new(known: Option<Position>, stores: u64, barrier: Option<Position>) -> Write {
+    pub(super) fn new(known: Option<Position>, stores: u64, barrier: Option<Position>) -> Write {
         match known {
             _ if stores > 0 || barrier.is_some() => Write::Uncertain {
                 known,
@@ -104,15 +156,26 @@ impl History {
     ///
     /// `None` when there is no such position.
     pub fn last_write(&self, location: Location, before: Position) -> Option<Write> {
+        self.last_write_by(location, before, Trust::Inferred)
+    }
+
+    /// The same by addresses known at grade `trust` or better; stores whose address is known less
+    /// well count as stores to unknown places.
+    pub fn last_write_by(
+        &self,
+        location: Location,
+        before: Position,
+        trust: Trust,
+    ) -> Option<Write> {
         let (thread, number) = self.numbered(before)?;
         Some(match location {
             Location::Reg(word) => self.last_register_write(thread, word, before),
             Location::Mem { address, size } => {
-                let found = self
-                    .access_index()
-                    .last(address, size, number, |entry| entry.store);
+                let found = self.access_index().last(address, size, number, |entry| {
+                    entry.store && entry.grade <= trust
+                });
                 let since = found.map_or(0, |entry| entry.number + 1);
-                let stores = self.access_index().pending_between(since, number);
+                let stores = self.access_index().pending_between(since, number, trust);
                 let known = found.and_then(|entry| self.position_of(entry.number));
                 Write::new(known, stores, None)
             }
@@ -131,7 +194,9 @@ impl History {
                     .access_index()
                     .next(address, size, number, |entry| entry.store);
                 let until = found.map_or(self.sequence().len(), |entry| entry.number);
-                let stores = self.access_index().pending_between(number, until);
+                let stores = self
+                    .access_index()
+                    .pending_between(number, until, Trust::Inferred);
                 let known = found.and_then(|entry| self.position_of(entry.number));
                 Write::new(known, stores, None)
             }
@@ -367,5 +432,27 @@ impl History {
         self.indices
             .executions
             .get_or_init(|| ExecutionIndex::new(self.trace()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_registers_or_memory() {
+        let check = |text: &str, expect| assert_eq!(text.parse().ok(), expect, "{text}");
+        check("RCX", Some(Location::Reg(RegWord::RCX)));
+        check("$rcx", Some(Location::Reg(RegWord::RCX)));
+        check("al", Some(Location::Reg(RegWord::RAX)));
+        let memory = |address, size| {
+            let address = Address(address);
+            Some(Location::Mem { address, size })
+        };
+        check("0x7ff0", memory(0x7ff0, 8));
+        check("7ff0:4", memory(0x7ff0, 4));
+        for text in ["", "zz", ":4", "0x7ff0:0", "+1", "0x7ff0:-1"] {
+            check(text, None);
+        }
     }
 }

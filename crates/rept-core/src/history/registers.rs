@@ -60,6 +60,12 @@ fn block_writers(block: &Block, word: RegWord) -> Vec<u16> {
         .collect()
 }
 
+/// An instruction writes (or may write) the word.
+#[cfg(test)]
+pub(super) fn writes_bytes(bytes: &[u8], word: RegWord) -> bool {
+    writes_word(&mut InstructionInfoFactory::new(), bytes, 64, word)
+}
+
 fn writes_word(
     factory: &mut InstructionInfoFactory,
     bytes: &[u8],

@@ -1,0 +1,371 @@
+//! What an instruction made a value of.
+
+use super::{Place, WORD};
+use crate::history::Location;
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use rept_recover::history::AccessView;
+use rept_trace::{Address, RegWord};
+
+/// Where a step took a value from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It moved it from here.
+    Copy(Place),
+    /// It computed it from these.
+    Computed(Vec<Location>),
+    /// It is in the code.
+    Constant,
+    /// The kernel's answer.
+    SystemCall,
+    /// It was loaded, nobody knows from where.
+    AddressUnknown,
+    /// The step wrote other bytes of the register.
+    Untouched,
+}
+
+/// What `place` was made of by a step that wrote it.
+pub(super) fn source_of(
+    instruction: &Instruction,
+    place: Place,
+    accesses: &[AccessView],
+) -> Source {
+    if instruction.mnemonic() == Mnemonic::Syscall {
+        return Source::SystemCall;
+    }
+    let calls = instruction.is_call_near() || instruction.is_call_near_indirect();
+    if calls || is_zeroing(instruction) {
+        return match place.location() {
+            Location::Reg(RegWord::RSP) => Source::Computed(vec![Location::Reg(RegWord::RSP)]),
+            _ => Source::Constant,
+        };
+    }
+    if !moves(instruction) {
+        return Source::Computed(inputs(instruction, place.location(), accesses));
+    }
+    match place {
+        Place::Reg { word, offset, size } => loaded(instruction, word, offset, size, accesses),
+        Place::Mem { address, size } => stored(instruction, address, size, accesses),
+    }
+}
+
+/// Of a move to a register.
+fn loaded(
+    instruction: &Instruction,
+    word: RegWord,
+    offset: u64,
+    size: u64,
+    accesses: &[AccessView],
+) -> Source {
+    let Some((operand, start)) = destination(instruction, word) else {
+        // Moves by the way: the stack pointer of PUSH and POP, the pointers of string moves.
+        return Source::Computed(vec![Location::Reg(word)]);
+    };
+    let register = instruction.op_register(operand);
+    let Some(from) = (start + offset).checked_sub(skipped(register)) else {
+        return Source::Untouched;
+    };
+    if from >= register.size() as u64 {
+        // Writing 32 bits clears the rest; writing 8 or 16 leaves it.
+        return match register.size() {
+            1 | 2 => Source::Untouched,
+            _ => Source::Constant,
+        };
+    }
+    moved(instruction, from, size, accesses)
+}
+
+/// Of a move to memory.
+fn stored(
+    instruction: &Instruction,
+    address: Address,
+    size: u64,
+    accesses: &[AccessView],
+) -> Source {
+    let mut before = 0;
+    for store in accesses.iter().filter(|access| access.store) {
+        let Some(start) = store.address else {
+            return Source::AddressUnknown;
+        };
+        let end = start.0.wrapping_add(store.size.into());
+        // A store that begins behind the place replaced a part of it: that part is the answer.
+        let first = address.0.max(start.0);
+        let last = address.0.saturating_add(size).min(end);
+        if first < last {
+            return moved(
+                instruction,
+                before + (first - start.0),
+                last - first,
+                accesses,
+            );
+        }
+        before += u64::from(store.size);
+    }
+    Source::Computed(Vec::new())
+}
+
+/// `size` bytes of what a move moves, from byte `from` on.
+fn moved(instruction: &Instruction, from: u64, size: u64, accesses: &[AccessView]) -> Source {
+    if let Some(source) = source_operand(instruction) {
+        return match instruction.op_kind(source) {
+            OpKind::Register => {
+                of_register(instruction, instruction.op_register(source), from, size)
+            }
+            OpKind::Memory => of_memory(instruction, from, size, accesses),
+            _ => Source::Constant,
+        };
+    }
+    of_memory(instruction, from, size, accesses)
+}
+
+fn of_register(instruction: &Instruction, register: Register, from: u64, size: u64) -> Source {
+    let width = register.size() as u64;
+    let Some(from) = within(instruction, from, width) else {
+        return Source::Constant;
+    };
+    let byte = from + skipped(register);
+    match word(register, (byte / WORD) as u16) {
+        Some(word) => Source::Copy(Place::Reg {
+            word,
+            offset: byte % WORD,
+            size: size.min(width - from).min(WORD - byte % WORD),
+        }),
+        None => Source::Computed(Vec::new()),
+    }
+}
+
+fn of_memory(instruction: &Instruction, from: u64, size: u64, accesses: &[AccessView]) -> Source {
+    let loads = || accesses.iter().filter(|access| !access.store);
+    let width = loads().map(|load| u64::from(load.size)).sum();
+    let Some(from) = within(instruction, from, width) else {
+        return Source::Constant;
+    };
+    let mut before = 0;
+    for load in loads() {
+        let offset = from - before;
+        if offset < u64::from(load.size) {
+            let size = size.min(u64::from(load.size) - offset);
+            return load.address.map_or(Source::AddressUnknown, |address| {
+                let address = address.offset(offset);
+                Source::Copy(Place::Mem { address, size })
+            });
+        }
+        before += u64::from(load.size);
+    }
+    Source::Computed(Vec::new())
+}
+
+/// The byte of a source of `width` bytes that byte `from` of the destination comes from: `None`
+/// for zeros put in front; the sign comes from the last byte.
+fn within(instruction: &Instruction, from: u64, width: u64) -> Option<u64> {
+    use Mnemonic::{Cdqe, Movsx, Movsxd};
+    match instruction.mnemonic() {
+        _ if from < width => Some(from),
+        Movsx | Movsxd | Cdqe => width.checked_sub(1),
+        _ => None,
+    }
+}
+
+/// The operand that a move reads; `None` where it is memory that no operand names.
+fn source_operand(instruction: &Instruction) -> Option<u32> {
+    use Mnemonic::*;
+    match instruction.mnemonic() {
+        Pop | Leave | Movsb | Movsw | Movsq | Lodsb | Lodsw | Lodsd | Lodsq => None,
+        Movsd if instruction.is_string_instruction() => None,
+        Push => Some(0),
+        _ => Some(1),
+    }
+}
+
+/// The operand by which the instruction moves something to a word, and the word's first byte in
+/// that register.
+fn destination(instruction: &Instruction, wanted: RegWord) -> Option<(u32, u64)> {
+    if instruction.op_count() == 0 || instruction.op_kind(0) != OpKind::Register {
+        return None;
+    }
+    if instruction.mnemonic() == Mnemonic::Push {
+        return None;
+    }
+    let register = instruction.op_register(0);
+    // VEX moves clear lanes above their own, which counts as a write of them.
+    let lanes = if register.is_vector_register() { 8 } else { 1 };
+    (0..lanes)
+        .find(|&lane| word(register, lane) == Some(wanted))
+        .map(|lane| (0, u64::from(lane) * WORD))
+}
+
+/// Bytes of the full register below a register: 1 for AH to BH.
+fn skipped(register: Register) -> u64 {
+    use Register::{AH, BH, CH, DH};
+    u64::from(matches!(register, AH | BH | CH | DH))
+}
+
+/// `xor r, r` and `sub r, r`.
+fn is_zeroing(instruction: &Instruction) -> bool {
+    use Mnemonic::{Pxor, Sub, Vpxor, Vxorps, Xor, Xorps};
+    let register = |operand| {
+        (instruction.op_kind(operand) == OpKind::Register).then(|| instruction.op_register(operand))
+    };
+    match instruction.mnemonic() {
+        Xor | Sub | Pxor | Xorps => register(1).is_some_and(|second| register(0) == Some(second)),
+        Vpxor | Vxorps => register(2).is_some_and(|third| register(1) == Some(third)),
+        _ => false,
+    }
+}
+
+/// The instruction puts what it takes, widened at most, somewhere else.
+fn moves(instruction: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(
+        instruction.mnemonic(),
+        Mov | Movzx
+            | Movsx
+            | Movsxd
+            | Movd
+            | Movq
+            | Movaps
+            | Movups
+            | Movapd
+            | Movupd
+            | Movdqa
+            | Movdqu
+            | Lddqu
+            | Vmovaps
+            | Vmovups
+            | Vmovapd
+            | Vmovupd
+            | Vmovdqa
+            | Vmovdqu
+            | Vmovdqu8
+            | Vmovdqu64
+            | Vmovdqa64
+            | Vmovq
+            | Vmovd
+            | Push
+            | Pop
+            | Leave
+            | Movnti
+            | Movsb
+            | Movsw
+            | Movsq
+            | Lodsb
+            | Lodsw
+            | Lodsd
+            | Lodsq
+            | Stosb
+            | Stosw
+            | Stosd
+            | Stosq
+    ) || instruction.mnemonic() == Movsd && instruction.op_count() == 2
+        || instruction.mnemonic() == Movss
+}
+
+/// Everything that goes into what the instruction computes, each once; the stack and
+/// instruction pointers and address registers of loads are no part of the value.
+fn inputs(instruction: &Instruction, place: Location, accesses: &[AccessView]) -> Vec<Location> {
+    let mut factory = InstructionInfoFactory::new();
+    let info = factory.info(instruction);
+    let lea = instruction.mnemonic() == Mnemonic::Lea;
+    let address_only = |register: Register| {
+        let in_memory = [instruction.memory_base(), instruction.memory_index()].contains(&register);
+        let in_operand = (0..instruction.op_count()).any(|op| {
+            instruction.op_kind(op) == OpKind::Register && instruction.op_register(op) == register
+        });
+        in_memory && !in_operand && !lea
+    };
+    let read = info.used_registers().iter().filter(|used| {
+        let access = matches!(
+            used.access(),
+            OpAccess::Read | OpAccess::ReadWrite | OpAccess::CondRead | OpAccess::ReadCondWrite
+        );
+        access && !address_only(used.register())
+    });
+    let mut found: Vec<Location> = read
+        .filter_map(|used| word(used.register(), 0).map(Location::Reg))
+        .collect();
+    if place != Location::Reg(RegWord::RSP) && !lea {
+        found.retain(|&input| input != Location::Reg(RegWord::RSP));
+    }
+    let load = accesses.iter().find(|access| !access.store);
+    found.extend(load.and_then(|load| {
+        let size = load.size.into();
+        load.address.map(|address| Location::Mem { address, size })
+    }));
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// A 64-bit word of a register: lanes for vectors.
+fn word(register: Register, lane: u16) -> Option<RegWord> {
+    if register.is_gpr() {
+        return (lane == 0).then(|| RegWord::gpr(register.full_register().number() as u16));
+    }
+    if register.is_vector_register() {
+        return Some(RegWord::vector(register.number() as u16, lane));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iced_x86::{Decoder, DecoderOptions};
+
+    fn of(bytes: &[u8], word: RegWord, accesses: &[AccessView]) -> Source {
+        let instruction = Decoder::with_ip(64, bytes, 0x1000, DecoderOptions::NONE).decode();
+        source_of(&instruction, Place::of(Location::Reg(word)), accesses)
+    }
+
+    fn register(word: RegWord, offset: u64, size: u64) -> Source {
+        Source::Copy(Place::Reg { word, offset, size })
+    }
+
+    const RAX: Location = Location::Reg(RegWord::RAX);
+    const RBX: Location = Location::Reg(RegWord::RBX);
+    const RCX: Location = Location::Reg(RegWord::RCX);
+
+    #[test]
+    fn address_registers_are_no_input_of_a_load_but_of_a_lea() {
+        let load = AccessView {
+            address: Some(Address(0x10)),
+            address_certain: true,
+            address_assumed: true,
+            size: 8,
+            store: false,
+            value: crate::history::Value::default(),
+        };
+        let memory = Location::Mem {
+            address: Address(0x10),
+            size: 8,
+        };
+        // add rax,[rbx+rcx]
+        assert_eq!(
+            of(&[0x48, 0x03, 0x04, 0x0b], RegWord::RAX, &[load]),
+            Source::Computed(vec![RAX, memory])
+        );
+        // lea rax,[rbx+rcx]
+        assert_eq!(
+            of(&[0x48, 0x8d, 0x04, 0x0b], RegWord::RAX, &[]),
+            Source::Computed(vec![RCX, RBX])
+        );
+    }
+
+    #[test]
+    fn moves_hand_on_the_bytes_they_move() {
+        let check = |bytes: &[u8], expect| assert_eq!(of(bytes, RegWord::RAX, &[]), expect);
+        check(&[0x48, 0x89, 0xd8], register(RegWord::RBX, 0, 8)); // mov rax,rbx
+        check(&[0x89, 0xd8], register(RegWord::RBX, 0, 4)); // mov eax,ebx
+        check(&[0x0f, 0xb6, 0xc7], register(RegWord::RBX, 1, 1)); // movzx eax,bh
+        check(&[0xb8, 1, 0, 0, 0], Source::Constant); // mov eax,1
+        check(&[0x31, 0xc0], Source::Constant); // xor eax,eax
+        check(&[0x31, 0xd8], Source::Computed(vec![RAX, RBX])); // xor eax,ebx
+        check(&[0xb4, 0x01], Source::Untouched); // mov ah,1
+        check(&[0x0f, 0x05], Source::SystemCall);
+    }
+
+    #[test]
+    fn a_push_moves_the_stack_pointer_by_a_constant() {
+        let own = vec![Location::Reg(RegWord::RSP)];
+        assert_eq!(of(&[0x50], RegWord::RSP, &[]), Source::Computed(own));
+    }
+}
