@@ -4,17 +4,22 @@
 //! information, the file itself) degrades that module only, and is named.
 
 mod debug_files;
+mod die;
 mod dwarf;
 mod table;
+mod variables;
 
 use crate::binaries::{Binaries, Binary};
 use crate::capture::Capture;
 use crate::dump::{Dump, ModuleFile};
+use crate::typed::Variable;
 use dwarf::Dwarf;
 pub(crate) use dwarf::{Reader, section};
 use rept_trace::Address;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use table::Table;
+pub(crate) use variables::{FrameState, FunctionPlace};
 
 /// What is known about a code address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -151,10 +156,53 @@ impl Symbols {
         self.modules.iter().flat_map(of).collect()
     }
 
-    /// The file that holds the code at an address, and what is added to its own addresses.
-    pub(crate) fn binary(&self, at: Address) -> Option<(Arc<Binary>, u64)> {
+    /// The function that holds the code at an address, with its place in the process.
+    pub(crate) fn function(&self, at: Address) -> Option<FunctionPlace> {
+        self.with_dwarf(at, |dwarf, own, bias| {
+            let place = dwarf.function(own, bias)?;
+            Some(FunctionPlace {
+                entry: place.entry.wrapping_add(bias),
+                body: place.body.map(|body| body.wrapping_add(bias)),
+                ..place
+            })
+        })?
+    }
+
+    /// Variables of the functions at an address, by source frame as [`Symbol::frames`] has them.
+    pub(crate) fn variables(
+        &self,
+        at: Address,
+        state: &FrameState<'_>,
+        unset: bool,
+    ) -> Result<Vec<Vec<Variable>>, String> {
+        let Some(module) = self.module(at) else {
+            return Err(format!("no file is known for the code at {at}"));
+        };
+        match &module.load(&self.directories).dwarf {
+            Err(reason) => Err(module.missing.clone().unwrap_or_else(|| reason.clone())),
+            Ok(_) => {
+                let read = |dwarf: &mut Dwarf, own, bias| dwarf.variables(own, bias, state, unset);
+                Ok(self.with_dwarf(at, read).unwrap_or_default())
+            }
+        }
+    }
+
+    fn with_dwarf<T>(&self, at: Address, ask: impl FnOnce(&mut Dwarf, u64, u64) -> T) -> Option<T> {
         let module = self.module(at)?;
-        Some((module.binary.clone()?, module.bias))
+        let dwarf = module.load(&self.directories).dwarf.as_ref().ok()?;
+        let mut dwarf = dwarf.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = at.0.wrapping_sub(module.bias);
+        Some(ask(&mut dwarf, own, module.bias))
+    }
+
+    /// The places of all code files, what is added to their own addresses, and the files.
+    pub(crate) fn files(
+        &self,
+    ) -> impl Iterator<Item = (Range<Address>, u64, Option<Arc<Binary>>)> + '_ {
+        self.modules.iter().map(|module| {
+            let range = module.start..module.end;
+            (range, module.bias, module.binary.clone())
+        })
     }
 
     /// Modules asked about so far that lack something.

@@ -1,8 +1,11 @@
 //! Source lines and inlined functions from DWARF.
 
 use super::SourceFrame;
+use super::die::Dies;
+use super::variables::{self, FrameState, FunctionPlace, Spot};
 use crate::binaries::Binary;
 use crate::mmap::Section;
+use crate::typed::Variable;
 use gimli::{EndianReader, LittleEndian};
 use object::read::elf::ElfFile64;
 use object::{CompressionFormat, Object, ObjectSection};
@@ -17,6 +20,7 @@ const MAX_SECTION: u64 = 4 << 30;
 /// The debug information of one file.
 pub(super) struct Dwarf {
     context: addr2line::Context<Reader>,
+    dies: Dies,
 }
 
 impl Dwarf {
@@ -29,9 +33,13 @@ impl Dwarf {
             return Err(format!("{path} has no debug information"));
         }
         let load = |id: gimli::SectionId| Ok::<_, gimli::Error>(reader(binary, &file, id.name()));
-        let context = gimli::Dwarf::load(load).and_then(addr2line::Context::from_dwarf);
-        match context {
-            Ok(context) => Ok(Dwarf { context }),
+        let loaded = gimli::Dwarf::load(load).and_then(|dwarf| {
+            let dwarf = Arc::new(dwarf);
+            let context = addr2line::Context::from_arc_dwarf(dwarf.clone())?;
+            Ok((context, Dies::new(dwarf)))
+        });
+        match loaded {
+            Ok((context, dies)) => Ok(Dwarf { context, dies }),
             Err(error) => Err(format!(
                 "the debug information of {path} cannot be read: {error}"
             )),
@@ -60,6 +68,35 @@ impl Dwarf {
             });
         }
         found
+    }
+}
+
+impl Dwarf {
+    /// The function that holds an address of the file.
+    pub(super) fn function(&mut self, at: u64, bias: u64) -> Option<FunctionPlace> {
+        let spot = self.spot(at, bias)?;
+        variables::place(&mut self.dies, spot)
+    }
+
+    /// Variables of the functions at an address of the file, by source frame as [`Dwarf::frames`]
+    /// has them. `unset`: registers are not (or no more) as the function's body has them.
+    pub(super) fn variables(
+        &mut self,
+        at: u64,
+        bias: u64,
+        state: &FrameState<'_>,
+        unset: bool,
+    ) -> Vec<Vec<Variable>> {
+        match self.spot(at, bias) {
+            Some(spot) => variables::variables(&mut self.dies, spot, state, unset),
+            None => Vec::new(),
+        }
+    }
+
+    fn spot(&self, at: u64, bias: u64) -> Option<Spot> {
+        let unit = self.context.find_dwarf_and_unit(at).skip_all_loads()?;
+        let header = unit.header.debug_info_offset()?.0;
+        Some(Spot { header, at, bias })
     }
 }
 

@@ -1,6 +1,7 @@
 //! A small C program that crashes, and its recording.
 
 use rept_capture::{RecordOptions, Recorder};
+use rept_core::{History, RecoverOptions, Session};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -41,20 +42,36 @@ impl Drop for Folder {
 
 /// Builds and records the victim; `None`, said aloud, where that is impossible.
 pub(crate) fn record(folder: &Path) -> Option<(PathBuf, u64)> {
-    let (source, program) = (folder.join("victim.c"), folder.join("victim"));
-    std::fs::write(&source, VICTIM).expect("the source can be written");
-    let built = Command::new("cc")
-        .args(["-O1", "-g", "-o"])
+    record_source(folder, "victim.c", VICTIM, &["cc", "-O1", "-g"], None)
+}
+
+/// Builds a source with a compiler's command line as `victim`, and records it, from a function on.
+pub(crate) fn record_source(
+    folder: &Path,
+    name: &str,
+    text: &str,
+    compiler: &[&str],
+    from: Option<&str>,
+) -> Option<(PathBuf, u64)> {
+    let (source, program) = (folder.join(name), folder.join("victim"));
+    std::fs::write(&source, text).expect("the source can be written");
+    let built = Command::new(compiler[0])
+        .args(&compiler[1..])
+        .arg("-o")
         .arg(&program)
         .arg(&source)
         .status();
-    if !built.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no C compiler");
-        return None;
+    match built {
+        Ok(status) => assert!(status.success(), "{compiler:?} cannot build {name}"),
+        Err(error) => {
+            eprintln!("skipped: no compiler {}: {error}", compiler[0]);
+            return None;
+        }
     }
     let output = folder.join("recording");
     let mut options = RecordOptions::new(&output);
     options.buffer = 4 << 20;
+    options.from = from.map(|from| from.parse().expect("a symbol"));
     match Recorder::new(options, &program, [] as [&str; 0]).run(|_| ()) {
         Ok(summary) => Some((output, summary.steps)),
         Err(error) => {
@@ -62,4 +79,21 @@ pub(crate) fn record(folder: &Path) -> Option<(PathBuf, u64)> {
             None
         }
     }
+}
+
+/// Opens a recording and recovers its history.
+pub(crate) fn open(recording: &Path) -> History {
+    let session = Session::builder()
+        .directory(recording)
+        .open()
+        .expect("the recording opens");
+    session.recover(&RecoverOptions::default())
+}
+
+/// Records the victim and recovers its history; `None`, said aloud, where that is impossible.
+pub(crate) fn recover(name: &str) -> Option<(Folder, History)> {
+    let folder = Folder::new(name);
+    let (recording, _) = record(&folder.0)?;
+    let history = open(&recording);
+    Some((folder, history))
 }

@@ -1,10 +1,10 @@
-//! A recovered value as text, so that nobody takes it for more than it is.
+//! Recovered values as text, so that nobody takes them for more than they are.
 
+use crate::history::{Trust, Unknown, Value};
 use rept_recover::bits::mask;
-use rept_recover::history::{Unknown, Value};
 
 /// How the notation is to be read.
-pub(crate) const LEGEND: &str = "\
+pub const LEGEND: &str = "\
 0x2a certain: follows from dump, binaries and control flow alone
 ~0x2a assumed: also that functions keep to the calling convention
 ~~0x2a inferred: also that no store with an unknown address was in the way
@@ -14,19 +14,13 @@ pub(crate) const LEGEND: &str = "\
 ///
 /// A hexadecimal digit with an unknown bit is `?`. The mark in front is that of the
 /// least trusted bit shown.
-pub(crate) fn known_part(value: Value, bits: u32) -> Option<String> {
+pub fn known_part(value: Value, bits: u32) -> Option<String> {
     let mask = mask(bits);
     let known = value.known & mask;
     if known == 0 {
         return None;
     }
-    let mark = if known & !value.certain == 0 {
-        ""
-    } else if known & !value.assumed == 0 {
-        "~"
-    } else {
-        "~~"
-    };
+    let mark = mark(grade(value, known));
     if known == mask {
         return Some(format!("{mark}0x{:x}", value.bits & mask));
     }
@@ -43,6 +37,26 @@ pub(crate) fn known_part(value: Value, bits: u32) -> Option<String> {
     Some(format!("{mark}0x{digits}"))
 }
 
+/// What is put in front of a value of a grade.
+pub fn mark(grade: Trust) -> &'static str {
+    match grade {
+        Trust::Certain => "",
+        Trust::Assumed => "~",
+        Trust::Inferred => "~~",
+    }
+}
+
+/// The grade of the least trusted of these known bits.
+pub fn grade(value: Value, bits: u64) -> Trust {
+    if bits & !value.certain == 0 {
+        Trust::Certain
+    } else if bits & !value.assumed == 0 {
+        Trust::Assumed
+    } else {
+        Trust::Inferred
+    }
+}
+
 fn partial_digit(value: Value, mask: u64, shift: u32) -> char {
     let wanted = mask >> shift & 0xf;
     if value.known >> shift & wanted == wanted {
@@ -53,15 +67,33 @@ fn partial_digit(value: Value, mask: u64, shift: u32) -> char {
 }
 
 /// The value, or `?` and the reason.
-pub(crate) fn shown(value: Value, bits: u32, why: impl FnOnce() -> Option<Unknown>) -> String {
+pub fn shown(value: Value, bits: u32, why: impl FnOnce() -> Option<Unknown>) -> String {
     known_part(value, bits).unwrap_or_else(|| match why() {
         Some(reason) => format!("? ({})", sentence(reason)),
         None => "?".to_owned(),
     })
 }
 
+/// The reason as a word for scripts.
+pub fn reason_name(reason: Unknown) -> &'static str {
+    match reason {
+        Unknown::BeforeWindow => "before_window",
+        Unknown::Overwritten => "overwritten",
+        Unknown::Syscall => "syscall",
+        Unknown::NotInvertible => "not_invertible",
+        Unknown::NotInDump => "not_in_dump",
+        Unknown::TraceGap => "trace_gap",
+        Unknown::Conflict => "conflict",
+        Unknown::Race => "race",
+        Unknown::Unsupported => "unsupported",
+        Unknown::AddressUnknown => "address_unknown",
+        Unknown::Budget => "budget",
+        _ => "other",
+    }
+}
+
 /// The reason in words.
-pub(crate) fn sentence(reason: Unknown) -> &'static str {
+pub fn sentence(reason: Unknown) -> &'static str {
     match reason {
         Unknown::BeforeWindow => "from before the recorded window, overwritten since",
         Unknown::Overwritten => "overwritten, and nothing that survives depends on it",
