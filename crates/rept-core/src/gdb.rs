@@ -19,6 +19,7 @@
 //!   which gdb forgets what it knew.
 
 mod description;
+mod input;
 mod monitor;
 mod registers;
 mod target;
@@ -28,9 +29,14 @@ use crate::history::{History, Trust};
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{GdbStub, MultiThreadStopReason};
+use input::Input;
 use std::fmt;
 use std::io::{self, Read, Write};
 use walk::Stub;
+
+/// Commands for gdb that wrap the stub's `monitor` commands and forget what gdb remembers of
+/// another time: `gdb -x rept.py`, or `source rept.py`.
+pub const GDB_PYTHON: &str = include_str!("gdb/rept.py");
 
 /// How to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +88,7 @@ impl History {
         let failed = |cause: &dyn fmt::Display| GdbError {
             cause: cause.to_string(),
         };
-        let mut bytes = io::BufReader::new(input).bytes();
+        let mut bytes = Input::new(input);
         let mut machine = GdbStub::new(Output(output))
             .run_state_machine(&mut stub)
             .map_err(|error| failed(&error))?;

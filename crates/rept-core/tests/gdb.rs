@@ -4,10 +4,9 @@
 #[path = "support/victim.rs"]
 mod victim;
 
-use rept_core::{GdbOptions, History, RecoverOptions, Session};
+use rept_core::{GdbOptions, History};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
-use victim::{Folder, record};
 
 /// Serves one gdb that runs these commands; gives what it printed, and what `monitor` commands
 /// did, which gdb prints to standard error. `None`, said aloud, without gdb.
@@ -16,32 +15,41 @@ fn gdb(
     program: &std::path::Path,
     commands: &[&str],
 ) -> Option<(String, String)> {
+    serve(history, |port| {
+        let mut gdb = Command::new("gdb");
+        gdb.args(["-nx", "-batch"]).arg(program);
+        gdb.args([
+            "-ex",
+            "set pagination off",
+            "-ex",
+            "set debuginfod enabled off",
+        ]);
+        gdb.args(["-ex", &format!("target remote 127.0.0.1:{port}")]);
+        gdb.args(commands.iter().flat_map(|command| ["-ex", command]));
+        gdb
+    })
+}
+
+/// Serves one client that is told the port of the loopback address; gives what it printed.
+fn serve(history: &History, client: impl FnOnce(u16) -> Command) -> Option<(String, String)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
     let port = listener.local_addr().expect("it is bound").port();
-    let mut gdb = Command::new("gdb");
-    gdb.args(["-nx", "-batch"]).arg(program);
-    gdb.args([
-        "-ex",
-        "set pagination off",
-        "-ex",
-        "set debuginfod enabled off",
-    ]);
-    gdb.args(["-ex", &format!("target remote 127.0.0.1:{port}")]);
-    gdb.args(commands.iter().flat_map(|command| ["-ex", command]));
-    gdb.stdout(std::process::Stdio::piped())
+    let mut client = client(port);
+    client
+        .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    let Ok(client) = gdb.spawn() else {
-        eprintln!("skipped: no gdb");
+    let Ok(client) = client.spawn() else {
+        eprintln!("skipped: no {:?}", client.get_program());
         return None;
     };
     let output = std::thread::scope(|scope| {
         scope.spawn(|| {
-            let (stream, _) = listener.accept().expect("gdb connects");
+            let (stream, _) = listener.accept().expect("the client connects");
             let input = stream.try_clone().expect("the socket can be shared");
             history.serve_gdb(input, stream, GdbOptions::default())
         });
-        let output = client.wait_with_output().expect("gdb ends");
-        // Should gdb never have connected, the server is still waiting.
+        let output = client.wait_with_output().expect("the client ends");
+        // Should it never have connected, the server is still waiting.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
         output
     });
@@ -63,15 +71,9 @@ fn assert_in_order(printed: &str, texts: &[&str]) {
 
 #[test]
 fn stock_gdb_goes_backward_and_forward() {
-    let folder = Folder::new("gdb");
-    let Some((recording, _)) = record(&folder.0) else {
+    let Some((folder, history)) = victim::recover("gdb") else {
         return;
     };
-    let session = Session::builder()
-        .directory(&recording)
-        .open()
-        .expect("the recording opens");
-    let history = session.recover(&RecoverOptions::default());
     let program = folder.0.join("victim");
     let commands = [
         "bt",

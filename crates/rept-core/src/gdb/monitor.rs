@@ -1,9 +1,10 @@
 //! Commands behind gdb's `monitor`: what the protocol has no packet for.
 
 use super::walk::Stub;
-use crate::history::{Explanation, Location, Origin, Write};
+use crate::history::{Explanation, Location, Origin, Trust, Write};
 use crate::position::Position;
-use rept_trace::{Address, RegWord};
+use crate::show::shown;
+use rept_trace::Address;
 use std::fmt::Write as _;
 
 const HELP: &str = "\
@@ -11,7 +12,10 @@ where                    the position, THREAD:STEP, and its source line
 seek THREAD:STEP         go there; carried out by the next `stepi`
 last-write REG|ADDR [N]  the step that wrote a register, or N bytes (8), last
 explain REG|ADDR [N]     where the value came from
-mem ADDR N               memory, `??` where unknown";
+locals                   parameters and locals, `?` where unknown, weaker values marked
+reg REG                  a register, and why it is not known
+mem ADDR N               memory, `??` where unknown
+trust [GRADE]            which values gdb is shown: certain, assumed or inferred";
 
 /// Bytes that `mem` shows at most.
 const MAX_BYTES: u64 = 4096;
@@ -24,7 +28,11 @@ pub(super) fn answer(stub: &mut Stub<'_>, command: &str) -> String {
         ["seek", position] => seek(stub, position),
         ["last-write", rest @ ..] => location(rest).map(|location| last_write(stub, location)),
         ["explain", rest @ ..] => location(rest).map(|location| explain(stub, location)),
+        ["locals"] => Ok(locals(stub)),
+        ["reg", name] => register(stub, name),
         ["mem", address, count] => memory(stub, address, count),
+        ["trust"] => Ok(trusted(stub.options.trust).to_owned()),
+        ["trust", grade] => trust(stub, grade),
         _ => Ok(HELP.to_owned()),
     };
     answered.unwrap_or_else(|error| error)
@@ -55,25 +63,62 @@ fn seek(stub: &mut Stub<'_>, position: &str) -> Result<String, String> {
     Ok(format!("the next `stepi` goes to {position}"))
 }
 
+/// Parameters and locals: gdb shows none of a structure of which a byte is unknown.
+fn locals(stub: &Stub<'_>) -> String {
+    let found = stub.history.variables(stub.now, Trust::Inferred);
+    let found = found.unwrap_or_default();
+    let mut lines: Vec<String> = found.all().map(ToString::to_string).collect();
+    lines.extend(found.missing);
+    if lines.is_empty() {
+        return "no variables here".to_owned();
+    }
+    lines.join("\n")
+}
+
+fn register(stub: &Stub<'_>, name: &str) -> Result<String, String> {
+    let location: Location = name.parse().map_err(|error| format!("{error}"))?;
+    let Location::Reg(word) = location else {
+        return Err(format!("{name} is no register"));
+    };
+    let state = stub
+        .history
+        .at(stub.now)
+        .ok_or("there is no such position")?;
+    let why = || Some(state.why_unknown(word));
+    Ok(shown(state.reg(word), 64, why))
+}
+
+fn trusted(grade: Trust) -> &'static str {
+    match grade {
+        Trust::Certain => "certain",
+        Trust::Assumed => "assumed",
+        Trust::Inferred => "inferred",
+    }
+}
+
+fn trust(stub: &mut Stub<'_>, grade: &str) -> Result<String, String> {
+    let grades = [Trust::Certain, Trust::Assumed, Trust::Inferred];
+    let wanted = grades.into_iter().find(|&known| trusted(known) == grade);
+    let wanted = wanted
+        .ok_or_else(|| format!("{grade:?} is no grade: expected certain, assumed or inferred"))?;
+    stub.options.trust = wanted;
+    // gdb does not know that what it read is shown differently now.
+    Ok(format!(
+        "{grade} values are shown; gdb may remember others until the next step, or until \
+         `maintenance flush register-cache` and `maintenance flush dcache`"
+    ))
+}
+
 /// `REG` or `ADDR [N]`.
 fn location(words: &[&str]) -> Result<Location, String> {
-    let (first, size) = match words {
-        [first] => (*first, Ok(8)),
-        [first, size] => (*first, number(size)),
-        _ => return Err("expected a register, or an address and a number of bytes".to_owned()),
-    };
-    let register = (0..RegWord::COUNT as u16)
-        .map(RegWord)
-        .find(|word| word.name() == first.trim_start_matches('$'));
-    match register {
-        Some(word) => Ok(Location::Reg(word)),
-        None => {
-            let address = Address(number(first)?);
-            Ok(Location::Mem {
-                address,
-                size: size?.clamp(1, MAX_BYTES),
-            })
+    match words {
+        [place] => place.parse().map_err(|error| format!("{error}")),
+        [address, size] => {
+            let address = Address(number(address)?);
+            let size = number(size)?.clamp(1, MAX_BYTES);
+            Ok(Location::Mem { address, size })
         }
+        _ => Err("expected a register, or an address and a number of bytes".to_owned()),
     }
 }
 
@@ -125,10 +170,9 @@ fn explain(stub: &Stub<'_>, location: Location) -> String {
             .from
             .map(|from| format!(" <- {from}"))
             .unwrap_or_default();
-        let doubt = if link.sure {
-            ""
-        } else {
-            "  (or a later store whose address is unknown)"
+        let doubt = match link.unknown_stores {
+            0 => String::new(),
+            stores => format!("  (or one of {stores} later stores whose address is unknown)"),
         };
         let _ = writeln!(text, "{}{from}  {}{doubt}", link.to, place(stub, link.at));
     }

@@ -2,7 +2,8 @@
 
 use super::description::{Register, Source, features};
 use crate::history::{StateView, Trust};
-use gdbstub::arch::{Arch, Registers};
+use gdbstub::arch::{Arch, RegId, Registers};
+use std::num::NonZeroUsize;
 
 /// x86-64 with registers that may be unavailable.
 #[derive(Debug)]
@@ -12,7 +13,26 @@ impl Arch for X86_64 {
     type Usize = u64;
     type Registers = Wire;
     type BreakpointKind = usize;
-    type RegId = ();
+    type RegId = Number;
+}
+
+/// A register by its number in the description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Number(usize);
+
+impl RegId for Number {
+    fn from_raw_id(id: usize) -> Option<(Number, Option<NonZeroUsize>)> {
+        let register = features().into_iter().flat_map(|(_, all)| all).nth(id)?;
+        Some((Number(id), NonZeroUsize::new(register.bytes)))
+    }
+}
+
+impl Number {
+    /// The register's bytes; `None` when not all of them are known.
+    pub(super) fn read(self, state: &StateView<'_>, trust: Trust) -> Option<Vec<u8>> {
+        let mut all = features().into_iter().flat_map(|(_, all)| all);
+        bytes_of(&all.nth(self.0)?, state, trust)
+    }
 }
 
 /// All registers in the description's order, byte by byte; `None` is unavailable.
@@ -23,6 +43,11 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    /// Every byte is known.
+    pub(super) fn is_whole(&self) -> bool {
+        self.bytes.iter().all(Option::is_some)
+    }
+
     pub(super) fn new(state: &StateView<'_>, trust: Trust) -> Wire {
         let mut wire = Wire {
             bytes: Vec::new(),

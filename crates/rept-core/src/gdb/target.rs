@@ -1,19 +1,24 @@
 //! What the stub answers to each kind of packet.
 
-use super::registers::{Wire, X86_64};
+use super::registers::{Number, Wire, X86_64};
 use super::walk::{Plan, Stub};
 use super::{description, monitor};
 use crate::cursor::Direction;
-use gdbstub::common::{Pid, Signal, Tid};
+use gdbstub::common::{Endianness, Pid, Signal, Tid};
 use gdbstub::target::ext::auxv::{Auxv, AuxvOps};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread as mt;
 use gdbstub::target::ext::base::reverse_exec::{
     ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps,
 };
+use gdbstub::target::ext::base::single_register_access::{
+    SingleRegisterAccess, SingleRegisterAccessOps,
+};
 use gdbstub::target::ext::breakpoints::{self as bp, WatchKind};
 use gdbstub::target::ext::exec_file::{ExecFile, ExecFileOps};
+use gdbstub::target::ext::host_info::{HostInfo, HostInfoOps, HostInfoResponse};
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd, MonitorCmdOps};
+use gdbstub::target::ext::process_info::{ProcessInfo, ProcessInfoOps, ProcessInfoResponse};
 use gdbstub::target::ext::target_description_xml_override::{
     TargetDescriptionXmlOverride, TargetDescriptionXmlOverrideOps,
 };
@@ -21,6 +26,8 @@ use gdbstub::target::{Target, TargetError, TargetResult};
 use rept_trace::Address;
 use std::convert::Infallible;
 
+/// What lldb is told of the machine.
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 const EPERM: TargetError<Infallible> = TargetError::Errno(1);
 const ESRCH: TargetError<Infallible> = TargetError::Errno(3);
 const EFAULT: TargetError<Infallible> = TargetError::Errno(14);
@@ -55,6 +62,14 @@ impl Target for Stub<'_> {
         Some(self)
     }
 
+    fn support_host_info(&mut self) -> Option<HostInfoOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_process_info(&mut self) -> Option<ProcessInfoOps<'_, Self>> {
+        Some(self)
+    }
+
     fn support_auxv(&mut self) -> Option<AuxvOps<'_, Self>> {
         Some(self)
     }
@@ -64,7 +79,16 @@ impl mt::MultiThreadBase for Stub<'_> {
     fn read_registers(&mut self, registers: &mut Wire, tid: Tid) -> TargetResult<(), Self> {
         let state = self.state_of(Self::thread(tid)).ok_or(ESRCH)?;
         *registers = Wire::new(&state, self.options.trust);
+        // lldb shows the bytes of registers that are said to be unavailable; when told that there
+        // is no such packet, it asks for each register, and believes that one is unavailable.
+        if self.is_lldb.get() && !registers.is_whole() {
+            return Err(EFAULT);
+        }
         Ok(())
+    }
+
+    fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, Tid, Self>> {
+        Some(self)
     }
 
     fn write_registers(&mut self, _: &Wire, _: Tid) -> TargetResult<(), Self> {
@@ -97,6 +121,53 @@ impl mt::MultiThreadBase for Stub<'_> {
 
     fn support_resume(&mut self) -> Option<mt::MultiThreadResumeOps<'_, Self>> {
         Some(self)
+    }
+}
+
+impl SingleRegisterAccess<Tid> for Stub<'_> {
+    fn read_register(
+        &mut self,
+        tid: Tid,
+        number: Number,
+        buffer: &mut [u8],
+    ) -> TargetResult<usize, Self> {
+        let state = self.state_of(Self::thread(tid)).ok_or(ESRCH)?;
+        match number.read(&state, self.options.trust) {
+            Some(bytes) => Ok(part(&bytes, 0, bytes.len(), buffer)),
+            None if self.is_lldb.get() => Err(EFAULT),
+            None => Ok(0),
+        }
+    }
+
+    fn write_register(&mut self, _: Tid, _: Number, _: &[u8]) -> TargetResult<(), Self> {
+        Err(EPERM)
+    }
+}
+
+/// Asked for by lldb alone.
+impl HostInfo for Stub<'_> {
+    fn host_info(&self, write: &mut dyn FnMut(&HostInfoResponse<'_>)) -> Result<(), Infallible> {
+        self.is_lldb.set(true);
+        write(&HostInfoResponse::Triple(TRIPLE));
+        write(&HostInfoResponse::Endianness(Endianness::Little));
+        write(&HostInfoResponse::PointerSize(8));
+        Ok(())
+    }
+}
+
+impl ProcessInfo for Stub<'_> {
+    fn process_info(
+        &self,
+        write: &mut dyn FnMut(&ProcessInfoResponse<'_>),
+    ) -> Result<(), Infallible> {
+        let process = self.history.session().process().unwrap_or(1);
+        if let Some(process) = Pid::new(process as usize) {
+            write(&ProcessInfoResponse::Pid(process));
+        }
+        write(&ProcessInfoResponse::Triple(TRIPLE));
+        write(&ProcessInfoResponse::Endianness(Endianness::Little));
+        write(&ProcessInfoResponse::PointerSize(8));
+        Ok(())
     }
 }
 

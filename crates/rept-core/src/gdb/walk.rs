@@ -9,6 +9,7 @@ use gdbstub::stub::MultiThreadStopReason;
 use gdbstub::target::ext::base::reverse_exec::ReplayLogPosition;
 use gdbstub::target::ext::breakpoints::WatchKind;
 use rept_trace::{Address, ThreadId};
+use std::cell::Cell;
 
 /// What gdb asked for and `go` will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) struct Stub<'a> {
     pub(super) plan: Plan,
     pub(super) breakpoints: Vec<Address>,
     pub(super) watches: Vec<(Address, u64)>,
+    /// The client is lldb, which reads an answer differently.
+    pub(super) is_lldb: Cell<bool>,
     /// Where the next step goes instead.
     pub(super) seek: Option<Position>,
 }
@@ -51,6 +54,7 @@ impl<'a> Stub<'a> {
             plan: Plan::Run(Direction::Forward),
             breakpoints: Vec::new(),
             watches: Vec::new(),
+            is_lldb: Cell::new(false),
             seek: None,
         })
     }
@@ -89,10 +93,25 @@ impl<'a> Stub<'a> {
             Plan::Run(direction) => self.nearest(direction),
         };
         let Some(stop) = stop else {
-            return self.reason(self.now, StopReason::End);
+            return self.nowhere();
         };
         self.now = stop.at;
         self.reason(stop.at, stop.reason)
+    }
+
+    /// A thread that was not traced has no history: it is at its end, whichever way it is to go.
+    fn nowhere(&self) -> MultiThreadStopReason<u64> {
+        let (thread, direction) = match self.plan {
+            Plan::Step(thread, direction) => (thread, direction),
+            Plan::Run(direction) => (self.now.thread, direction),
+        };
+        MultiThreadStopReason::ReplayLog {
+            tid: Some(Self::tid(thread)),
+            pos: match direction {
+                Direction::Forward => ReplayLogPosition::End,
+                Direction::Backward => ReplayLogPosition::Begin,
+            },
+        }
     }
 
     fn cursor(&self, thread: ThreadId) -> Option<Cursor<'a>> {
