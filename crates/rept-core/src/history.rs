@@ -2,9 +2,13 @@
 
 mod accesses;
 mod calls;
+mod crash;
+mod diff;
 mod executions;
 mod explain;
+mod frames;
 mod handlers;
+mod locals;
 mod queries;
 mod races;
 mod registers;
@@ -18,8 +22,12 @@ use rept_trace::{Address, Block, Gap, RegWord, ThreadId, ThreadTrace, Trace};
 use std::ops::Range;
 
 pub use calls::Call;
+pub use crash::Crash;
+pub use diff::{Change, Difference};
 pub use explain::{Explanation, Link, Origin};
-pub use queries::{Location, Touch, Write};
+pub use frames::{Backtrace, Frame};
+pub use locals::FrameVariables;
+pub use queries::{Location, ParseLocationError, Touch, Write};
 pub use races::{Race, RaceSide};
 pub use rept_recover::history::{AccessView, Unknown, Value};
 
@@ -44,6 +52,20 @@ impl Trust {
             Trust::Inferred => value.known,
         }
     }
+
+    /// The value as one sees it who trusts nothing weaker: other bits are unknown.
+    pub fn limit(self, value: Value) -> Value {
+        value.masked(self.known(&value))
+    }
+
+    /// How the address of an access is known.
+    pub fn of_address(access: &AccessView) -> Trust {
+        match (access.address_certain, access.address_assumed) {
+            (true, _) => Trust::Certain,
+            (_, true) => Trust::Assumed,
+            _ => Trust::Inferred,
+        }
+    }
 }
 
 /// A recovered run. `Send + Sync`; reads take `&self`.
@@ -51,21 +73,6 @@ pub struct History {
     session: Session,
     recovered: rept_recover::History,
     indices: queries::Indices,
-}
-
-/// The signal that ended the process, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crash {
-    /// The end of the crashing thread: the instruction at it did not complete.
-    pub position: Position,
-    /// Address of that instruction.
-    pub pc: Address,
-    /// Signal number.
-    pub signal: i32,
-    /// `si_code`.
-    pub code: i32,
-    /// Address that was accessed, for faults that have one.
-    pub address: Option<Address>,
 }
 
 /// One static instruction as it ran.
@@ -124,20 +131,6 @@ impl History {
             .thread(thread)
             .map(|thread| thread.gaps.as_slice())
             .unwrap_or_default()
-    }
-
-    /// Why and where the process ended, when the dump says so.
-    pub fn crash(&self) -> Option<Crash> {
-        let dump = self.session.dump()?;
-        let fault = dump.fault()?;
-        let steps = self.lifetime(fault.thread).map_or(0, |steps| steps.end);
-        Some(Crash {
-            position: Position::new(fault.thread, steps),
-            pc: dump.thread(fault.thread)?.rip,
-            signal: fault.signal,
-            code: fault.code,
-            address: fault.address,
-        })
     }
 
     /// The state just before a step; `None` when there is no such position.

@@ -25,15 +25,47 @@
 //! # Ok::<(), rept_core::Error>(())
 //! ```
 //!
-//! It promises
-//! - that opening fails only when nothing can be read; what is damaged or missing is told,
+//! # A guide
+//!
+//! *Open.* A [`Builder`] takes a dump, a trace, folders of binaries, or a [`BinaryProvider`] of your
+//! own; one of dump and trace is enough. [`Session::recover`] decodes, orders and recovers.
+//!
+//! *Positions.* A [`Position`] is a thread and one of its steps: the state just before that
+//! instruction. It prints and parses as `tid:step`. [`History::lifetime`] says which there are,
+//! [`History::order`] how two of different threads lie in time, when that is proved.
+//!
+//! *State.* [`History::at`] gives a [`StateView`]: registers and memory as [`Value`]s, of which
+//! each bit is known or not, and known as certain, assumed or inferred. [`Trust`] is a threshold
+//! over these grades. What is not known has a reason ([`Unknown`]) and is never filled in.
+//! [`show`] writes values so that nobody takes them for more than they are.
+//!
+//! *Source.* [`History::source`] names function and line, [`History::backtrace`] the callers, and
+//! [`History::variables`] parameters and locals with [`Typed`] values of C, C++ and Rust.
+//!
+//! *Questions.* [`History::last_write`] and [`History::next_write`] say who wrote a register or
+//! memory, and whether someone unknown may have since; [`History::touches`] who touches it;
+//! [`History::executions`] and [`History::calls`] when code ran; [`History::explain`] where a value
+//! came from; [`History::diff`] what changed between two positions. All are look-ups in indices that are made at the first question; iterators are
+//! lazy, so whoever has enough stops.
+//!
+//! *Walking.* A [`Cursor`] steps by instruction, line and function and runs to breakpoints and
+//! watched places, in both directions.
+//!
+//! *gdb.* With the feature `gdb`, `History::serve_gdb` makes unmodified gdb a reverse debugger of
+//! the crash.
+//!
+//! The folder `examples` has programs of under 80 lines for each of these.
+//!
+//! # Promises
+//!
+//! - Opening fails only when nothing can be read; what is damaged or missing is told,
 //!   with file and place, by [`Session::failures`] and [`Session::diagnostics`], and the
-//!   rest is delivered;
-//! - never to fill in what is not known: memory absent from the dump is unknown, and files
+//!   rest is delivered.
+//! - It never fills in what is not known: memory absent from the dump is unknown, and files
 //!   stand in for it only where their build-id proves that they are the ones mapped and
-//!   nothing can have written there (read-only segments, less RELRO);
-//! - not to use a dump that belongs to another run than the trace;
-//! - never to print, to panic on what a file says, or to use memory out of proportion to it.
+//!   nothing can have written there (read-only segments, less RELRO).
+//! - It does not use a dump that belongs to another run than the trace.
+//! - It never prints, panics on what a file says, or uses memory out of proportion to it.
 //!
 //! `unsafe` is in one module, which maps files into memory.
 
@@ -55,8 +87,9 @@ mod layout;
 mod mmap;
 mod position;
 mod session;
+pub mod show;
 mod symbols;
-mod unwind;
+mod typed;
 
 pub use binaries::{Binaries, Binary, BinaryProvider, Located, MissingBinary, Wanted};
 pub use build_id::BuildId;
@@ -66,13 +99,15 @@ pub use diagnostics::{Diagnostic, Subject};
 pub use dump::{Dump, Module, ModuleFile};
 pub use error::Error;
 #[cfg(feature = "gdb")]
-pub use gdb::{GdbError, GdbOptions};
+pub use gdb::{GDB_PYTHON, GdbError, GdbOptions};
 pub use history::{
-    AccessView, Call, Crash, Explanation, History, Instruction, KnownMask, Link, Location, Origin,
-    Race, RaceSide, StateView, Touch, Trust, Unknown, Value, Write,
+    AccessView, Backtrace, Call, Change, Crash, Difference, Explanation, Frame, FrameVariables,
+    History, Instruction, KnownMask, Link, Location, Origin, ParseLocationError, Race,
+    RaceSide, StateView, Touch,
+    Trust, Unknown, Value, Write,
 };
 pub use position::{ParsePositionError, Position};
 pub use rept_recover::{Options as RecoverOptions, Statistics};
 pub use session::{Builder, Session};
 pub use symbols::{Degraded, SourceFrame, Symbol, Symbols};
-pub use unwind::{Backtrace, Frame};
+pub use typed::{Shape, Typed, Variable};

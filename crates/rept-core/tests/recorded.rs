@@ -63,11 +63,10 @@ fn a_recorded_crash_is_opened_and_questioned() {
     let names: Vec<_> = frames
         .frames
         .iter()
-        .enumerate()
-        .map(|(index, frame)| {
+        .map(|frame| {
             session
                 .symbols()
-                .lookup(frame.lookup_address(index))
+                .lookup(frame.lookup_address())
                 .name()
                 .unwrap_or("?")
                 .to_owned()
@@ -124,17 +123,12 @@ fn walks(history: &rept_core::History, crash: Position) {
 
 #[test]
 fn the_planting_store_explains_the_faulting_pointer() {
-    let folder = Folder::new("explain");
-    let Some((recording, _)) = record(&folder.0) else {
+    let Some((_folder, history)) = victim::recover("explain") else {
         return;
     };
-    let session = Session::builder()
-        .directory(&recording)
-        .open()
-        .expect("the recording opens");
-    let history = session.recover(&RecoverOptions::default());
     let crash = history.crash().expect("the core has the signal");
-    let faulting = RegWord::RAX;
+    let faulting = crash.pointer.expect("a memory operand faulted");
+    assert_eq!(faulting, RegWord::RAX);
     let explanation = history
         .explain(Location::Reg(faulting), crash.position)
         .expect("the position exists");
