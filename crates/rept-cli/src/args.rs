@@ -1,10 +1,12 @@
 //! The command line.
 
+use crate::failure::Failure;
 use clap::{Args, Parser, Subcommand};
-use iced_x86::Register;
 use rept_capture::{Schedule, StartPoint, Timing};
-use rept_core::Position;
+use rept_core::{History, Location, Position, Trust};
+use rept_trace::ThreadId;
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What happened before a crash: record it, or recover it from a dump and a control-flow trace.
@@ -33,6 +35,10 @@ pub(crate) enum Command {
     Races(RacesArgs),
     /// Print the step that last wrote a place in memory.
     LastWrite(LastWriteArgs),
+    /// Print the calls that a thread made, as a tree.
+    Calls(CallsArgs),
+    /// Print every step with what it defined, one JSON record a line.
+    Export(ExportArgs),
     /// Print where a value came from, back through copies, loads and stores.
     Explain(ExplainArgs),
     /// Serve gdb over the history: gdb PROGRAM -ex 'target remote | rept gdb DIR'.
@@ -143,22 +149,93 @@ pub(crate) struct PacketsArgs {
     pub(crate) file: PathBuf,
 }
 
+/// Which steps.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RangeArgs {
+    /// Only this thread; without it, the one that crashed.
+    #[arg(long, value_name = "TID")]
+    pub(crate) thread: Option<u32>,
+    /// The first step, as TID:STEP.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) from: Option<Position>,
+    /// The steps before this one, as TID:STEP; without it, those before the crash.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) to: Option<Position>,
+    /// Only of functions whose name holds this.
+    #[arg(long = "func", value_name = "NAME")]
+    pub(crate) function: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CallsArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// Print JSON, one call a line (schema rept-calls/1).
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// The form of the output.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+    pub(crate) format: ExportFormat,
+    /// Values known at this grade or better; weaker ones are exported as unknown.
+    #[arg(long, value_enum, default_value_t = Grade::Inferred)]
+    pub(crate) trust: Grade,
+}
+
+/// What `rept export` writes.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum ExportFormat {
+    /// One JSON object a line (docs/export.md).
+    Jsonl,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// How many steps to print.
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// How many source lines (with --instructions: steps) to print, the newest.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) last: u64,
-    /// The thread to print; without it, the one that crashed.
-    #[arg(long, value_name = "TID")]
-    pub(crate) thread: Option<u32>,
-    /// First step to print, as TID:STEP; overrides --last.
-    #[arg(long, value_name = "POSITION")]
-    pub(crate) from: Option<Position>,
-    /// Print the steps before this one, as TID:STEP; without it, those before the crash.
-    #[arg(long, value_name = "POSITION")]
-    pub(crate) to: Option<Position>,
+    /// Print instructions with the values they read and wrote, instead of source lines.
+    #[arg(short, long)]
+    pub(crate) instructions: bool,
+    /// Values known at this grade or better.
+    #[arg(long, value_enum, default_value_t = Grade::Inferred)]
+    pub(crate) trust: Grade,
+}
+
+impl RangeArgs {
+    /// The steps of a thread that are asked for.
+    ///
+    /// # Errors
+    /// A position that does not exist.
+    pub(crate) fn steps(&self, history: &History, thread: ThreadId) -> Result<Range<u64>, Failure> {
+        let end = history.lifetime(thread).map_or(0, |steps| steps.end);
+        let step = |position: Option<Position>, otherwise: u64| match position {
+            Some(position) => crate::query::position(history, Some(position)).map(|at| at.step),
+            None => Ok(otherwise),
+        };
+        let (from, to) = (step(self.from, 0)?, step(self.to, end)?);
+        Ok(from.min(to)..to)
+    }
+
+    /// Functions of this name are asked for.
+    pub(crate) fn fits(&self, function: &str) -> bool {
+        self.function
+            .as_ref()
+            .is_none_or(|name| function.contains(name.as_str()))
+    }
 }
 
 impl ReportArgs {
@@ -168,9 +245,9 @@ impl ReportArgs {
         ReportArgs {
             input,
             last,
-            thread: None,
-            from: None,
-            to: None,
+            range: RangeArgs::default(),
+            instructions: true,
+            trust: Grade::Inferred,
         }
     }
 }
@@ -210,6 +287,9 @@ impl ScoreArgs {
 pub(crate) struct GdbArgs {
     #[command(flatten)]
     pub(crate) input: Input,
+    /// Print gdb commands that wrap the stub's monitor commands, for `source`, and do nothing else.
+    #[arg(long, exclusive = true)]
+    pub(crate) print_python: bool,
     /// Listen on this port of the loopback address instead of standard input and output.
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
@@ -229,13 +309,29 @@ pub(crate) enum Grade {
     Inferred,
 }
 
+impl From<Grade> for Trust {
+    fn from(grade: Grade) -> Trust {
+        match grade {
+            Grade::Certain => Trust::Certain,
+            Grade::Assumed => Trust::Assumed,
+            Grade::Inferred => Trust::Inferred,
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct AtArgs {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// Where, as TID:STEP.
+    /// Where, as TID:STEP; without it, the crash.
     #[arg(long = "position", value_name = "POSITION")]
-    pub(crate) position: Position,
+    pub(crate) position: Option<Position>,
+    /// Values known at this grade or better.
+    #[arg(long, value_enum, default_value_t = Grade::Inferred)]
+    pub(crate) trust: Grade,
+    /// Print JSON (schema rept-at/1).
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -260,6 +356,9 @@ pub(crate) struct LastWriteArgs {
     /// Before this position, as TID:STEP; without it, before the crash.
     #[arg(long, value_name = "POSITION")]
     pub(crate) at: Option<Position>,
+    /// Believe addresses and values known at this grade or better.
+    #[arg(long, value_enum, default_value_t = Grade::Inferred)]
+    pub(crate) trust: Grade,
 }
 
 #[derive(Args, Debug)]
@@ -272,31 +371,9 @@ pub(crate) struct ExplainArgs {
     /// At this position, as TID:STEP; without it, at the crash.
     #[arg(long, value_name = "POSITION")]
     pub(crate) at: Option<Position>,
-}
-
-/// Something that holds a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Location {
-    /// A general-purpose register.
-    Register(Register),
-    /// 1 to 8 bytes of memory.
-    Memory { address: u64, size: u64 },
-}
-
-impl std::str::FromStr for Location {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Location, String> {
-        if let Some(register) = crate::query::register(text) {
-            return Ok(Location::Register(register));
-        }
-        let (start, size) = text.split_once(':').unwrap_or((text, "8"));
-        let size = size.parse().ok().filter(|size| (1..=8).contains(size));
-        match (address(start), size) {
-            (Ok(address), Some(size)) => Ok(Location::Memory { address, size }),
-            _ => Err("a register (rcx, eax …) or a hexadecimal ADDRESS[:BYTES], 1 to 8".to_owned()),
-        }
-    }
+    /// Believe addresses and values known at this grade or better.
+    #[arg(long, value_enum, default_value_t = Grade::Inferred)]
+    pub(crate) trust: Grade,
 }
 
 /// `0x7fff1000` or `7fff1000`.
@@ -356,6 +433,8 @@ mod tests {
         assert!(parse("rept report --core a").is_err());
         assert!(parse("rept report --core a --trace b").is_ok());
         assert!(parse("rept report d --core a").is_ok());
+        assert!(parse("rept gdb").is_err());
+        assert!(parse("rept gdb --print-python").is_ok());
     }
 
     #[test]
@@ -364,17 +443,5 @@ mod tests {
         assert_eq!(bytes("2M"), Ok(2 << 20));
         assert!(bytes("many").is_err());
         assert!(bytes("99999999999999999999M").is_err());
-    }
-
-    #[test]
-    fn locations_are_registers_or_memory() {
-        assert_eq!("RCX".parse(), Ok(Location::Register(Register::RCX)));
-        assert_eq!("al".parse(), Ok(Location::Register(Register::AL)));
-        let memory = |address, size| Ok(Location::Memory { address, size });
-        assert_eq!("0x7ff0".parse(), memory(0x7ff0, 8));
-        assert_eq!("7ff0:4".parse(), memory(0x7ff0, 4));
-        for text in ["xmm0", "0x7ff0:9", "", "zz", ":4"] {
-            assert!(text.parse::<Location>().is_err(), "{text}");
-        }
     }
 }

@@ -1,9 +1,7 @@
 //! A crash as the commands see it: what was decoded, in which order, and what was recovered.
 
-use crate::explain::Past;
-use crate::failure::Failure;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
-use rept_core::Race;
+use rept_core::{Race, SourceFrame, Symbol};
 use rept_order::Segment;
 use rept_recover::history::{Position, Recovered};
 use rept_trace::{Address, Fault, Registers, ThreadId, Trace};
@@ -52,36 +50,21 @@ impl Case<'_> {
         named.or_else(|| self.registers.first().map(|registers| registers.thread))
     }
 
-    /// For reading it backwards.
-    pub(crate) fn past(&self) -> Past<'_> {
-        Past {
-            trace: self.trace,
-            sequence: self.sequence,
-            history: self.history,
-        }
+    /// Threads that have steps.
+    pub(crate) fn threads(&self) -> Vec<ThreadId> {
+        self.trace
+            .threads
+            .iter()
+            .map(|thread| thread.thread)
+            .collect()
     }
 
-    /// The position behind the crashing thread's last step, or the one named.
-    ///
-    /// # Errors
-    /// There is no such position.
-    pub(crate) fn position(&self, named: Option<rept_core::Position>) -> Result<Position, Failure> {
-        let tid = named.map(|place| place.thread).or(self.crashing());
-        let thread = tid
-            .and_then(|tid| self.index(tid))
-            .ok_or_else(|| crate::report::no_thread(*self, tid))?;
-        let end = self.end(thread);
-        match named {
-            Some(place) if place.step > end.step => Err(Failure::new(format!(
-                "position {place} does not exist: the thread ends at {}",
-                self.name(end)
-            ))),
-            Some(place) => Ok(Position {
-                step: place.step,
-                ..end
-            }),
-            None => Ok(end),
-        }
+    /// The instruction that the step at `at` executed; none behind the last step.
+    pub(crate) fn ran(&self, at: Position) -> Option<Instruction> {
+        let thread = &self.trace.threads[at.thread as usize];
+        let (run, index) = thread.locate(at.step)?;
+        let block = self.trace.code.block(thread.runs()[run].block);
+        Some(crate::score::decode(block, index))
     }
 
     /// Index of a thread in the trace.
@@ -129,6 +112,30 @@ impl Case<'_> {
             self.trace.threads[at.thread as usize].thread, at.step
         )
     }
+}
+
+/// Where rustc's own sources are said to be: on no machine.
+const RUST_LIBRARY: &str = "/rustc/";
+
+impl From<Symbol> for Spot {
+    fn from(symbol: Symbol) -> Spot {
+        Spot {
+            line: own_line(&symbol),
+            function: symbol.function,
+            module: symbol.module,
+        }
+    }
+}
+
+/// The innermost line of code that the reader can open: library functions inlined into it
+/// are passed over.
+fn own_line(symbol: &Symbol) -> Option<(String, u32)> {
+    let line = |frame: &SourceFrame| Some((frame.file.clone()?, frame.line?));
+    let mut lines = symbol.frames.iter().filter_map(line);
+    let own = lines
+        .clone()
+        .find(|(file, _)| !file.starts_with(RUST_LIBRARY));
+    own.or_else(|| lines.next())
 }
 
 impl Spot {

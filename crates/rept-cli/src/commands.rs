@@ -1,11 +1,13 @@
 //! One function for each command: opens, asks, prints.
 
 use crate::args::{
-    Command, DecodeArgs, DemoArgs, GdbArgs, Grade, Input, RacesArgs, ReportArgs, ScoreArgs,
+    Command, DecodeArgs, DemoArgs, GdbArgs, Input, RacesArgs, ReportArgs, ScoreArgs,
 };
+use crate::calls::calls;
 use crate::case::Case;
 use crate::decode::decode;
 use crate::demo;
+use crate::export::export;
 use crate::failure::Failure;
 use crate::open::{Opened, Recovered};
 use crate::packets::packets;
@@ -15,7 +17,7 @@ use crate::record;
 use crate::report;
 use crate::score::{self, Score, Subject, Table, TruthFile, experiment};
 use rept_capture::RecordOptions;
-use rept_core::{GdbOptions, Trust};
+use rept_core::{GDB_PYTHON, GdbOptions, History, Trust};
 use rept_trace::ThreadId;
 use std::fs;
 use std::io::{self, Write};
@@ -33,25 +35,28 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure>
         Command::Packets(wanted) => packets(&wanted.file, out),
         Command::Report(wanted) => run_report(wanted, out),
         Command::Score(wanted) => run_score(wanted, out),
-        Command::At(wanted) => ask(&wanted.input, |case| query::at(case, wanted, out)),
+        Command::At(wanted) => ask(&wanted.input, |history| query::at(history, wanted, out)),
         Command::Races(wanted) => run_races(wanted, out),
-        Command::LastWrite(wanted) => {
-            ask(&wanted.input, |case| query::last_write(case, wanted, out))
-        }
-        Command::Explain(wanted) => ask(&wanted.input, |case| query::explain(case, wanted, out)),
+        Command::LastWrite(wanted) => ask(&wanted.input, |history| {
+            query::last_write(history, wanted, out)
+        }),
+        Command::Explain(wanted) => ask(&wanted.input, |history| {
+            query::explain(history, wanted, out)
+        }),
+        Command::Calls(wanted) => ask(&wanted.input, |history| calls(history, wanted, out)),
+        Command::Export(wanted) => ask(&wanted.input, |history| export(history, wanted, out)),
         Command::Gdb(wanted) => run_gdb(wanted, out),
         Command::Demo(wanted) => run_demo(wanted, out),
     }
 }
 
 fn run_gdb(wanted: &GdbArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if wanted.print_python {
+        return write!(out, "{GDB_PYTHON}").map_err(Failure::output);
+    }
     let opened = Opened::new(&wanted.input)?;
     let mut options = GdbOptions::default();
-    options.trust = match wanted.trust {
-        Grade::Certain => Trust::Certain,
-        Grade::Assumed => Trust::Assumed,
-        Grade::Inferred => Trust::Inferred,
-    };
+    options.trust = wanted.trust.into();
     let served = match wanted.port {
         None => opened
             .recover()
@@ -92,7 +97,10 @@ fn run_report(wanted: &ReportArgs, out: &mut dyn Write) -> Result<(), Failure> {
         races: &races,
         ..recovered.case()
     };
-    let shown = report::report(case, wanted, out);
+    let shown = match wanted.instructions {
+        true => report::report(case, wanted, out),
+        false => report::source(case, recovered.history(), wanted, out),
+    };
     // What is wrong with the files explains why something cannot be shown, so it goes first.
     opened.verdict().and(shown)
 }
@@ -108,11 +116,11 @@ fn run_races(wanted: &RacesArgs, out: &mut dyn Write) -> Result<(), Failure> {
 /// Recovers and asks one question.
 fn ask(
     input: &Input,
-    question: impl FnOnce(Case<'_>) -> Result<(), Failure>,
+    question: impl FnOnce(&History) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let opened = Opened::new(input)?;
     let recovered = opened.recover();
-    let answered = question(recovered.case());
+    let answered = question(recovered.history());
     opened.verdict().and(answered)
 }
 
@@ -190,7 +198,8 @@ fn demo_show(directory: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let mut truth = TruthFile::open(&directory.join("truth"))?;
     write!(out, "{}", Table(&judge(&recovered, &mut truth, false)?)).map_err(Failure::output)?;
     writeln!(out).map_err(Failure::output)?;
-    crate::story::crash_story(case, out).map_err(Failure::output)?;
+    crate::story::crash_story(recovered.history(), Trust::Inferred, out)
+        .map_err(Failure::output)?;
     opened.verdict()
 }
 

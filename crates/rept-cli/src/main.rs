@@ -17,11 +17,12 @@
 //! Progress is drawn on terminals only.
 
 mod args;
+mod calls;
 mod case;
 mod commands;
 mod decode;
 mod demo;
-mod explain;
+mod export;
 mod failure;
 mod open;
 mod packets;

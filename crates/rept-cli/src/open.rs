@@ -4,7 +4,7 @@ use crate::args::Input;
 use crate::case::{Case, Program, Spot};
 use crate::failure::Failure;
 use indicatif::{ProgressBar, ProgressStyle};
-use rept_core::{RecoverOptions, Session, SourceFrame, Subject, Symbol};
+use rept_core::{RecoverOptions, Session, Subject};
 use rept_trace::{Address, Fault, Registers, ThreadTrace};
 use std::path::Path;
 use std::time::Duration;
@@ -148,12 +148,7 @@ struct Binaries(Session);
 
 impl Program for Binaries {
     fn spot(&self, address: Address) -> Spot {
-        let symbol = self.0.symbols().lookup(address);
-        Spot {
-            line: own_line(&symbol),
-            function: symbol.function,
-            module: symbol.module,
-        }
+        Spot::from(self.0.symbols().lookup(address))
     }
 
     fn bytes(&self, address: Address, buffer: &mut [u8]) -> usize {
@@ -165,18 +160,4 @@ impl Program for Binaries {
         buffer[..length].copy_from_slice(&found[..length]);
         length
     }
-}
-
-/// Where rustc's own sources are said to be: on no machine.
-const RUST_LIBRARY: &str = "/rustc/";
-
-/// The innermost line of code that the reader can open: library functions inlined into it
-/// are passed over.
-fn own_line(symbol: &Symbol) -> Option<(String, u32)> {
-    let line = |frame: &SourceFrame| Some((frame.file.clone()?, frame.line?));
-    let mut lines = symbol.frames.iter().filter_map(line);
-    let own = lines
-        .clone()
-        .find(|(file, _)| !file.starts_with(RUST_LIBRARY));
-    own.or_else(|| lines.next())
 }

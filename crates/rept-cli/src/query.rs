@@ -1,35 +1,26 @@
 //! `rept at`, `rept last-write`, `rept explain`: one question each.
 
-use crate::args::{AtArgs, ExplainArgs, LastWriteArgs, Location};
-use crate::case::Case;
-use crate::explain::{memory_trail, trail};
-use crate::failure::Failure;
-use crate::report::{known_part, shown};
-use crate::story::{cell, crash_story, line, name, print_trail};
-use iced_x86::Register;
-use rept_trace::{Address, RegWord};
-use std::io::{self, Write};
+mod state;
 
-/// Prints the general-purpose registers at a position, and the step that runs there.
+use crate::args::{AtArgs, ExplainArgs, LastWriteArgs};
+use crate::failure::Failure;
+use crate::story::{crash_story, line, print_explanation, stored};
+use rept_core::{History, Location, Position, Write as Written};
+use rept_trace::{Address, ThreadId};
+use std::io::Write;
+
+/// Prints the variables and general-purpose registers at a position, and the step that runs there.
 ///
 /// # Errors
 /// There is no such position.
-pub(crate) fn at(case: Case<'_>, wanted: &AtArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let at = case.position(Some(wanted.position))?;
-    if at == case.end(at.thread) {
-        writeln!(out, "  {}: the end of the thread", case.name(at)).map_err(Failure::output)?;
-    } else {
-        line(case, &case.past(), at, "", out).map_err(Failure::output)?;
+pub(crate) fn at(history: &History, wanted: &AtArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let at = position(history, wanted.position)?;
+    let trust = wanted.trust.into();
+    if wanted.json {
+        let text = state::json(history, at, trust)?;
+        return writeln!(out, "{text}").map_err(Failure::output);
     }
-    let print = |out: &mut dyn Write| -> io::Result<()> {
-        for word in (0..=RegWord::FLAGS.0).map(RegWord) {
-            let why = || Some(case.history.why_unknown(at, word));
-            let value = shown(case.history.register(at, word), 64, why);
-            writeln!(out, "  {:<7} {value}", word.name())?;
-        }
-        Ok(())
-    };
-    print(out).map_err(Failure::output)
+    state::print(history, at, trust, out).map_err(Failure::output)
 }
 
 /// Prints the step that last wrote a place in memory.
@@ -37,33 +28,28 @@ pub(crate) fn at(case: Case<'_>, wanted: &AtArgs, out: &mut dyn Write) -> Result
 /// # Errors
 /// There is no such position; no step wrote it.
 pub(crate) fn last_write(
-    case: Case<'_>,
+    history: &History,
     wanted: &LastWriteArgs,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let before = case.position(wanted.at)?;
-    let past = case.past();
+    let before = position(history, wanted.at)?;
     let address = Address(wanted.address);
-    let Some(last) = past.last_write(before, address, wanted.size) else {
+    let size = wanted.size;
+    let written =
+        history.last_write_by(Location::Mem { address, size }, before, wanted.trust.into());
+    let Some(at) = written.and_then(|written| written.position()) else {
         return Err(Failure::new(format!(
-            "no step of the trace before {} is known to have written [{address}]",
-            case.name(before)
+            "no step of the trace before {before} is known to have written [{address}]"
         )));
     };
-    let value = known_part(last.store.value, u32::from(last.store.size) * 8);
-    let value = value.unwrap_or_else(|| "an unknown value".to_owned());
-    line(
-        case,
-        &past,
-        last.at,
-        &format!("{value} to {}", cell(&last.store)),
-        out,
-    )
-    .map_err(Failure::output)?;
-    match last.uncertain {
-        0 => Ok(()),
-        later => writeln!(out, "  ({later} later stores are at unknown addresses)")
-            .map_err(Failure::output),
+    let what = format!("{} to [{address}]", stored(history, at, address));
+    line(history, at, &what, out).map_err(Failure::output)?;
+    match written {
+        Some(Written::Uncertain { stores, .. }) if stores > 0 => {
+            writeln!(out, "  ({stores} later stores are at unknown addresses)")
+                .map_err(Failure::output)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -72,30 +58,95 @@ pub(crate) fn last_write(
 /// # Errors
 /// There is no such position.
 pub(crate) fn explain(
-    case: Case<'_>,
+    history: &History,
     wanted: &ExplainArgs,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let at = case.position(wanted.at)?;
-    let past = case.past();
-    let (what, found) = match wanted.location {
-        None => return crash_story(case, out).map_err(Failure::output),
-        Some(Location::Register(register)) => (name(register), trail(&past, at, register)),
-        Some(Location::Memory { address, size }) => (
-            format!("[{address:#x}]"),
-            memory_trail(&past, at, Address(address), size),
-        ),
+    let Some(location) = wanted.location else {
+        return crash_story(history, wanted.trust.into(), out).map_err(Failure::output);
     };
+    let at = position(history, wanted.at)?;
+    let explanation = history
+        .explain_by(location, at, wanted.trust.into())
+        .ok_or_else(|| no_position(history, at))?;
     writeln!(
         out,
-        "where the value of {what} at {} came from, newest first",
-        case.name(at)
+        "where the value of {location} at {at} came from, newest first"
     )
-    .and_then(|()| print_trail(case, &found, out))
+    .and_then(|()| print_explanation(history, &explanation, out))
     .map_err(Failure::output)
 }
 
-/// A general-purpose register by its name.
-pub(crate) fn register(text: &str) -> Option<Register> {
-    Register::values().find(|register| register.is_gpr() && name(*register) == text.to_lowercase())
+/// The position that was named, or the end of the crashing thread; of the first, where the dump
+/// does not say which that is.
+///
+/// # Errors
+/// There is no such position.
+pub(crate) fn position(history: &History, named: Option<Position>) -> Result<Position, Failure> {
+    let position = match named {
+        Some(position) => position,
+        None => end(history)?,
+    };
+    match history.at(position) {
+        Some(_) => Ok(position),
+        None => Err(no_position(history, position)),
+    }
+}
+
+/// The thread that is named, alone or by a position; without one, that of [`position`].
+///
+/// # Errors
+/// There is no such thread, or the positions are of another.
+pub(crate) fn thread(
+    history: &History,
+    named: Option<u32>,
+    positions: [Option<Position>; 2],
+) -> Result<ThreadId, Failure> {
+    let mut of_positions = positions.into_iter().flatten();
+    let named = named.map(ThreadId);
+    let first = of_positions.clone().next().map(|position| position.thread);
+    let thread = match named.or(first) {
+        Some(thread) => thread,
+        None => end(history)?.thread,
+    };
+    if history.lifetime(thread).is_none() {
+        return Err(no_thread(history, Some(thread)));
+    }
+    match of_positions.find(|position| position.thread != thread) {
+        Some(other) => Err(Failure::new(format!(
+            "position {other} is not of thread {thread}"
+        ))),
+        None => Ok(thread),
+    }
+}
+
+fn end(history: &History) -> Result<Position, Failure> {
+    let of_dump = || {
+        let dump = history.session().dump()?;
+        dump.threads().first().map(|registers| registers.thread)
+    };
+    let crashing = history.crash().map(|crash| crash.position.thread);
+    let thread = crashing.or_else(of_dump);
+    let thread = thread.filter(|&thread| history.lifetime(thread).is_some());
+    let thread = thread.or_else(|| history.threads().next());
+    let steps = thread.and_then(|thread| Some((thread, history.lifetime(thread)?.end)));
+    let (thread, steps) = steps.ok_or_else(|| no_thread(history, None))?;
+    Ok(Position::new(thread, steps))
+}
+
+fn no_position(history: &History, position: Position) -> Failure {
+    match history.lifetime(position.thread) {
+        Some(steps) => {
+            let end = Position::new(position.thread, steps.end);
+            Failure::new(format!(
+                "position {position} does not exist: the thread ends at {end}"
+            ))
+        }
+        None => no_thread(history, Some(position.thread)),
+    }
+}
+
+fn no_thread(history: &History, wanted: Option<ThreadId>) -> Failure {
+    let threads: Vec<ThreadId> = history.threads().collect();
+    crate::report::no_thread(&threads, wanted)
 }

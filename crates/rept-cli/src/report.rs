@@ -1,21 +1,23 @@
 //! `rept report`: the crash, and the steps before it with their values.
 
 mod crash;
+mod lines;
 mod operands;
 mod steps;
-mod value;
 
 pub(crate) use crash::{Crash, signal_name};
-pub(crate) use value::{LEGEND, known_part, shown};
+pub(crate) use operands::written_words;
+pub(crate) use rept_core::show::{LEGEND, known_part, shown};
 
 use crate::args::ReportArgs;
 use crate::case::Case;
 use crate::failure::Failure;
 use crate::text::grouped;
+use lines::Wanted;
 use operands::Counts;
-use rept_core::Position as Place;
-use rept_recover::history::Position;
-use rept_trace::ThreadId;
+use rept_core::{History, Position as Place, Trust};
+use rept_recover::history::{AccessView, Position, Recovered, Unknown, Value};
+use rept_trace::{Address, Memory, RegWord, ThreadId};
 use std::io::{self, Write};
 
 /// Prints the report.
@@ -28,8 +30,43 @@ pub(crate) fn report(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     writeln!(out, "{}", Crash(case)).map_err(Failure::output)?;
+    let trusted = Trusted {
+        history: case.history,
+        trust: wanted.trust.into(),
+    };
+    let case = Case {
+        history: &trusted,
+        ..case
+    };
     let (from, to) = range(case, wanted)?;
     print(case, from, to, out).map_err(Failure::output)
+}
+
+/// Prints the crash, the last calls, and the source lines before the end with their values.
+///
+/// # Errors
+/// A thread or position that does not exist; the crash is printed in any case.
+pub(crate) fn source(
+    case: Case<'_>,
+    history: &History,
+    wanted: &ReportArgs,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    writeln!(out, "{}", Crash(case)).map_err(Failure::output)?;
+    let range = &wanted.range;
+    let thread = crate::query::thread(history, range.thread, [range.from, range.to])?;
+    let steps = range.steps(history, thread)?;
+    let lines = Wanted {
+        thread,
+        steps: steps.clone(),
+        most: wanted.last,
+        function: range.function.as_deref(),
+        trust: wanted.trust.into(),
+    };
+    crate::calls::last_calls(history, thread, steps, CALLS, out)
+        .and_then(|()| writeln!(out, "\nsource lines, newest last\n{LEGEND}\n"))
+        .and_then(|()| lines::lines(history, &lines, out))
+        .map_err(Failure::output)
 }
 
 fn print(case: Case<'_>, from: Position, to: Position, out: &mut dyn Write) -> io::Result<()> {
@@ -46,14 +83,49 @@ fn print(case: Case<'_>, from: Position, to: Position, out: &mut dyn Write) -> i
     totals(case, counts, out)
 }
 
+/// Calls printed at most.
+const CALLS: usize = 40;
+
+/// A history as one sees it who trusts nothing weaker than a grade.
+struct Trusted<'a> {
+    history: &'a dyn Recovered,
+    trust: Trust,
+}
+
+impl Recovered for Trusted<'_> {
+    fn register(&self, at: Position, word: RegWord) -> Value {
+        self.trust.limit(self.history.register(at, word))
+    }
+
+    fn why_unknown(&self, at: Position, word: RegWord) -> Unknown {
+        self.history.why_unknown(at, word)
+    }
+
+    fn accesses(&self, at: Position) -> Vec<AccessView> {
+        let limited = |access: AccessView| AccessView {
+            address: access
+                .address
+                .filter(|_| Trust::of_address(&access) <= self.trust),
+            value: self.trust.limit(access.value),
+            ..access
+        };
+        self.history.accesses(at).into_iter().map(limited).collect()
+    }
+
+    fn memory(&self, at: Position, address: Address, dump: &dyn Memory) -> Value {
+        self.trust.limit(self.history.memory(at, address, dump))
+    }
+}
+
 /// First step, and the one behind the last; of one thread.
 fn range(case: Case<'_>, wanted: &ReportArgs) -> Result<(Position, Position), Failure> {
-    let named = [wanted.from, wanted.to]
+    let named = [wanted.range.from, wanted.range.to]
         .into_iter()
         .flatten()
         .next()
         .map(|place| place.thread);
     let tid = wanted
+        .range
         .thread
         .map(ThreadId)
         .or(named)
@@ -61,12 +133,12 @@ fn range(case: Case<'_>, wanted: &ReportArgs) -> Result<(Position, Position), Fa
     let tid = tid.or_else(|| case.trace.threads.first().map(|thread| thread.thread));
     let thread = tid
         .and_then(|tid| case.index(tid))
-        .ok_or_else(|| no_thread(case, tid))?;
+        .ok_or_else(|| no_thread(&case.threads(), tid))?;
     let place = |place: Option<Place>| place.map(|place| position(case, thread, place)).transpose();
     let end = case.end(thread);
-    let to = place(wanted.to)?.unwrap_or(end);
+    let to = place(wanted.range.to)?.unwrap_or(end);
     let first = to.step.saturating_sub(wanted.last);
-    let from = place(wanted.from)?.unwrap_or(Position { step: first, ..to });
+    let from = place(wanted.range.from)?.unwrap_or(Position { step: first, ..to });
     Ok((
         Position {
             step: from.step.min(to.step),
@@ -97,13 +169,8 @@ fn position(case: Case<'_>, thread: u32, place: Place) -> Result<Position, Failu
 }
 
 /// Says which threads there are.
-pub(crate) fn no_thread(case: Case<'_>, wanted: Option<ThreadId>) -> Failure {
-    let threads: Vec<String> = case
-        .trace
-        .threads
-        .iter()
-        .map(|thread| thread.thread.to_string())
-        .collect();
+pub(crate) fn no_thread(threads: &[ThreadId], wanted: Option<ThreadId>) -> Failure {
+    let threads: Vec<String> = threads.iter().map(ThreadId::to_string).collect();
     let there = match threads.is_empty() {
         true => "the trace holds no steps of any thread".to_owned(),
         false => format!("the trace holds thread {}", threads.join(", ")),

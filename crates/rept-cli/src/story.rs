@@ -5,119 +5,120 @@
 //! was made by another function than the one that loaded it is the step that planted it: a
 //! function's own stores to its own variables only pass a value along.
 
-use crate::case::Case;
-use crate::explain::{End, Link, Past, Trail, faulting_operand, trail};
-use crate::text::{disassembly, grouped};
-use iced_x86::Register;
-use rept_recover::history::{AccessView, Position};
-use rept_trace::{Address, RegWord, Registers, ThreadId};
+use crate::case::Spot;
+use crate::report::known_part;
+use crate::text::{decoded, disassembly, grouped};
+use rept_core::{AccessView, Crash, Explanation, History, Link, Location, Origin, Position, Trust};
+use rept_trace::Address;
 use std::io::{self, Write};
 
 /// Prints where the pointer that the crashing thread followed came from.
 ///
 /// # Errors
 /// Those of writing.
-pub(crate) fn crash_story(case: Case<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let Some((thread, register)) = suspect(case) else {
+pub(crate) fn crash_story(history: &History, trust: Trust, out: &mut dyn Write) -> io::Result<()> {
+    let found = history.crash().and_then(|crash| {
+        let pointer = Location::Reg(crash.pointer?);
+        let explanation = history.explain_by(pointer, crash.position, trust)?;
+        Some((crash, pointer, explanation))
+    });
+    let Some((crash, pointer, explanation)) = found else {
         return writeln!(out, "the crash was not caused by a memory operand");
     };
-    let past = case.past();
-    let end = case.end(thread);
-    let trail = trail(&past, end, register);
-    writeln!(
-        out,
-        "where the value of {} came from, newest first",
-        name(register)
-    )?;
-    print_trail(case, &trail, out)?;
-    match planted(case, &past, &trail) {
-        Some((at, store)) => print_planted(case, &past, end, (at, store), out),
+    writeln!(out, "where the value of {pointer} came from, newest first")?;
+    print_explanation(history, &explanation, out)?;
+    match planted(history, &explanation) {
+        Some((at, address)) => print_planted(history, crash, (at, address), out),
         None => writeln!(out, "\nno step of the trace planted it"),
     }
 }
 
-/// Prints the links of a trail and how it ends, newest first.
+/// Prints the links of an explanation and how it ends, newest first.
 ///
 /// # Errors
 /// Those of writing.
-pub(crate) fn print_trail(case: Case<'_>, trail: &Trail, out: &mut dyn Write) -> io::Result<()> {
-    let past = case.past();
-    for link in &trail.links {
-        print_link(case, &past, link, out)?;
+pub(crate) fn print_explanation(
+    history: &History,
+    explanation: &Explanation,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    for link in &explanation.links {
+        line(history, link.at, &what(link, explanation), out)?;
+        if link.unknown_stores > 0 {
+            let stores = grouped(link.unknown_stores);
+            writeln!(
+                out,
+                "      ({stores} later stores are at unknown addresses)"
+            )?;
+        }
     }
-    print_end(case, &past, trail, out)
+    end(history, &explanation.origin, out)
 }
 
-/// The crashing thread and the register that it followed.
-fn suspect(case: Case<'_>) -> Option<(u32, Register)> {
-    let thread: ThreadId = case.crashing()?;
-    let registers = case.registers(thread)?;
-    let instruction = case.instruction(registers.rip)?;
-    let fault = case.fault.and_then(|fault| fault.address);
-    let register = faulting_operand(&instruction, fault, |register| value(registers, register))?;
-    Some((case.index(thread)?, register))
-}
-
-/// Value of a 64-bit register or segment base at the crash.
-fn value(registers: &Registers, register: Register) -> Option<u64> {
-    match register {
-        Register::FS => registers.get(RegWord::FS_BASE),
-        Register::GS => registers.get(RegWord::GS_BASE),
-        Register::CS | Register::DS | Register::ES | Register::SS => Some(0),
-        Register::RIP => Some(registers.rip.0),
-        _ if register.is_gpr64() => registers.get(RegWord::gpr(register.number() as u16)),
-        _ => None,
+/// What a link did.
+fn what(link: &Link, explanation: &Explanation) -> String {
+    let last = explanation.links.last() == Some(link);
+    match (link.to, link.from, &explanation.origin) {
+        (Location::Mem { address, .. }, ..) => format!("stored to [{address}]"),
+        (_, Some(Location::Mem { address, .. }), _) if !link.computed => {
+            format!("loaded from [{address}]")
+        }
+        (_, Some(from), _) if link.computed => format!("computed from {from}"),
+        (_, Some(from), _) => format!("copied from {from}"),
+        (_, None, Origin::Computed { inputs, .. }) if last => {
+            format!("computed from {}", list(inputs))
+        }
+        (_, None, Origin::Constant(_)) if last => "a constant".to_owned(),
+        (_, None, Origin::SystemCall(_)) if last => "the system call's result".to_owned(),
+        (_, None, _) => "from an unknown address".to_owned(),
     }
 }
 
-/// The newest store of the trail that another function made than the one that loaded it;
+fn list(inputs: &[Location]) -> String {
+    let texts: Vec<String> = inputs.iter().map(Location::to_string).collect();
+    texts.join(", ")
+}
+
+/// Where the chain ends, when its last link does not say so.
+fn end(history: &History, origin: &Origin, out: &mut dyn Write) -> io::Result<()> {
+    match origin {
+        Origin::BeforeWindow(location) => {
+            writeln!(out, "  {location} held it when the trace begins")
+        }
+        Origin::File { address } => {
+            writeln!(
+                out,
+                "  [{address}] holds it by the file that is mapped there"
+            )
+        }
+        Origin::Barrier(at) => line(history, *at, "steps are missing, or a signal came", out),
+        Origin::TooLong => writeln!(out, "  and so on"),
+        _ => Ok(()),
+    }
+}
+
+/// The newest store of the chain that another function made than the one that loaded it;
 /// where all were made by the same, the oldest.
-fn planted(case: Case<'_>, past: &Past<'_>, trail: &Trail) -> Option<(Position, AccessView)> {
+fn planted(history: &History, explanation: &Explanation) -> Option<(Position, Address)> {
     let mut loader = None;
     let mut last = None;
-    for link in &trail.links {
-        match *link {
-            Link::Copy { .. } => {}
-            Link::Load { at, .. } => loader = function(case, past, at),
-            Link::Store { at, store, .. } => {
-                last = Some((at, store));
-                if function(case, past, at) != loader {
+    for link in &explanation.links {
+        match (link.to, link.from) {
+            (Location::Mem { address, .. }, _) => {
+                last = Some((link.at, address));
+                if function(history, link.at) != loader {
                     break;
                 }
             }
+            (_, Some(Location::Mem { .. })) => loader = function(history, link.at),
+            _ => {}
         }
     }
     last
 }
 
-fn function(case: Case<'_>, past: &Past<'_>, at: Position) -> Option<String> {
-    let address = Address(past.instruction(at)?.ip());
-    case.program.spot(address).function.map(|(name, _)| name)
-}
-
-fn print_link(case: Case<'_>, past: &Past<'_>, link: &Link, out: &mut dyn Write) -> io::Result<()> {
-    match *link {
-        Link::Copy { at, from } => {
-            line(case, past, at, &format!("copied from {}", name(from)), out)
-        }
-        Link::Load { at, load } => {
-            line(case, past, at, &format!("loaded from {}", cell(&load)), out)
-        }
-        Link::Store {
-            at,
-            store,
-            uncertain,
-        } => {
-            line(case, past, at, &format!("stored to {}", cell(&store)), out)?;
-            match uncertain {
-                0 => Ok(()),
-                _ => writeln!(
-                    out,
-                    "      ({uncertain} later stores are at unknown addresses)"
-                ),
-            }
-        }
-    }
+fn function(history: &History, at: Position) -> Option<String> {
+    history.source(at)?.function.map(|(name, _)| name)
 }
 
 /// Prints a step with its code and place.
@@ -125,87 +126,48 @@ fn print_link(case: Case<'_>, past: &Past<'_>, link: &Link, out: &mut dyn Write)
 /// # Errors
 /// Those of writing.
 pub(crate) fn line(
-    case: Case<'_>,
-    past: &Past<'_>,
+    history: &History,
     at: Position,
     what: &str,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let code = past
+    let code = history
         .instruction(at)
-        .map(|instruction| disassembly(&instruction));
-    let spot = past
-        .instruction(at)
-        .map(|instruction| case.program.spot(Address(instruction.ip())));
-    let place = spot
-        .as_ref()
-        .and_then(|spot| spot.place())
+        .map(|ran| disassembly(&decoded(&ran)))
         .unwrap_or_default();
-    let source = spot.and_then(|spot| spot.source()).unwrap_or_default();
-    let code = code.unwrap_or_default();
-    writeln!(
-        out,
-        "  {:<14} {code:<30} {what:<32} {place} {source}",
-        case.name(at)
-    )
+    let spot = history.source(at).map(Spot::from).unwrap_or_default();
+    let (place, source) = (spot.place(), spot.source());
+    let (place, source) = (place.unwrap_or_default(), source.unwrap_or_default());
+    let at = at.to_string();
+    writeln!(out, "  {at:<14} {code:<30} {what:<32} {place} {source}")
 }
 
-/// `[0x1234]`.
-pub(crate) fn cell(access: &AccessView) -> String {
-    access
-        .address
-        .map_or("an unknown address".to_owned(), |address| {
-            format!("[{address}]")
-        })
-}
-
-/// As assemblers write it.
-pub(crate) fn name(register: Register) -> String {
-    format!("{register:?}").to_lowercase()
-}
-
-fn print_end(
-    case: Case<'_>,
-    past: &Past<'_>,
-    trail: &Trail,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    match trail.end {
-        End::Made { at } if !ends_in(trail, at) => line(case, past, at, "computed", out),
-        End::Made { .. } => Ok(()),
-        End::RegisterBefore { register } => {
-            writeln!(out, "  {} held it when the trace begins", name(register))
-        }
-        End::MemoryBefore { address } => {
-            writeln!(out, "  [{address}] held it when the trace begins")
-        }
-        End::AddressUnknown { at } => line(case, past, at, "from an unknown address", out),
-        End::TooLong => writeln!(out, "  and so on"),
-    }
-}
-
-/// The trail's last link is the step `at` itself.
-fn ends_in(trail: &Trail, at: Position) -> bool {
-    matches!(trail.links.last(), Some(Link::Store { at: last, .. }) if *last == at)
+/// The value that a step stores to an address, as text.
+pub(crate) fn stored(history: &History, at: Position, address: Address) -> String {
+    let covers = |access: &AccessView| {
+        let start = access.address.filter(|_| access.store);
+        start.is_some_and(|start| address.0.wrapping_sub(start.0) < u64::from(access.size))
+    };
+    let accesses = history.accesses(at);
+    let store = accesses.iter().find(|access| covers(access));
+    let store = store.or(accesses.iter().find(|access| access.store));
+    store
+        .and_then(|store| known_part(store.value, u32::from(store.size) * 8))
+        .unwrap_or_else(|| "an unknown value".to_owned())
 }
 
 fn print_planted(
-    case: Case<'_>,
-    past: &Past<'_>,
-    end: Position,
-    (at, store): (Position, AccessView),
+    history: &History,
+    crash: Crash,
+    (at, address): (Position, Address),
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let what = crate::report::known_part(store.value, u32::from(store.size) * 8);
-    let value = what.unwrap_or_else(|| "an unknown value".to_owned());
     writeln!(out, "\nthe bad value was planted by this step:")?;
-    line(case, past, at, &format!("{value} to {}", cell(&store)), out)?;
-    if at.thread == end.thread {
-        writeln!(
-            out,
-            "  {} steps before the crash",
-            grouped(end.step - at.step)
-        )?;
+    let what = format!("{} to [{address}]", stored(history, at, address));
+    line(history, at, &what, out)?;
+    if at.thread == crash.position.thread {
+        let before = grouped(crash.position.step - at.step);
+        writeln!(out, "  {before} steps before the crash")?;
     }
     Ok(())
 }

@@ -42,16 +42,6 @@ pub(crate) fn access(store: bool, address: Option<u64>, size: u8) -> AccessView 
     }
 }
 
-/// Of 8 bytes.
-pub(crate) fn load(address: u64) -> AccessView {
-    access(false, Some(address), 8)
-}
-
-/// Of 8 bytes.
-pub(crate) fn store(address: u64) -> AccessView {
-    access(true, Some(address), 8)
-}
-
 /// A trace and its history.
 pub(crate) struct Made {
     pub(crate) trace: Trace,

@@ -1,6 +1,6 @@
 //! Small pieces of text.
 
-use iced_x86::{Formatter, Instruction, IntelFormatter};
+use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
 
 /// The number with its digits in groups of three.
 pub(crate) fn grouped(number: u64) -> String {
@@ -13,6 +13,12 @@ pub(crate) fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// The instruction that a step ran.
+pub(crate) fn decoded(ran: &rept_core::Instruction<'_>) -> Instruction {
+    let bitness = ran.bitness.into();
+    Decoder::with_ip(bitness, ran.bytes, ran.at.0, DecoderOptions::NONE).decode()
 }
 
 /// An instruction in Intel's syntax.

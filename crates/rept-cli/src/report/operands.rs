@@ -1,8 +1,8 @@
 //! What a step read and wrote, each with its recovered value.
 
-use super::value::{known_part, shown};
 use crate::score::{is_read, is_write};
 use iced_x86::{Instruction, InstructionInfoFactory, OpAccess, Register, RflagsBits, UsedRegister};
+use rept_core::show::{known_part, shown};
 use rept_recover::history::{AccessView, Position, Recovered, Unknown, Value};
 use rept_trace::RegWord;
 
@@ -84,6 +84,23 @@ pub(crate) fn operands(
     memory(&views, false, &mut operands.reads, &mut operands.counts);
     memory(&views, true, &mut operands.writes, &mut operands.counts);
     operands
+}
+
+/// Words of the registers that an instruction writes, the flags last; each once.
+pub(crate) fn written_words(instruction: &Instruction) -> Vec<RegWord> {
+    let mut factory = InstructionInfoFactory::new();
+    let written = used(factory.info(instruction).used_registers()).into_iter();
+    let written = written.filter(|&(_, access)| is_write(access));
+    let mut found: Vec<RegWord> = written
+        .filter_map(|(register, _)| Some(words(register)?.0))
+        .flatten()
+        .collect();
+    if instruction.rflags_modified() != 0 {
+        found.push(RegWord::FLAGS);
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// Registers that hold data, each once for each direction.

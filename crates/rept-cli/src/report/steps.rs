@@ -26,10 +26,9 @@ pub(crate) fn steps(
     let mut factory = InstructionInfoFactory::new();
     let mut counts = Counts::default();
     let mut heading = None;
-    let past = case.past();
     for step in range {
         let at = Position { thread, step };
-        let Some(instruction) = past.instruction(at) else {
+        let Some(instruction) = case.ran(at) else {
             break;
         };
         interruptions(&case.trace.threads[thread as usize], step, out)?;

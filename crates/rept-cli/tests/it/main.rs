@@ -5,4 +5,6 @@ mod common;
 mod demo;
 mod gdb;
 mod perf;
+mod questions;
+mod shown;
 mod threads;

@@ -1,0 +1,118 @@
+//! The state at a position.
+
+use crate::export::grade_name;
+use crate::failure::Failure;
+use crate::report::shown;
+use crate::story::line;
+use rept_core::show::{grade, reason_name};
+use rept_core::{History, Position, StateView, Trust, Variable};
+use rept_trace::RegWord;
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Words printed: the general-purpose registers and the flags.
+fn words() -> impl Iterator<Item = RegWord> {
+    (0..=RegWord::FLAGS.0).map(RegWord)
+}
+
+/// Prints the step, its function's variables, and the registers.
+pub(super) fn print(
+    history: &History,
+    at: Position,
+    trust: Trust,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let Some(state) = history.at(at) else {
+        return Ok(());
+    };
+    match history.instruction(at) {
+        Some(_) => line(history, at, "", out)?,
+        None => writeln!(out, "  {at}: the end of the thread")?,
+    }
+    let variables = history.variables(at, trust).unwrap_or_default();
+    for variable in variables.all() {
+        let Variable { name, value, .. } = variable;
+        writeln!(out, "  {name:<7} {} = {value}", value.type_name)?;
+    }
+    if let Some(missing) = variables.missing {
+        writeln!(out, "  no variables: {missing}")?;
+    }
+    for word in words() {
+        let value = trust.limit(state.reg(word));
+        let value = shown(value, 64, || Some(state.why_unknown(word)));
+        writeln!(out, "  {:<7} {value}", word.name())?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    at: String,
+    pc: Option<String>,
+    function: Option<String>,
+    file: Option<String>,
+    line: Option<u32>,
+    variables: Vec<Named>,
+    registers: Vec<Register>,
+}
+
+#[derive(Serialize)]
+struct Named {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    parameter: bool,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct Register {
+    name: String,
+    value: String,
+    known: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grade: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<&'static str>,
+}
+
+/// The same for scripts. Schema `rept-at/1`: fields are added, never renamed.
+pub(super) fn json(history: &History, at: Position, trust: Trust) -> Result<String, Failure> {
+    let state = history
+        .at(at)
+        .ok_or_else(|| Failure::new(format!("position {at} does not exist")))?;
+    let symbol = history.source(at).unwrap_or_default();
+    let variables = history.variables(at, trust).unwrap_or_default();
+    let document = Document {
+        schema: "rept-at/1",
+        at: at.to_string(),
+        pc: state.pc().map(|pc| pc.to_string()),
+        function: symbol.name().map(str::to_owned),
+        file: symbol.line().map(|(file, _)| file.to_owned()),
+        line: symbol.line().map(|(_, line)| line),
+        variables: variables.all().map(named).collect(),
+        registers: words().map(|word| register(&state, word, trust)).collect(),
+    };
+    serde_json::to_string_pretty(&document).map_err(|error| Failure::new(error.to_string()))
+}
+
+fn named(variable: &Variable) -> Named {
+    Named {
+        name: variable.name.clone(),
+        kind: variable.value.type_name.clone(),
+        parameter: variable.parameter,
+        value: variable.value.to_string(),
+    }
+}
+
+fn register(state: &StateView<'_>, word: RegWord, trust: Trust) -> Register {
+    let value = trust.limit(state.reg(word));
+    Register {
+        name: word.name(),
+        value: format!("{:#x}", value.bits),
+        known: format!("{:#x}", value.known),
+        grade: (value.known != 0).then(|| grade_name(grade(value, value.known))),
+        unknown: (value.known != u64::MAX).then(|| reason_name(state.why_unknown(word))),
+    }
+}

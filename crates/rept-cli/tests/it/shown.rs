@@ -1,0 +1,139 @@
+//! What gdb shows, held against the truth: what is shown without a mark is right.
+
+use crate::common::{Scratch, succeed};
+use rept_capture::truth::{AccessKind, Reader, Step};
+use rept_trace::ThreadId;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+/// Every so many steps gdb looks.
+const STRIDE: usize = 6;
+
+/// Of values that were shown, how many there were and how many of them wrong.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    shown: u64,
+    wrong: u64,
+}
+
+impl Count {
+    fn add(&mut self, right: bool) {
+        self.shown += 1;
+        self.wrong += u64::from(!right);
+    }
+
+    #[track_caller]
+    fn at_most_one_in_a_thousand_wrong(&self) {
+        assert!(self.shown > 1000, "{self:?}");
+        assert!(self.wrong * 1000 <= self.shown, "{self:?}");
+    }
+}
+
+/// The thread of a recording that has one, and its true steps.
+fn truth(directory: &Path) -> (ThreadId, Vec<Step>) {
+    let mut reader = Reader::open(&directory.join("truth")).unwrap();
+    let thread = reader.threads()[0];
+    let mut steps = reader.read_from(thread, 0).unwrap();
+    let mut all = Vec::new();
+    while let Some(step) = steps.advance().unwrap() {
+        all.push(step.clone());
+    }
+    (thread, all)
+}
+
+/// Goes to each position and writes what gdb says of the registers and of memory.
+const LOOK: &str = r#"
+import gdb
+names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
+def look(index, memory):
+    gdb.execute("rept seek %d:%d" % (THREAD, index), to_string=True)
+    frame = gdb.newest_frame()
+    words = ["%x" % frame.pc()]
+    for name in names:
+        try:
+            words.append("%x" % (int(frame.read_register(name)) & (2**64 - 1)))
+        except gdb.error:
+            words.append("?")
+    for address, size in memory:
+        try:
+            words.append(bytes(gdb.selected_inferior().read_memory(address, size)).hex())
+        except gdb.error:
+            words.append("?")
+    return words
+with open(RESULT, "w") as result:
+    for index, memory in PLACES:
+        result.write(" ".join(look(index, memory)) + "\n")
+"#;
+
+#[test]
+fn gdb_is_shown_the_truth_or_nothing() {
+    let scratch = Scratch::new("shown-gdb");
+    let directory = scratch.join("recording");
+    succeed("demo -o", &directory);
+    let (thread, steps) = truth(&directory);
+    let result = scratch.join("result");
+    let mut script = format!("THREAD = {thread}\nRESULT = {result:?}\nPLACES = [\n");
+    let places: Vec<usize> = (0..steps.len()).step_by(STRIDE).collect();
+    for &index in &places {
+        let _ = write!(script, "({index}, [");
+        for access in reads(&steps[index]) {
+            let _ = write!(script, "({}, {}),", access.address, access.bytes.len());
+        }
+        script += "]),\n";
+    }
+    script += "]\n";
+    script += LOOK;
+    let (look, commands) = (scratch.join("look.py"), scratch.join("rept.py"));
+    std::fs::write(&look, script).unwrap();
+    let python = crate::common::rept(&["gdb", "--print-python"]);
+    std::fs::write(&commands, python.stdout).unwrap();
+    let server = format!(
+        "target remote | {} gdb {}",
+        env!("CARGO_BIN_EXE_rept"),
+        directory.display()
+    );
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch"]).arg(directory.join("sensors"));
+    gdb.args(["-ex", "set debuginfod enabled off", "-ex", &server]);
+    gdb.arg("-x").arg(&commands).arg("-x").arg(&look);
+    let Ok(output) = gdb.output() else {
+        return eprintln!("skipped: no gdb");
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let looked = std::fs::read_to_string(&result).unwrap_or_default();
+    assert_eq!(looked.lines().count(), places.len(), "{said}");
+    let mut count = Count::default();
+    for (line, &index) in looked.lines().zip(&places) {
+        let mut words = line.split(' ');
+        let step = &steps[index];
+        assert_eq!(words.next(), Some(format!("{:x}", step.ip).as_str()));
+        for &word in &step.words[..16] {
+            match words.next().unwrap() {
+                "?" => {}
+                shown => count.add(shown == format!("{word:x}")),
+            }
+        }
+        for access in reads(step) {
+            let digits: String = access
+                .bytes
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            match words.next().unwrap() {
+                "?" => {}
+                shown => count.add(shown == digits),
+            }
+        }
+    }
+    eprintln!("{} positions: {count:?}", places.len());
+    count.at_most_one_in_a_thousand_wrong();
+}
+
+/// What a step read from memory, where it is not much.
+fn reads(step: &Step) -> impl Iterator<Item = &rept_capture::truth::Access> {
+    let small = |access: &&rept_capture::truth::Access| {
+        access.kind == AccessKind::Read && access.bytes.len() <= 64
+    };
+    step.accesses.iter().filter(small)
+}
