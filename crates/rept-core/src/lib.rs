@@ -102,9 +102,8 @@ pub use error::Error;
 pub use gdb::{GDB_PYTHON, GdbError, GdbOptions};
 pub use history::{
     AccessView, Backtrace, Call, Change, Crash, Difference, Explanation, Frame, FrameVariables,
-    History, Instruction, KnownMask, Link, Location, Origin, ParseLocationError, Race,
-    RaceSide, StateView, Touch,
-    Trust, Unknown, Value, Write,
+    History, Instruction, KnownMask, Link, Location, Origin, ParseLocationError, Race, RaceSide,
+    StateView, Touch, Trust, Unknown, Value, Write,
 };
 pub use position::{ParsePositionError, Position};
 pub use rept_recover::{Options as RecoverOptions, Statistics};
