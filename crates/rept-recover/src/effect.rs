@@ -34,6 +34,9 @@ pub struct Effect {
     pub string: Option<StringOp>,
     /// All flags written are dead: RFLAGS has no new word though its old one is gone.
     pub kills_flags: bool,
+    /// Flags, as bits of RFLAGS, that the instruction modifies though no word holds their new values:
+    /// whoever looks must not take the old ones for them.
+    pub stale_flags: u16,
     /// May write memory in a way that `accesses` does not say (unmodelled instructions with memory operands of unknown extent).
     pub clobbers_memory: bool,
     /// The meaning is stated; false: the instruction only forgets what iced says it may write.

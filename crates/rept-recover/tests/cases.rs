@@ -101,6 +101,7 @@ cases! {
     retraction_that_cascades "retraction-cascades"
     overlapping_writes_of_different_size "overlapping-writes"
     stack_frame_reuse "frame-reuse"
+    flags_that_nobody_reads "stale-flags"
     alloca "alloca"
     string_copy "string-copy"
     system_call_into_a_live_buffer "syscall-buffer"
@@ -112,6 +113,23 @@ cases! {
 #[test]
 fn conflict_of_equal_levels() {
     check(include_str!("cases/equal-levels.txt"));
+}
+
+/// What a comparison said of a flag is not shown once an instruction changed it, be it that nobody
+/// reads it any more.
+#[test]
+fn changed_flags_are_not_shown() {
+    const CF: u64 = 1;
+    const ZF: u64 = 1 << 6;
+    let history = parse(include_str!("cases/stale-flags.txt")).run();
+    let flags = |step| history.register(position(step), RegWord::FLAGS).known;
+    let shown: Vec<_> = (1..5)
+        .map(|step| (flags(step) & CF != 0, flags(step) & ZF != 0))
+        .collect();
+    assert_eq!(
+        shown,
+        [(true, true), (true, true), (true, false), (true, false)]
+    );
 }
 
 /// A history with one bit of one register changed.

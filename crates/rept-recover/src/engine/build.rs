@@ -104,7 +104,11 @@ pub(crate) fn build(
         let cursor = builder.cursor(thread, anchors);
         builder.cursors.push(cursor);
         let words = (0..RegWord::COUNT).map(|_| Vec::new()).collect();
-        builder.graph.versions.push(ThreadVersions { words });
+        let stale_flags = Vec::new();
+        builder
+            .graph
+            .versions
+            .push(ThreadVersions { words, stale_flags });
     }
     let all: u64 = order.sequence().iter().map(|segment| segment.steps).sum();
     let mut left_out = all.saturating_sub(max_steps);
@@ -203,6 +207,9 @@ impl<'a> Builder<'a> {
     /// From the next global step on, the word is in `node`; `NONE`: its value is lost, and
     /// whoever reads it next finds a new unknown node.
     fn define(&mut self, thread: usize, word: RegWord, node: u32) {
+        if word == RegWord::FLAGS {
+            self.stale_flags(thread, 0);
+        }
         let slot = usize::from(word.0);
         self.cursors[thread].current[slot] = node;
         let from = self.graph.steps.len() as u32;
@@ -210,6 +217,18 @@ impl<'a> Builder<'a> {
         match versions.last_mut() {
             Some(last) if last.0 == from || (last.1 == NONE && node == NONE) => last.1 = node,
             _ => versions.push((from, node)),
+        }
+    }
+
+    /// From the next global step on, the RFLAGS version does not tell these flags.
+    fn stale_flags(&mut self, thread: usize, flags: u16) {
+        let from = self.graph.steps.len() as u32;
+        let stale = &mut self.graph.versions[thread].stale_flags;
+        match stale.last_mut() {
+            Some(last) if last.0 == from => last.1 = flags,
+            Some(last) if last.1 == flags => {}
+            None if flags == 0 => {}
+            _ => stale.push((from, flags)),
         }
     }
 
@@ -485,6 +504,10 @@ impl<'a> Builder<'a> {
         }
         if effect.kills_flags {
             self.forget(thread, RegWord::FLAGS);
+        } else if effect.stale_flags != 0 {
+            let stale = &self.graph.versions[thread].stale_flags;
+            let before = stale.last().map_or(0, |&(_, flags)| flags);
+            self.stale_flags(thread, before | effect.stale_flags);
         }
         self.extra_accesses(step, &effect);
         let outcome = self.after_flow(thread, &effect, saved, block, index, next, &node);

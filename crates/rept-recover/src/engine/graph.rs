@@ -134,9 +134,22 @@ pub(crate) type Versions = Vec<(u32, u32)>;
 #[derive(Default)]
 pub(crate) struct ThreadVersions {
     pub(crate) words: Vec<Versions>,
+    /// (first step that sees it, flags that the RFLAGS version does not tell), ascending.
+    pub(crate) stale_flags: Vec<(u32, u16)>,
 }
 
 impl ThreadVersions {
+    /// Flags whose value just before step `step` no version holds.
+    pub(crate) fn stale_at(&self, step: u32) -> u16 {
+        match self
+            .stale_flags
+            .partition_point(|&(first, _)| first <= step)
+        {
+            0 => 0,
+            index => self.stale_flags[index - 1].1,
+        }
+    }
+
     /// The node of a word just before step `step`.
     pub(crate) fn at(&self, word: usize, step: u32) -> u32 {
         let versions = &self.words[word];

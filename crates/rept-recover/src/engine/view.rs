@@ -198,10 +198,11 @@ impl Recovered for History {
         let Some(global) = self.global(at) else {
             return Value::default();
         };
-        let node = self.graph.versions[at.thread as usize].at(usize::from(word.0), global);
+        let versions = &self.graph.versions[at.thread as usize];
+        let node = versions.at(usize::from(word.0), global);
         // RFLAGS words carry relations of the lowering above their 32 bits (`lift`).
         let shown = if word == RegWord::FLAGS {
-            mask(32)
+            mask(32) & !u64::from(versions.stale_at(global))
         } else {
             u64::MAX
         };

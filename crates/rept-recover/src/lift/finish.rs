@@ -11,27 +11,31 @@ use rept_trace::RegWord;
 impl Builder {
     /// The effect.
     pub(super) fn finish(self, modelled: bool) -> Effect {
-        let kills_flags = self.finish_flags();
+        let flags = self.finish_flags();
         let mut parts = self.parts.into_inner();
         drop_dead(&mut parts);
-        number(parts, kills_flags, modelled)
+        number(parts, flags, modelled)
     }
 
-    /// Writes the new RFLAGS word; true when none is needed though the old one is gone.
-    fn finish_flags(&self) -> bool {
+    /// Writes the new RFLAGS word, unless nobody reads it.
+    fn finish_flags(&self) -> Unwritten {
         if self.flags.whole.get() {
-            return false;
+            return Unwritten::default();
         }
         let modified = modified(&self.instruction);
         if modified == 0 {
-            return false;
+            return Unwritten::default();
         }
         let (live, kept) = (
             self.live_flags & modified,
             self.live_flags & ALL_FLAGS & !modified,
         );
         if live == 0 {
-            return kept == 0 && !writes_conditionally(&self.instruction);
+            let all = kept == 0 && !writes_conditionally(&self.instruction);
+            return Unwritten {
+                all,
+                stale: modified,
+            };
         }
         let word = self
             .flags
@@ -60,8 +64,17 @@ impl Builder {
             }
         };
         self.write(RegWord::FLAGS, new);
-        false
+        Unwritten::default()
     }
+}
+
+/// Flags that an instruction modifies without a new RFLAGS word.
+#[derive(Clone, Copy, Default)]
+struct Unwritten {
+    /// The old word is gone.
+    all: bool,
+    /// Bits of RFLAGS that the old word does not tell any more.
+    stale: u16,
 }
 
 /// Drops relations that only define a temporary which nothing else uses.
@@ -148,7 +161,7 @@ fn string_words(string: &StringOp) -> [Option<Word>; 6] {
 }
 
 /// Gives the words their final numbers: inputs, fresh words, temporaries.
-fn number(mut parts: Parts, kills_flags: bool, modelled: bool) -> Effect {
+fn number(mut parts: Parts, flags: Unwritten, modelled: bool) -> Effect {
     let uses = count_uses(&parts);
     let class = |kind: Kind| match kind {
         Kind::Input(_) => 0,
@@ -189,7 +202,8 @@ fn number(mut parts: Parts, kills_flags: bool, modelled: bool) -> Effect {
         ops: parts.ops.into_boxed_slice(),
         flow: map_flow(parts.flow, map),
         string: parts.string.map(|string| map_string(string, map)),
-        kills_flags,
+        kills_flags: flags.all,
+        stale_flags: flags.stale,
         clobbers_memory: parts.clobbers_memory,
         modelled,
     }

@@ -197,7 +197,8 @@ fn carry(
     };
     for word in (0..RegWord::COUNT as u16).map(RegWord) {
         let written = effect.writes.iter().any(|&(register, _)| register == word);
-        let killed = effect.kills_flags && word == RegWord::FLAGS;
+        let lost = effect.kills_flags || effect.stale_flags != 0;
+        let killed = lost && word == RegWord::FLAGS;
         if !written && !killed {
             let slot = &mut to.registers[usize::from(word.0)];
             *slot = slot.or(from.register(word));
