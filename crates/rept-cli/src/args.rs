@@ -106,8 +106,8 @@ pub(crate) struct RecordArgs {
     /// Seed of the scheduler that takes turns between threads.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// How threads take turns: cores (each has its own), quanta[:LONGEST] (one core for all) or
-    /// cpus:COUNT[:LONGEST]; turns last up to LONGEST steps.
+    /// How threads take turns: cores (each has its own), quanta (one core for all) or cpus:COUNT;
+    /// quanta:LONGEST and cpus:COUNT:LONGEST say how many steps a turn lasts at most.
     #[arg(long, value_name = "SCHEDULE")]
     pub(crate) schedule: Option<Schedule>,
     /// Trace N processors that the threads share, instead of each thread, as perf does for a
