@@ -1,6 +1,6 @@
-//! Records one run: `record [-o DIR] [--truth] [--seed N] [--buffer BYTES] [--from PLACE] -- PROGRAM [ARGS…]`.
+//! Records one run: `record [-o DIR] [--fast] [--truth] [--seed N] [--buffer BYTES] [--from PLACE] -- PROGRAM [ARGS…]`.
 
-use rept_capture::{RecordOptions, Recorder, Schedule};
+use rept_capture::{EngineKind, RecordOptions, Recorder, Schedule};
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     while let Some(argument) = arguments.next() {
         match argument.to_str().unwrap_or_default() {
             "-o" => options.output = text(arguments.next())?.into(),
+            "--fast" => options.engine = EngineKind::Fast,
             "--truth" => options.truth = true,
             "--seed" => options.seed = text(arguments.next())?.parse()?,
             "--buffer" => options.buffer = text(arguments.next())?.parse()?,

@@ -17,8 +17,6 @@ pub(crate) const CORE_BUS_RATIO: u8 = 24;
 pub(crate) const MTC_PERIOD: u32 = 3;
 /// perf's time conversion: ns = tsc × mult >> shift.
 pub(crate) const TIME_SHIFT: u64 = 31;
-/// See [`TIME_SHIFT`].
-pub(crate) const TIME_MULT: u64 = (1_000_000_000u64 << TIME_SHIFT) / TSC_HZ;
 /// The TSC when recording begins: non-zero, as perf takes 0 for "unknown".
 pub(crate) const EPOCH: u64 = 100 * TSC_HZ;
 
@@ -47,10 +45,33 @@ pub(crate) fn next_mtc(tsc: u64) -> u64 {
     (tsc / period + 1) * period
 }
 
-/// perf's clock, in nanoseconds, at this TSC.
-pub(crate) fn nanoseconds(tsc: u64) -> u64 {
-    let (whole, part) = (tsc >> TIME_SHIFT, tsc & ((1 << TIME_SHIFT) - 1));
-    whole * TIME_MULT + ((part * TIME_MULT) >> TIME_SHIFT)
+/// How perf's clock follows the TSC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
+    /// Nanoseconds of 2^[`TIME_SHIFT`] ticks.
+    pub(crate) multiplier: u64,
+}
+
+impl Rate {
+    /// That of a TSC of so many ticks a second.
+    pub(crate) fn of(ticks_per_second: u64) -> Rate {
+        Rate {
+            multiplier: (1_000_000_000 << TIME_SHIFT) / ticks_per_second.max(1),
+        }
+    }
+
+    /// perf's clock, in nanoseconds, at this TSC.
+    pub(crate) fn nanoseconds(self, tsc: u64) -> u64 {
+        let (whole, part) = (tsc >> TIME_SHIFT, tsc & ((1 << TIME_SHIFT) - 1));
+        whole * self.multiplier + ((part * self.multiplier) >> TIME_SHIFT)
+    }
+}
+
+impl Default for Rate {
+    /// That of virtual time.
+    fn default() -> Rate {
+        Rate::of(TSC_HZ)
+    }
 }
 
 #[cfg(test)]
@@ -59,7 +80,8 @@ mod tests {
 
     #[test]
     fn one_second_of_ticks_is_a_second() {
-        let elapsed = nanoseconds(EPOCH + TSC_HZ) - nanoseconds(EPOCH);
+        let rate = Rate::default();
+        let elapsed = rate.nanoseconds(EPOCH + TSC_HZ) - rate.nanoseconds(EPOCH);
         assert!(
             (999_999_990..=1_000_000_010).contains(&elapsed),
             "{elapsed}"

@@ -1,11 +1,13 @@
-//! How steps are obtained. There is one engine so far: [`step`] single-steps each thread
-//! with ptrace; [`approach`] brings the program to the starting point at full speed.
+//! How steps are obtained: [`step`] single-steps each thread with ptrace, [`fast`] runs them
+//! in a cache of copied code; [`approach`] brings the program to the starting point at full
+//! speed.
 //!
 //! An engine owns the traced process and tells the [`Recording`] what it executed.
 
 mod approach;
 mod conclude;
 mod end;
+mod fast;
 mod operands;
 mod signals;
 mod step;
@@ -69,6 +71,8 @@ pub(crate) struct Engine {
     core: CoreWriter,
     pub(crate) core_bytes: u64,
     exit: Option<Exit>,
+    // The cache, while the fast engine has one in the process.
+    fast: Option<fast::Fast>,
     /// Odd things that a user should know, each once.
     pub(crate) notes: Vec<String>,
 }
@@ -93,11 +97,12 @@ impl Engine {
             core,
             core_bytes: 0,
             exit: None,
+            fast: None,
             notes: Vec::new(),
         };
         engine.recording.program(pid);
         engine.adopt(pid, None)?;
-        engine.read_mappings(pid);
+        engine.read_mappings(pid)?;
         Ok(engine)
     }
 
@@ -117,13 +122,17 @@ impl Engine {
         let registers = program_registers(tid)?;
         self.threads.insert(tid, Thread::stopped(registers));
         self.recording.thread_begins(tid, parent);
-        Ok(())
+        self.becomes_threaded()?;
+        self.give_log(tid)
     }
 
-    fn read_mappings(&mut self, tid: i32) {
-        self.mappings = maps::read(self.pid);
+    fn read_mappings(&mut self, tid: i32) -> Result<(), Error> {
+        let mut mappings = maps::read(self.pid);
+        mappings.retain(|mapping| !self.is_own_mapping(mapping.start));
+        self.mappings = mappings;
         self.code.mappings_changed(&self.mappings);
         self.recording.mappings_changed(tid, &self.mappings);
+        self.cache_follows_mappings(tid)
     }
 
     // A thread made another one; returns the new one, stopped at its first instruction,
@@ -153,8 +162,9 @@ impl Engine {
         let registers = program_registers(tid)?;
         self.threads.insert(tid, Thread::stopped(registers));
         self.recording.program(tid);
-        self.read_mappings(tid);
-        Ok(())
+        let had_cache = self.fast.take();
+        self.read_mappings(tid)?;
+        self.replaces_cache(had_cache)
     }
 
     fn ended(&mut self, tid: i32) {

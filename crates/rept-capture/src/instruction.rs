@@ -184,7 +184,8 @@ impl Instruction {
     }
 }
 
-fn kind(decoded: &iced_x86::Instruction) -> Kind {
+/// Where control goes after this instruction.
+pub(crate) fn kind(decoded: &iced_x86::Instruction) -> Kind {
     match decoded.code() {
         Code::Syscall | Code::Sysenter => return Kind::Syscall,
         Code::Pushfw | Code::Pushfq => return Kind::PushFlags,

@@ -14,11 +14,23 @@ use std::time::{Duration, Instant};
 /// Least size of a ring: four PSB periods of 2 KiB, so that a reader always finds a PSB.
 pub const LEAST_BUFFER_BYTES: usize = 8 << 10;
 
+/// How steps are obtained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// One trap for each instruction: the reference, slow.
+    #[default]
+    Step,
+    /// Threads run copied code that logs where it goes, in real time.
+    Fast,
+}
+
 /// How to record.
 #[derive(Clone, Debug)]
 pub struct RecordOptions {
     /// Directory for `perf.data`, `core` and `truth`; made when it is not there.
     pub output: PathBuf,
+    /// How steps are obtained.
+    pub engine: EngineKind,
     /// Size of each thread's ring of PT packets, in bytes; only the newest survive.
     pub buffer: usize,
     /// Whether to write `truth`.
@@ -47,6 +59,7 @@ impl RecordOptions {
     pub fn new(output: impl Into<PathBuf>) -> RecordOptions {
         RecordOptions {
             output: output.into(),
+            engine: EngineKind::Step,
             buffer: 256 << 10,
             truth: false,
             seed: 0,
@@ -134,12 +147,18 @@ impl Recorder {
                 "per-CPU streams need a schedule with a number of CPUs",
             ));
         }
+        if options.engine == EngineKind::Fast {
+            check_fast(options)?;
+        }
         let path = target::find(&self.program)?;
         let mut recording = Recording::create(&options.output, options.buffer, options.truth)?;
         if options.per_cpu {
             recording.per_cpu();
         }
         recording.timing(options.timing);
+        if options.engine == EngineKind::Fast {
+            recording.log_in_real_time();
+        }
         if let Some(period) = options.sample_registers {
             recording.sample_registers(period);
         }
@@ -150,13 +169,18 @@ impl Recorder {
         if let Some(point) = &options.from {
             engine.approach(Start::new(point))?;
         }
-        engine.step_to_end(&mut |steps, threads| {
+        let mut on_progress = |steps, threads| {
             progress(Progress {
                 steps,
                 threads,
                 elapsed: begun.elapsed(),
             });
-        })?;
+        };
+        if options.engine == EngineKind::Fast {
+            engine.use_cache()?;
+            engine.run_in_cache(&mut on_progress)?;
+        }
+        engine.step_to_end(&mut on_progress)?;
         finish(engine, begun)
     }
 
@@ -200,11 +224,35 @@ fn await_exec(pid: i32, result: ExecResult, path: &std::path::Path) -> Result<()
     }
 }
 
-fn finish(engine: Engine, begun: Instant) -> Result<Summary, Error> {
+// What the fast engine cannot do is refused, not ignored.
+fn check_fast(options: &RecordOptions) -> Result<(), Error> {
+    let refused = if options.truth {
+        "truth"
+    } else if options.sample_registers.is_some() {
+        "samples of registers"
+    } else if options.schedule != Schedule::Cores {
+        "a schedule of threads"
+    } else if options.timing != Timing::default() {
+        "timing packets of choice"
+    } else {
+        return Ok(());
+    };
+    Err(Error::option(format!(
+        "the fast engine cannot record {refused}: use the step engine"
+    )))
+}
+
+fn finish(mut engine: Engine, begun: Instant) -> Result<Summary, Error> {
     let exit = engine.exit().unwrap_or(Exit::Signal(libc::SIGKILL));
+    let lost = engine.recording.convert();
     let (steps, threads) = (engine.recording.steps(), engine.recording.threads());
     let core_bytes = engine.core_bytes;
-    let notes = engine.notes;
+    let mut notes = engine.notes;
+    if lost > 0 {
+        notes.push(format!(
+            "only the newest steps were kept and counted: some {lost} blocks before them were overwritten"
+        ));
+    }
     let bytes = engine.recording.finish()? + core_bytes;
     Ok(Summary {
         steps,

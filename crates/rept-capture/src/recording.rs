@@ -5,10 +5,12 @@
 use crate::clock;
 use crate::error::Error;
 use crate::instruction::Instruction;
+use crate::journal::Journal;
 use crate::maps::{self, Mapping};
 use crate::perfdata::{self, AuxArea, Owner, Setup, SideBand, Stamp};
 use crate::schedule::Timing;
 use crate::stream::{self, Stream};
+use crate::sys;
 use crate::truth::{self, Access, WORDS};
 use libc::user_regs_struct as Registers;
 use std::collections::BTreeMap;
@@ -33,6 +35,8 @@ pub(crate) struct Recording {
     pid: u32,
     steps: u64,
     now: u64,
+    /// The threads' logs, when the fast engine records: then time is the processor's own.
+    pub(crate) journal: Option<Journal>,
 }
 
 /// One thread's place and time.
@@ -71,6 +75,7 @@ impl Recording {
             pid: 0,
             steps: 0,
             now: clock::EPOCH,
+            journal: None,
         })
     }
 
@@ -89,12 +94,20 @@ impl Recording {
         self.timing = timing;
     }
 
+    /// Steps are logged in real time, and become packets at the end.
+    pub(crate) fn log_in_real_time(&mut self) {
+        self.side_band.rate = clock::Rate::of(sys::time_stamp_rate());
+        self.journal = Some(Journal::new(self.buffer));
+        self.timing = Timing::Boundaries;
+    }
+
     pub(crate) fn wants_truth(&self) -> bool {
         self.truth.is_some()
     }
 
+    /// Steps so far; of the fast engine, blocks of them.
     pub(crate) fn steps(&self) -> u64 {
-        self.steps
+        self.steps + self.journal.as_ref().map_or(0, Journal::written)
     }
 
     pub(crate) fn threads(&self) -> usize {
@@ -102,6 +115,9 @@ impl Recording {
     }
 
     pub(crate) fn clock(&self, tid: i32) -> u64 {
+        if self.journal.is_some() {
+            return sys::time_stamp();
+        }
         self.threads.get(&tid).map_or(self.now, |lane| lane.clock)
     }
 
@@ -154,6 +170,25 @@ impl Recording {
     pub(crate) fn thread_ends(&mut self, tid: i32) {
         let stamp = self.stamp(tid);
         self.side_band.exit(stamp);
+        if let Some(journal) = &mut self.journal {
+            journal.convert(tid);
+        }
+    }
+
+    /// Turns what was logged into packets, when that is how steps were recorded; tells how
+    /// many words of the logs were overwritten.
+    pub(crate) fn convert(&mut self) -> u64 {
+        let Some(mut journal) = self.journal.take() else {
+            return 0;
+        };
+        journal.convert_all();
+        self.now = sys::time_stamp();
+        let lost = journal.lost();
+        for (tid, stream, steps) in journal.finish() {
+            self.steps += steps;
+            self.streams.insert(tid as u32, stream);
+        }
+        lost
     }
 
     /// The thread was not on a core until now.
@@ -175,6 +210,10 @@ impl Recording {
         cost: u64,
         accesses: Vec<Access>,
     ) -> Result<(), Error> {
+        if let Some(journal) = &mut self.journal {
+            journal.step(tid, instruction, before, next_ip);
+            return Ok(());
+        }
         self.sample(tid, before);
         let sequence = self.steps;
         self.steps += 1;
@@ -211,6 +250,9 @@ impl Recording {
 
     /// The instruction that just ran was a system call: packets stop.
     pub(crate) fn enters_kernel(&mut self, tid: i32) {
+        if let Some(journal) = &mut self.journal {
+            return journal.time(tid);
+        }
         let (lane, stream) = self.lane(tid);
         lane.clock += 1;
         stream.disable(lane.clock);
@@ -220,6 +262,9 @@ impl Recording {
     /// A signal or fault takes control at `ip`, which does not run. `reached` tells
     /// whether the program had come there: after a system call it has not.
     pub(crate) fn interrupted(&mut self, tid: i32, ip: u64, reached: bool) {
+        if let Some(journal) = &mut self.journal {
+            return journal.interrupted(tid, ip, reached);
+        }
         if reached {
             self.packets_on(tid, ip);
         }
@@ -360,6 +405,7 @@ impl Recording {
             .map(|lane| lane.clock)
             .max()
             .unwrap_or(self.now)
+            .max(self.now)
             + 1;
         let path = self.directory.join("perf.data");
         let setup = Setup {

@@ -9,6 +9,9 @@
 //! MTC and PSB flush the buffer; the return stack is emptied by PSB, by switching off
 //! and by a return that it does not predict, so that whatever a decoder keeps below is
 //! never asked for.
+//!
+//! A stream of the fast engine ([`Stream::untimed`]) is one of a unit with `cyc=0,mtc=0`:
+//! it says the time when it is told, by TSC packets, and never else.
 
 use crate::clock;
 use crate::encode::{IpPayload, Packet};
@@ -45,6 +48,8 @@ pub(crate) enum Flow {
 pub(crate) struct Stream {
     ring: Ring,
     timing: Timing,
+    // The time is said only when it is told by `mark`.
+    marked: bool,
     psb_period: u64,
     last_psb: u64,
     enabled: bool,
@@ -70,6 +75,7 @@ impl Stream {
         Stream {
             ring: Ring::new(buffer),
             timing,
+            marked: false,
             psb_period: 2048 << psb_period_exponent(buffer),
             last_psb: 0,
             enabled: false,
@@ -81,6 +87,29 @@ impl Stream {
             next_mtc: 0,
             scratch: Vec::with_capacity(64),
         }
+    }
+
+    /// A stream that says the time only when [`Stream::mark`] is called.
+    pub(crate) fn untimed(buffer: usize) -> Stream {
+        Stream {
+            marked: true,
+            ..Stream::new(buffer, Timing::Boundaries)
+        }
+    }
+
+    /// It is `now`, and the program at `ip`, between two instructions: all that was told so
+    /// far happened before, all else will happen after. A PSB is sent when it is due: only
+    /// here, as its group says the time.
+    pub(crate) fn mark(&mut self, ip: u64, now: u64) {
+        if self.psb_is_due() {
+            return self.psb_group(self.enabled.then_some(ip), now);
+        }
+        self.flush_tnt(now);
+        self.put(Packet::Tsc { tsc: now });
+    }
+
+    fn psb_is_due(&self) -> bool {
+        self.ring.written() - self.last_psb >= self.psb_period
     }
 
     pub(crate) fn ring(&self) -> &Ring {
@@ -152,7 +181,7 @@ impl Stream {
             Flow::Indirect { target } => self.tip(target, now),
             Flow::Return { target } => self.ret(target, now),
         }
-        if self.ring.written() - self.last_psb >= self.psb_period {
+        if !self.marked && self.psb_is_due() {
             self.psb_group(Some(next_ip), now);
         }
     }
@@ -160,7 +189,7 @@ impl Stream {
     fn branch(&mut self, taken: bool, now: u64) {
         self.tnt_bits = self.tnt_bits << 1 | u64::from(taken);
         self.tnt_count += 1;
-        let late = self.tnt_count >= TNT_SHORT && now >= self.last_cyc + TNT_DELAY;
+        let late = !self.marked && self.tnt_count >= TNT_SHORT && now >= self.last_cyc + TNT_DELAY;
         if self.tnt_count == TNT_LONG || late {
             self.flush_tnt(now);
         }

@@ -4,9 +4,13 @@
 
 mod launch;
 mod memory;
+mod remote;
+mod shared;
 
 pub(crate) use launch::{ExecResult, Launch, launch};
 pub(crate) use memory::{Ranges, read, write_word};
+pub(crate) use remote::Remote;
+pub(crate) use shared::{Shared, time_stamp, time_stamp_rate};
 
 use crate::error::Error;
 use libc::{c_int, c_long, c_void, pid_t, siginfo_t, user_regs_struct};
@@ -194,6 +198,30 @@ pub(crate) fn breakpoint(tid: pid_t, address: Option<u64>) -> Result<(), Error> 
         }
         None => Ok(()),
     }
+}
+
+/// Hardware breakpoint 3 of a thread: a trap behind the instruction that writes the four
+/// bytes at `address`. Forgotten when [`breakpoint`] is called.
+pub(crate) fn watch(tid: pid_t, address: u64) -> Result<(), Error> {
+    const LOCAL_ENABLE_3: usize = 1 << 6;
+    const WRITES_OF_FOUR_BYTES_3: usize = 0b1101 << 28;
+    let register = |n: usize| offset_of!(libc::user, u_debugreg) + n * 8;
+    let poke = |n, value| {
+        ptrace(libc::PTRACE_POKEUSER, tid, register(n), value)
+            .map(drop)
+            .map_err(|source| Error::system("watch memory by hardware", source))
+    };
+    poke(7, 0)?;
+    poke(3, address as usize)?;
+    poke(7, LOCAL_ENABLE_3 | WRITES_OF_FOUR_BYTES_3)
+}
+
+/// Makes the signal that a stopped thread is about to be given the one that `info` tells of.
+pub(crate) fn set_signal_info(tid: pid_t, info: &siginfo_t) -> Result<(), Error> {
+    let place = std::ptr::from_ref(info) as usize;
+    ptrace(libc::PTRACE_SETSIGINFO, tid, 0, place)
+        .map(drop)
+        .map_err(|source| Error::system("write a signal's cause", source))
 }
 
 /// Kills a traced process and waits until none of its threads is left.

@@ -92,11 +92,33 @@ impl Input {
     }
 }
 
+/// How `rept record` obtains steps.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum EngineName {
+    /// One trap for each instruction: slow, exact to the step, the reference.
+    Step,
+    /// Runs copied code that logs where it goes, in real time; records no truth.
+    Fast,
+}
+
+impl EngineName {
+    /// As the recorder names it.
+    pub(crate) fn kind(self) -> rept_capture::EngineKind {
+        match self {
+            EngineName::Step => rept_capture::EngineKind::Step,
+            EngineName::Fast => rept_capture::EngineKind::Fast,
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct RecordArgs {
     /// Directory to write; made when missing
     #[arg(short, long, value_name = "DIR", default_value = "rept.data")]
     pub(crate) output: PathBuf,
+    /// How to run the program.
+    #[arg(long, value_name = "ENGINE", default_value = "step")]
+    pub(crate) engine: EngineName,
     /// Trace bytes kept per thread, the newest ones; K and M may follow the number.
     #[arg(long, value_name = "BYTES", default_value = "256K", value_parser = bytes)]
     pub(crate) buffer: usize,

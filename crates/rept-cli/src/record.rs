@@ -16,6 +16,7 @@ use std::time::Duration;
 /// The program cannot be run or traced, or the directory cannot be written.
 pub(crate) fn record(wanted: &RecordArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut options = RecordOptions::new(&wanted.output);
+    options.engine = wanted.engine.kind();
     options.buffer = wanted.buffer;
     options.truth = wanted.truth;
     options.seed = wanted.seed;

@@ -170,8 +170,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        self.read_mappings(arrived);
-        Ok(())
+        self.read_mappings(arrived)
     }
 
     fn halt(&mut self, tid: i32, wait: Wait) -> Result<(), Error> {

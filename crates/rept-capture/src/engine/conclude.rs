@@ -11,9 +11,12 @@ use std::rc::Rc;
 impl Engine {
     /// Draws the conclusion from a stop or end of a thread.
     pub(super) fn conclude(&mut self, tid: i32, wait: Wait) -> Result<(), Error> {
-        if !self.threads.contains_key(&tid) {
+        let Some(thread) = self.threads.get(&tid) else {
             // The end of a thread that `exec` removed, or the first stop of a new one.
             return Ok(());
+        };
+        if thread.state == State::Running {
+            return self.stopped_in_cache(tid, wait);
         }
         match wait {
             Wait::Exited(_) | Wait::Killed { .. } => {
@@ -232,10 +235,10 @@ impl Engine {
             }
             _ => false,
         };
-        if touches_code {
-            self.read_mappings(tid);
+        match touches_code {
+            true => self.read_mappings(tid),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 

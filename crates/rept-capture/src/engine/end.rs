@@ -153,6 +153,10 @@ impl Engine {
         if alone || self.core_bytes != 0 {
             return Ok(());
         }
+        if self.fast.is_some() {
+            self.note("the process was killed while its threads ran: there is no core".into());
+            return Ok(());
+        }
         self.close_streams(tid)?;
         if let Some(thread) = self.thread(tid) {
             thread.registers = registers;

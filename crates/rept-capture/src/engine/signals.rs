@@ -35,6 +35,14 @@ pub(super) fn disposition(pid: i32, signal: i32) -> Disposition {
     }
 }
 
+/// Whether instructions raise this signal.
+pub(super) fn is_fault(signal: i32) -> bool {
+    matches!(
+        signal,
+        libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP
+    )
+}
+
 /// Whether the default action of a signal dumps core (`signal(7)`).
 pub(super) fn dumps_core(signal: i32) -> bool {
     matches!(

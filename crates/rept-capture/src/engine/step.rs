@@ -67,7 +67,7 @@ impl Engine {
 
     // A thread can be killed at any moment, by a thread that left its system call: then
     // every request fails, and its end is the next thing to be reported.
-    fn forgive_gone(
+    pub(super) fn forgive_gone(
         &mut self,
         tid: i32,
         act: fn(&mut Self, i32) -> Result<(), Error>,
@@ -92,7 +92,7 @@ impl Engine {
     }
 
     // The thread stands before the delivery of a signal.
-    fn deliver(&mut self, tid: i32, signal: i32) -> Result<(), Error> {
+    pub(super) fn deliver(&mut self, tid: i32, signal: i32) -> Result<(), Error> {
         self.fault_or_interrupt(tid)?;
         let disposition = signals::disposition(self.pid, signal);
         match disposition {
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     // Resumes the thread for one instruction, handing it `signal` (0: none), which has no handler.
-    fn attempt(&mut self, tid: i32, signal: i32) -> Result<(), Error> {
+    pub(super) fn attempt(&mut self, tid: i32, signal: i32) -> Result<(), Error> {
         let before = self.threads[&tid].next_registers();
         let instruction = match VSYSCALL.contains(&before.rip) {
             true => None,
@@ -161,6 +161,9 @@ impl Engine {
         let is_syscall = attempt.is_syscall();
         let thread = self.thread(tid).expect("a picked thread");
         thread.attempt = Some(attempt);
+        if breakpoint {
+            thread.watching = None;
+        }
         let how = if breakpoint {
             Resume::Run
         } else {
@@ -169,7 +172,11 @@ impl Engine {
         if is_syscall {
             thread.state = State::Syscall;
             sys::resume(tid, how, signal)?;
-            return self.await_syscall(tid);
+            // In the fast engine threads run by themselves: nothing depends on the order.
+            return match self.fast {
+                Some(_) => Ok(()),
+                None => self.await_syscall(tid),
+            };
         }
         sys::resume(tid, how, signal)?;
         self.await_stop(tid)
@@ -250,7 +257,7 @@ impl Engine {
         Ok(())
     }
 
-    fn wait_for_any(&mut self) -> Result<(), Error> {
+    pub(super) fn wait_for_any(&mut self) -> Result<(), Error> {
         match sys::wait(-1, true)? {
             Some((tid, wait)) => self.conclude(tid, wait),
             None => {

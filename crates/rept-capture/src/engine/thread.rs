@@ -19,6 +19,14 @@ pub(super) struct Thread {
     pub(super) attempt: Option<Attempt>,
     /// It was seen to sleep in its system call.
     pub(super) asleep: bool,
+    /// Its next instruction must not be run in the cache.
+    pub(super) steps_next: bool,
+    /// It came here by an indirect branch that found no block.
+    pub(super) branched: bool,
+    /// It has not been given `registers`, but still has those of the cache.
+    pub(super) unwritten: bool,
+    /// Address that its hardware watches.
+    pub(super) watching: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +35,8 @@ pub(super) enum State {
     Ready,
     /// Resumed onto a system call, which may take long.
     Syscall,
+    /// In the cache.
+    Running,
     /// Stopped by job control.
     Halted,
     /// Past its last instruction; its end is yet to be reported.
@@ -67,6 +77,10 @@ impl Thread {
             registers,
             attempt: None,
             asleep: false,
+            steps_next: false,
+            branched: false,
+            unwritten: false,
+            watching: None,
         }
     }
 
@@ -74,15 +88,20 @@ impl Thread {
     /// is about to make again is still ahead.
     pub(super) fn next_registers(&self) -> Registers {
         let mut registers = self.registers;
-        let result = registers.rax as i64;
-        if registers.orig_rax as i64 >= 0 && RESTARTS.contains(&result) {
+        if self.calls_again() {
             registers.rip -= SYSCALL_BYTES;
-            registers.rax = match result {
+            registers.rax = match registers.rax as i64 {
                 RESTART_BLOCK => SYS_RESTART_SYSCALL,
                 _ => registers.orig_rax,
             };
         }
         registers
+    }
+
+    /// Whether the kernel is about to make a system call again, or, when a signal comes
+    /// first, perhaps not.
+    pub(super) fn calls_again(&self) -> bool {
+        self.in_kernel() && RESTARTS.contains(&(self.registers.rax as i64))
     }
 
     /// Whether the thread is on its way out of a system call.

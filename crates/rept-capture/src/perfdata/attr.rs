@@ -2,7 +2,7 @@
 
 use super::Setup;
 use super::record::Record;
-use crate::clock;
+use crate::clock::{self, Rate};
 use crate::schedule::Timing;
 
 /// Size of an attribute, in bytes: the version that perf 6.1 writes at most.
@@ -125,7 +125,7 @@ fn attr(kind: u32, config: u64, period: u64, sample_type: u64, flags: u64) -> At
 }
 
 /// The AUXTRACE_INFO record.
-pub(super) fn auxtrace_info(per_cpu: bool) -> Vec<u8> {
+pub(super) fn auxtrace_info(per_cpu: bool, rate: Rate) -> Vec<u8> {
     const RECORD_AUXTRACE_INFO: u32 = 70;
     const INTEL_PT: u32 = 1;
     const SNAPSHOT_MODE: u64 = 1;
@@ -134,7 +134,7 @@ pub(super) fn auxtrace_info(per_cpu: bool) -> Vec<u8> {
     let words = [
         u64::from(PMU_TYPE),
         clock::TIME_SHIFT,
-        clock::TIME_MULT,
+        rate.multiplier,
         0,
         1,
         CONFIG_TSC,

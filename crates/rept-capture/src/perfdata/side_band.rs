@@ -2,7 +2,7 @@
 
 use super::attr::{SAMPLES_ID, SIDE_BAND_ID};
 use super::record::Record;
-use crate::clock;
+use crate::clock::Rate;
 use crate::maps::Mapping;
 use libc::user_regs_struct as Registers;
 
@@ -35,6 +35,8 @@ pub(crate) struct Stamp {
 #[derive(Debug, Default)]
 pub(crate) struct SideBand {
     pub(super) records: Vec<u8>,
+    /// See [`Rate`].
+    pub(crate) rate: Rate,
 }
 
 impl SideBand {
@@ -58,7 +60,7 @@ impl SideBand {
     fn life(&mut self, kind: u32, stamp: Stamp, parent: u32) {
         let mut record = Record::new(kind, MISC_USER);
         record.u32s(&[stamp.pid, stamp.pid, stamp.tid, parent]);
-        record.u64s(&[clock::nanoseconds(stamp.tsc)]);
+        record.u64s(&[self.rate.nanoseconds(stamp.tsc)]);
         self.finish(record, stamp);
     }
 
@@ -116,7 +118,7 @@ impl SideBand {
         record.u64s(&[SAMPLES_ID, registers.rip]);
         record.u32s(&[stamp.pid, stamp.tid]);
         record
-            .u64s(&[clock::nanoseconds(stamp.tsc)])
+            .u64s(&[self.rate.nanoseconds(stamp.tsc)])
             .u32s(&[stamp.cpu.unwrap_or(0), 0]);
         record.u64s(&[ABI_64]).u64s(&sampled(registers));
         self.records.extend(record.done());
@@ -125,7 +127,7 @@ impl SideBand {
     fn finish(&mut self, mut record: Record, stamp: Stamp) {
         record.u32s(&[stamp.pid, stamp.tid]);
         record
-            .u64s(&[clock::nanoseconds(stamp.tsc)])
+            .u64s(&[self.rate.nanoseconds(stamp.tsc)])
             .u32s(&[stamp.cpu.unwrap_or(0), 0])
             .u64s(&[SIDE_BAND_ID]);
         self.records.extend(record.done());

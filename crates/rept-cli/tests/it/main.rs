@@ -3,6 +3,7 @@
 mod bad_input;
 mod common;
 mod demo;
+mod fast;
 mod gdb;
 mod perf;
 mod questions;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Instruction addresses of each thread, oldest first.
-type Paths = BTreeMap<u32, Vec<u64>>;
+pub(crate) type Paths = BTreeMap<u32, Vec<u64>>;
 
 fn by_perf(directory: &Path) -> Option<Paths> {
     let output = Command::new("perf")
@@ -26,7 +26,8 @@ fn by_perf(directory: &Path) -> Option<Paths> {
     }
 }
 
-fn by_rept(directory: &Path) -> Paths {
+/// What `rept decode` finds.
+pub(crate) fn by_rept(directory: &Path) -> Paths {
     paths(&succeed("decode", directory), 2)
 }
 
@@ -45,8 +46,9 @@ fn paths(text: &str, column: usize) -> Paths {
     paths
 }
 
+/// Both find the same, of so many threads.
 #[track_caller]
-fn check(directory: &Path, threads: usize) {
+pub(crate) fn check(directory: &Path, threads: usize) {
     let ours = by_rept(directory);
     assert_eq!(ours.len(), threads);
     assert!(
