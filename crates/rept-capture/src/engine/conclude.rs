@@ -82,10 +82,11 @@ impl Engine {
         if sys::registers(tid)?.orig_rax as i64 >= 0 {
             self.commit_syscall(tid)?;
         }
-        self.before_exit(tid)?;
+        // Before anything else is concluded: others that leave with it must not wait for it.
         if let Some(thread) = self.thread(tid) {
             thread.state = State::Leaving;
         }
+        self.before_exit(tid)?;
         sys::resume(tid, Resume::Run, 0)?;
         // Whoever joins it is woken while it leaves: wait, so that the run can be repeated.
         // The first thread's end is not reported before the process's.
