@@ -24,11 +24,9 @@ fn in_order(paths: Paths) -> Vec<Vec<u64>> {
 }
 
 #[track_caller]
-fn same_by_both_engines(source: &str, scratch: &str) {
+fn same_by_both_engines(source: &str, scratch: &str) -> Option<(Scratch, PathBuf)> {
     let scratch = Scratch::new(scratch);
-    let Some(program) = build(source, &scratch) else {
-        return;
-    };
+    let program = build(source, &scratch)?;
     let run = |engine: &str| -> (PathBuf, Vec<Vec<u64>>) {
         // The program sees its own name: both runs are of the same one.
         let directory = scratch.join(engine);
@@ -45,16 +43,19 @@ fn same_by_both_engines(source: &str, scratch: &str) {
             differs.map(|at| format!("{:x?} {:x?}", &fast[at..at + 1], &stepped[at..at + 1]));
         assert_eq!((place, fast.len()), (None, stepped.len()));
     }
-    check(&fast_directory, stepped.len());
     let report = succeed("report", &fast_directory);
     assert!(report.contains("SIGSEGV"), "{report}");
+    Some((scratch, fast_directory))
 }
 
 #[test]
 fn signals_jumps_and_tables() {
-    same_by_both_engines("signals.c", "fast-signals");
+    if let Some((_scratch, recording)) = same_by_both_engines("signals.c", "fast-signals") {
+        check(&recording, 1);
+    }
 }
 
+// perf has no image of code that a program writes: only the engines are compared.
 #[test]
 fn faults_short_branches_and_written_code() {
     same_by_both_engines("irregular.c", "fast-irregular");
