@@ -142,6 +142,10 @@ pub(crate) struct RecordArgs {
     /// Run at full speed until here: SYMBOL, LIBRARY!SYMBOL or ADDRESS, and :COUNT for a later arrival.
     #[arg(long, value_name = "PLACE")]
     pub(crate) from: Option<StartPoint>,
+    /// Sample the registers of each thread every N steps, as perf can beside a trace; recovery
+    /// takes them as facts.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sample_registers: Option<u64>,
     /// Let the kernel place mappings at random; without, runs can be repeated.
     #[arg(long)]
     pub(crate) aslr: bool,

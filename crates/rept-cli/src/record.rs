@@ -25,6 +25,7 @@ pub(crate) fn record(wanted: &RecordArgs, out: &mut dyn Write) -> Result<(), Fai
     options.schedule = schedule(wanted)?;
     options.per_cpu = wanted.per_cpu.is_some();
     options.timing = wanted.timing;
+    options.sample_registers = wanted.sample_registers;
     let summary = run(options, &wanted.program)?;
     print(&summary, &wanted.output, out).map_err(Failure::output)
 }

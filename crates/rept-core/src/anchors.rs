@@ -2,14 +2,17 @@
 //! the kernel's initial state.
 //!
 //! Both are assumptions with good standing rather than facts: call-frame information says what
-//! the callee's code hands back, the kernel's ABI what a process starts with.
+//! the callee's code hands back, the kernel's ABI what a process starts with. Registers that the
+//! recording sampled are facts.
 
 mod entry;
+mod samples;
 
 use crate::cfi::{FrameRegisters, PRESERVED, Unwinder};
 use crate::dump::Dump;
 use rept_recover::{Anchor, AnchorPoint};
 use rept_trace::{Address, Memory, RegWord, Registers, ThreadId, Trace};
+pub(crate) use samples::samples;
 
 /// The anchors for these threads of a dump that belongs to the trace.
 pub(crate) fn anchors(trace: &Trace, dump: &Dump, threads: &[Registers]) -> Vec<Anchor> {

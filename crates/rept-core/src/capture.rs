@@ -5,7 +5,7 @@ mod raw;
 
 use crate::mmap::FileBytes;
 use crate::{BuildId, Error};
-use rept_trace::{Address, ThreadId, Timestamp};
+use rept_trace::{Address, RegWord, ThreadId, Timestamp};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,6 +25,8 @@ pub struct Capture {
     pub tasks: Vec<TaskEvent>,
     /// Which thread ran where, by ascending time.
     pub switches: Vec<Switch>,
+    /// Registers of threads as they were sampled, by ascending time.
+    pub samples: Vec<RegisterSample>,
     /// Kernel code that was patched while it ran, by ascending time.
     pub text_pokes: Vec<TextPoke>,
     /// How the trace's clocks relate.
@@ -138,6 +140,19 @@ pub struct Switch {
     pub out: bool,
 }
 
+/// The user registers of a thread at one moment (`PERF_SAMPLE_REGS_USER`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterSample {
+    /// When; it was about to run the instruction at `rip`.
+    pub time: Timestamp,
+    /// The thread.
+    pub thread: ThreadId,
+    /// Address of the instruction that had not run yet.
+    pub rip: Address,
+    /// The other registers that were sampled.
+    pub words: Vec<(RegWord, u64)>,
+}
+
 /// Code bytes that the kernel replaced (alternatives, static keys, probes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextPoke {
@@ -233,6 +248,7 @@ impl Capture {
             mappings: Vec::new(),
             tasks: Vec::new(),
             switches: Vec::new(),
+            samples: Vec::new(),
             text_pokes: Vec::new(),
             clock: Clock::default(),
             cpu: None,

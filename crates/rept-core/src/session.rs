@@ -120,14 +120,19 @@ impl Session {
 
     /// Recovers the data of the run. Takes seconds for millions of steps.
     ///
-    /// To the anchors of `options` come those that the dump gives: the frames open at the end, and
-    /// the kernel's initial registers when the trace begins with the process.
+    /// To the anchors of `options` come those that the dump gives, the frames open at the end and
+    /// the kernel's initial registers when the trace begins with the process, and the registers
+    /// that the recording sampled.
     pub fn recover(&self, options: &rept_recover::Options) -> History {
         let last = self.final_state();
         let mut options = options.clone();
         if let Some(dump) = self.inner.dump.as_ref().filter(|_| !self.is_mismatched()) {
             let known = crate::anchors::anchors(self.decode(), dump, &last.threads);
             options.anchors.extend(known);
+        }
+        if let Some(capture) = &self.inner.capture {
+            let samples = crate::anchors::samples(self.decode(), &capture.samples);
+            options.anchors.extend(samples);
         }
         let recovered = rept_recover::recover(self.decode(), self.order(), &last, &options);
         History::new(self.clone(), recovered)

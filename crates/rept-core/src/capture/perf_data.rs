@@ -10,26 +10,30 @@
 //!  container: header, attributes, features, where records lie, decompression
 //!  attr:      one event's configuration, and the id fields behind each record
 //!  record:    the bodies of the records that matter
+//!  samples:   registers and PT bytes inside samples
 //!  streams:   AUXTRACE pieces to buffers
 //! ```
 
 mod attr;
 mod container;
 mod record;
+mod samples;
 mod streams;
 
 #[cfg(test)]
 mod tests;
 
 use super::{
-    Capture, Clock, CpuModel, MappingEvent, Switch, TaskEvent, TaskKind, TextPoke, TimeConversion,
+    Capture, Clock, CpuModel, MappingEvent, RegisterSample, Switch, TaskEvent, TaskKind, TextPoke,
+    TimeConversion,
 };
 use crate::mmap::FileBytes;
 use crate::{BuildId, Error};
 use attr::{Attr, SampleId};
 use container::{Container, Visit};
 use record::{PtInfo, RawRecord, Record};
-use rept_trace::{ThreadId, Timestamp};
+use rept_trace::{Address, ThreadId, Timestamp};
+use samples::Sample;
 use std::path::Path;
 use streams::Streams;
 
@@ -64,6 +68,7 @@ struct Reading<'p> {
     tasks: Vec<(Option<u64>, TaskEvent)>,
     switches: Vec<(u64, Switch)>,
     pokes: Vec<(Option<u64>, TextPoke)>,
+    samples: Vec<(u64, RegisterSample)>,
     problems: Vec<Error>,
     dropped_problems: u64,
 }
@@ -106,6 +111,7 @@ impl<'p> Reading<'p> {
             tasks: Vec::new(),
             switches: Vec::new(),
             pokes: Vec::new(),
+            samples: Vec::new(),
             problems: Vec::new(),
             dropped_problems: 0,
         }
@@ -136,7 +142,7 @@ impl<'p> Reading<'p> {
             }
             Record::ForeignTrace(kind) => self.foreign_trace = Some(kind),
             Record::Trace(piece) => self.streams.push(piece, raw),
-            Record::SampleTrace { id, bytes } => self.streams.push_sample(id, bytes),
+            Record::Sample(sample) => self.sample(sample),
             Record::TimeConversion(conversion) => self.conversion = Some(conversion),
             Record::TraceError { what } => {
                 self.problem(Error::malformed(self.path, raw.offset, what))
@@ -146,6 +152,24 @@ impl<'p> Reading<'p> {
                 self.problem(Error::malformed(self.path, raw.offset, what));
             }
             Record::Other => {}
+        }
+    }
+
+    fn sample(&mut self, sample: Sample<'_>) {
+        if let Some(bytes) = sample.trace {
+            self.streams.push_sample(sample.id, bytes);
+        }
+        let (Some(time), Some((_, thread))) = (sample.id.time, sample.id.task) else {
+            return;
+        };
+        if let Some((rip, words)) = sample.registers {
+            let taken = RegisterSample {
+                time: Timestamp(time),
+                thread: ThreadId(thread),
+                rip: Address(rip),
+                words,
+            };
+            self.samples.push((time, taken));
         }
     }
 
@@ -226,6 +250,7 @@ impl<'p> Reading<'p> {
         capture.tasks = in_order(self.tasks, |task, time| task.time = when(time));
         capture.text_pokes = in_order(self.pokes, |poke, time| poke.time = when(time));
         capture.switches = in_order(self.switches, |switch, time| switch.time = tsc(time));
+        capture.samples = in_order(self.samples, |sample, time| sample.time = tsc(time));
         capture.problems = self.problems;
         capture.clock = clock;
         capture.cpu = cpu;

@@ -1,7 +1,8 @@
 //! The records that matter, typed (`enum perf_event_type`, `enum perf_user_event_type`).
 
 use super::super::{MappingEvent, TaskEvent, TaskKind, TextPoke, TimeConversion};
-use super::attr::{self, Attr, SampleId};
+use super::attr::{self, Attr};
+use super::samples::Sample;
 use super::task_kind;
 use crate::fields::Fields;
 use crate::{BuildId, Error};
@@ -136,10 +137,7 @@ pub(super) enum Record<'a> {
     TraceInfo(PtInfo),
     ForeignTrace(u32),
     Trace(TracePiece),
-    SampleTrace {
-        id: SampleId,
-        bytes: &'a [u8],
-    },
+    Sample(Sample<'a>),
     TimeConversion(TimeConversion),
     TraceError {
         what: String,
@@ -185,7 +183,9 @@ pub(super) fn parse<'a>(raw: &RawRecord<'a>, attrs: &[Attr]) -> Option<Record<'a
             flags: cursor.u64()?,
         },
         kind::SAMPLE => match attr::for_sample(attrs, raw.body) {
-            Some(attr) => super::streams::sample(attr, raw.body).unwrap_or(Record::Other),
+            Some(attr) => {
+                super::samples::parse(attr, raw.body).map_or(Record::Other, Record::Sample)
+            }
             None => Record::Other,
         },
         kind::AUXTRACE_INFO => trace_info(cursor)?,

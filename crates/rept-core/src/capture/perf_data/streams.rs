@@ -1,9 +1,8 @@
 //! PT bytes, from AUXTRACE records or from samples, to one stream a buffer.
 
 use super::super::{Part, Piece, Stream};
-use super::attr::{Attr, SampleId, format};
-use super::record::{RawRecord, Record, TracePiece};
-use crate::fields::Fields;
+use super::attr::SampleId;
+use super::record::{RawRecord, TracePiece};
 use rept_trace::{ThreadId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -131,113 +130,4 @@ impl Piece {
         }
         Some(self)
     }
-}
-
-/// The PT bytes of a sample. `None` when it has none or is damaged.
-///
-/// `PERF_SAMPLE_AUX` is the last field, behind others of variable length
-/// (`perf_event_open(2)`, `PERF_RECORD_SAMPLE`).
-pub(super) fn sample<'a>(attr: &Attr, body: &'a [u8]) -> Option<Record<'a>> {
-    if !attr.has(format::AUX) {
-        return None;
-    }
-    let mut cursor = Fields::new(body);
-    let id = sample_head(attr, &mut cursor)?;
-    skip_variable(attr, &mut cursor)?;
-    let len = cursor.u64()?;
-    let bytes = cursor.take(usize::try_from(len).ok()?)?;
-    Some(Record::SampleTrace { id, bytes })
-}
-
-/// The fields of fixed length at the start of a sample.
-fn sample_head(attr: &Attr, cursor: &mut Fields<'_>) -> Option<SampleId> {
-    use format::{ADDR, CPU, ID, IDENTIFIER, IP, PERIOD, STREAM_ID, TID, TIME};
-    let mut id = SampleId::default();
-    for bit in [IDENTIFIER, IP, TID, TIME, ADDR, ID, STREAM_ID, CPU, PERIOD] {
-        if !attr.has(bit) {
-            continue;
-        }
-        let word = cursor.u64()?;
-        match bit {
-            TID => id.task = Some((word as u32, (word >> 32) as u32)),
-            TIME => id.time = Some(word),
-            CPU => id.cpu = Some(word as u32),
-            _ => {}
-        }
-    }
-    Some(id)
-}
-
-/// The fields between the fixed ones and the PT bytes.
-fn skip_variable(attr: &Attr, cursor: &mut Fields<'_>) -> Option<()> {
-    use format::*;
-    let words = |cursor: &mut Fields<'_>, count: u64| {
-        cursor
-            .take(usize::try_from(count.checked_mul(8)?).ok()?)
-            .map(drop)
-    };
-    if attr.has(READ) {
-        skip_read(attr.read_format, cursor)?;
-    }
-    if attr.has(CALLCHAIN) {
-        let count = cursor.u64()?;
-        words(cursor, count)?;
-    }
-    if attr.has(RAW) {
-        let size = cursor.u32()?;
-        cursor.take(size as usize)?;
-    }
-    if attr.has(BRANCH_STACK) {
-        let count = cursor.u64()?;
-        const HARDWARE_INDEX: u64 = 1 << 17;
-        words(
-            cursor,
-            u64::from(attr.branch_sample_type & HARDWARE_INDEX != 0),
-        )?;
-        words(cursor, count.checked_mul(3)?)?;
-    }
-    skip_registers(attr.has(REGS_USER), attr.regs_user, cursor)?;
-    if attr.has(STACK_USER) {
-        let size = cursor.u64()?;
-        cursor.take(usize::try_from(size).ok()?)?;
-        words(cursor, u64::from(size != 0))?;
-    }
-    let fixed = [WEIGHT | WEIGHT_STRUCT, DATA_SRC, TRANSACTION];
-    words(
-        cursor,
-        fixed.iter().filter(|&&bits| attr.has(bits)).count() as u64,
-    )?;
-    skip_registers(attr.has(REGS_INTR), attr.regs_intr, cursor)?;
-    let fixed = [PHYS_ADDR, CGROUP, DATA_PAGE_SIZE, CODE_PAGE_SIZE];
-    words(
-        cursor,
-        fixed.iter().filter(|&&bit| attr.has(bit)).count() as u64,
-    )
-}
-
-/// Registers: an ABI word, and one word a register unless the ABI is none.
-fn skip_registers(present: bool, mask: u64, cursor: &mut Fields<'_>) -> Option<()> {
-    if present && cursor.u64()? != 0 {
-        cursor.take(mask.count_ones() as usize * 8)?;
-    }
-    Some(())
-}
-
-/// Counter values: one, or a group of `nr`, each with what `read_format` asks for.
-fn skip_read(read_format: u64, cursor: &mut Fields<'_>) -> Option<()> {
-    const TIMES: u64 = 3;
-    const ID: u64 = 1 << 2;
-    const GROUP: u64 = 1 << 3;
-    const LOST: u64 = 1 << 4;
-    let times = u64::from((read_format & TIMES).count_ones());
-    let each = 1 + u64::from((read_format & (ID | LOST)).count_ones());
-    let count = if read_format & GROUP != 0 {
-        cursor.u64()?
-    } else {
-        1
-    };
-    let words = count.checked_mul(each)?.checked_add(times)?;
-    cursor
-        .take(usize::try_from(words.checked_mul(8)?).ok()?)
-        .map(drop)
 }
