@@ -92,6 +92,9 @@ fn run_decode(wanted: &DecodeArgs, out: &mut dyn Write) -> Result<(), Failure> {
 fn run_report(wanted: &ReportArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let opened = Opened::new(&wanted.input)?;
     let recovered = opened.recover();
+    if let Some(doubt) = recovered.history().disagreement() {
+        writeln!(out, "warning: {doubt}\n").map_err(Failure::output)?;
+    }
     let races = recovered.history().races();
     let case = Case {
         races: &races,

@@ -105,6 +105,25 @@ impl History {
         self.recovered.statistics()
     }
 
+    /// Why dump and trace may not belong together, although nothing in their headers says so: facts
+    /// contradict each other more often than once in a thousand steps.
+    pub fn disagreement(&self) -> Option<String> {
+        const STEPS_A_CONFLICT: u64 = 1000;
+        let statistics = self.statistics();
+        let (conflicts, steps) = (statistics.certain_conflicts, statistics.steps);
+        if conflicts.saturating_mul(STEPS_A_CONFLICT) <= steps {
+            return None;
+        }
+        let first = self.recovered.conflicts().next();
+        let first = first.and_then(|at| self.threads().nth(at.thread as usize).zip(Some(at.step)));
+        let place = first.map_or_else(String::new, |(thread, step)| {
+            format!(", the first at {thread}:{step}")
+        });
+        Some(format!(
+            "{conflicts} contradictions among facts in {steps} steps{place}: core and trace may not belong together"
+        ))
+    }
+
     /// The engine's own view, for judging it.
     pub fn recovered(&self) -> &rept_recover::History {
         &self.recovered

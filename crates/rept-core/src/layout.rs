@@ -91,13 +91,17 @@ impl Layout {
         })
     }
 
-    /// The part of the file's addresses that nobody writes, not even the loader, as half-open ranges.
+    /// What the loader writes and then protects, as a half-open range.
     ///
-    /// RELRO is rounded as the dynamic loader does, both ends down to a page.
+    /// Rounded as the dynamic loader does, both ends down to a page.
+    pub(crate) fn relro(&self) -> Option<(u64, u64)> {
+        let (start, size) = self.relro?;
+        Some((page_down(start), page_down(start.saturating_add(size))))
+    }
+
+    /// The part of the file's addresses that nobody writes, not even the loader, as half-open ranges.
     pub(crate) fn constant(&self) -> Vec<(u64, u64)> {
-        let relro = self
-            .relro
-            .map(|(start, size)| (page_down(start), page_down(start.saturating_add(size))));
+        let relro = self.relro();
         let mut ranges = Vec::new();
         for segment in self.segments.iter().filter(|segment| !segment.write) {
             let (start, end) = (

@@ -20,6 +20,7 @@
 mod build;
 mod cells;
 mod cuts;
+mod evidence;
 mod exchange;
 #[cfg(feature = "experiments")]
 mod given;
@@ -29,6 +30,7 @@ mod kinds;
 mod lower;
 mod mapped;
 mod pending;
+mod protect;
 mod race;
 mod retract;
 mod second_chance;
@@ -42,11 +44,13 @@ use crate::bits::Bits;
 use crate::experiment::{Technique, Without};
 use build::{Built, build};
 use cells::Cells;
+use evidence::Lessons;
 use graph::{Graph, NONE};
 use hashbrown::{HashMap, HashSet};
 use kernel::Remapped;
 use kinds::{Kinds, stack_pointers};
 use pending::PendingSet;
+use protect::Protection;
 use rept_order::Order;
 use rept_trace::{Address, FinalState, RegWord, ThreadId, Trace};
 use retract::Tracking;
@@ -216,6 +220,9 @@ pub(crate) struct Engine<'a> {
     pending_certain: PendingSet,
     pending_assumed: PendingSet,
     tracking: Tracking,
+    lessons: Lessons,
+    /// Stage of the inferred grade.
+    stage: u8,
     /// Transfers between two accesses that turned out wrong; the later is `NONE` for the dump.
     refuted: HashSet<(u32, u32)>,
     /// Those of them of which one may be right, and nothing says which.
@@ -224,6 +231,8 @@ pub(crate) struct Engine<'a> {
     disabled: HashSet<u32>,
     /// Whether a refuted transfer is being made again, to see whether it still contradicts anything.
     trial: Trial,
+    /// Steps at which facts contradict each other by no fault that could be found.
+    conflicts: Vec<u32>,
     /// Accesses that would learn or tell more if fewer stores were pending.
     blocked: Vec<u32>,
     is_blocked: Vec<bool>,
@@ -233,6 +242,7 @@ pub(crate) struct Engine<'a> {
     remapped: Vec<Remapped>,
     /// The last system call of which it is not known what it did.
     last_open_call: Option<u32>,
+    protection: Protection,
     /// Memory that the kernel may write at any time after a system call.
     lasting: Vec<Remapped>,
     words: Vec<Bits>,
@@ -268,21 +278,26 @@ impl<'a> Engine<'a> {
             pending_certain: PendingSet::default(),
             pending_assumed: PendingSet::default(),
             tracking: Tracking::default(),
+            lessons: Lessons::new(graph.nodes.len()),
+            stage: 0,
             refuted: HashSet::new(),
             undecided: HashSet::new(),
             disabled: HashSet::new(),
             trial: Trial::None,
+            conflicts: Vec::new(),
             blocked: Vec::new(),
             is_blocked: vec![false; accesses],
             wides: HashMap::new(),
             remapped: Vec::new(),
             last_open_call: None,
+            protection: Protection::default(),
             lasting: Vec::new(),
             words: Vec::new(),
             statistics: Statistics::default(),
             graph,
         };
         engine.kernel_pages(last);
+        engine.observe_protection();
         engine
     }
 
@@ -301,6 +316,8 @@ impl<'a> Engine<'a> {
 
     fn run_phases(&mut self, pairing: bool, optimism: bool) {
         self.fixpoint();
+        self.observe_protection();
+        self.fixpoint();
         self.certain = self.known_masks();
         self.pending_certain = self.pending.clone();
         if pairing {
@@ -312,7 +329,8 @@ impl<'a> Engine<'a> {
         self.pending_assumed = self.pending.clone();
         if optimism {
             self.begin(Grade::Inferred);
-            for limit in STAGES {
+            for (stage, limit) in (1..).zip(STAGES) {
+                self.stage = stage;
                 self.limit = limit;
                 self.observe_kinds();
                 self.observe_open_calls();

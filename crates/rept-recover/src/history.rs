@@ -98,6 +98,76 @@ pub enum Unknown {
     Budget,
 }
 
+/// How a value came to be known: the last thing that taught it.
+///
+/// Sources can be asked in their turn. What was learned from both sides leads back to where one
+/// came from; a walk remembers where it has been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The rule.
+    pub rule: Rule,
+    /// The step that it was applied to; the end for what the final state says.
+    pub at: Position,
+    /// How far optimism had to go.
+    pub stage: Stage,
+    /// Dereferences between the value and the dump, the most on any way back.
+    pub level: u8,
+    /// What it was learned from, as far as that has a place: registers and memory.
+    pub sources: Vec<Source>,
+}
+
+/// What a value follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rule {
+    /// The registers of the dump, or measured ones.
+    FinalState,
+    /// A constant of the instruction.
+    Code,
+    /// Where the step led: the target of an indirect jump, call or return.
+    ControlFlow,
+    /// What the instruction does, in either direction.
+    Instruction,
+    /// Nothing wrote to the place between two accesses.
+    Unwritten,
+    /// Nothing wrote to the place up to the dump.
+    Dump,
+    /// Functions hand preserved registers back, handlers all; frames are unwound.
+    Convention,
+}
+
+/// How a value is trusted; the order is that of trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Without any assumption.
+    Certain,
+    /// With the calling convention.
+    Assumed,
+    /// With the assumption that stores whose address is not known wrote elsewhere: from stage to
+    /// stage more of them may be passed.
+    Inferred(u8),
+}
+
+/// Something that a value was learned from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Just before this step.
+    pub at: Position,
+    /// Where.
+    pub place: Place,
+    /// It gave an address that was accessed, rather than the value.
+    pub addressing: bool,
+}
+
+/// Where a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// In a register word.
+    Register(RegWord),
+    /// In memory, from this address on.
+    Memory(Address),
+}
+
 /// A memory access of a step, with what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessView {

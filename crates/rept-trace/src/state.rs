@@ -152,6 +152,13 @@ pub trait Memory {
     /// loader wrote before it was protected. 0 when `at` is not constant.
     fn constant_len(&self, at: Address) -> u64;
 
+    /// Length in bytes of the run from `at` on that the loader wrote and then protected
+    /// (PT_GNU_RELRO of a private mapping without write permission): constant from the last
+    /// system call on that can have taken the permission away. 0 when `at` is not of that kind.
+    fn protected_len(&self, _at: Address) -> u64 {
+        0
+    }
+
     /// Mappings at the end, by ascending start; empty when unknown.
     fn mappings(&self) -> &[Mapping];
 }

@@ -30,6 +30,8 @@ pub(crate) struct DumpMemory {
     binaries: Vec<Arc<Binary>>,
     chunks: Vec<Chunk>,
     constant: Vec<(u64, u64)>,
+    /// Written by the loader, then protected.
+    protected: Vec<(u64, u64)>,
     mappings: Vec<Mapping>,
 }
 
@@ -40,6 +42,7 @@ impl DumpMemory {
             binaries: Vec::new(),
             chunks: disjoint(chunks),
             constant: Vec::new(),
+            protected: Vec::new(),
             mappings,
         }
     }
@@ -48,7 +51,10 @@ impl DumpMemory {
     pub(super) fn overlay(&mut self, modules: &[Module]) {
         let mut chunks = std::mem::take(&mut self.chunks);
         for module in modules {
-            let constant = self.unwritten(module);
+            let layout = module.layout();
+            let constant = layout.map_or_else(Vec::new, |of| self.read_only(module, of.constant()));
+            let relro = layout.and_then(|layout| layout.relro());
+            self.protected.extend(self.read_only(module, relro));
             if let Some(binary) = module.verified() {
                 let source = Source::Binary(self.binaries.len());
                 self.binaries.push(binary.clone());
@@ -60,23 +66,18 @@ impl DumpMemory {
             self.constant.extend(constant);
         }
         self.chunks = disjoint(chunks);
-        self.constant.sort_unstable();
-        self.constant.dedup_by(|next, last| {
-            let joins = next.0 <= last.1;
-            if joins {
-                last.1 = last.1.max(next.1);
-            }
-            joins
-        });
+        join(&mut self.constant);
+        join(&mut self.protected);
     }
 
-    /// The module's constant addresses that are mapped without write permission.
-    fn unwritten(&self, module: &Module) -> Vec<(u64, u64)> {
-        let Some(layout) = module.layout() else {
-            return Vec::new();
-        };
+    /// Those of a module's addresses that are mapped without write permission.
+    fn read_only(
+        &self,
+        module: &Module,
+        wanted: impl IntoIterator<Item = (u64, u64)>,
+    ) -> Vec<(u64, u64)> {
         let mut ranges = Vec::new();
-        for (start, end) in layout.constant() {
+        for (start, end) in wanted {
             let (start, end) = (
                 start.wrapping_add(module.bias),
                 end.wrapping_add(module.bias),
@@ -121,16 +122,37 @@ impl Memory for DumpMemory {
     }
 
     fn constant_len(&self, at: Address) -> u64 {
-        let index = self.constant.partition_point(|&(_, end)| end <= at.0);
-        match self.constant.get(index) {
-            Some(&(start, end)) if start <= at.0 => end - at.0,
-            _ => 0,
-        }
+        rest(&self.constant, at)
+    }
+
+    fn protected_len(&self, at: Address) -> u64 {
+        rest(&self.protected, at)
     }
 
     fn mappings(&self) -> &[Mapping] {
         &self.mappings
     }
+}
+
+/// Bytes from an address to the end of the range that holds it; 0 without one.
+fn rest(ranges: &[(u64, u64)], at: Address) -> u64 {
+    let index = ranges.partition_point(|&(_, end)| end <= at.0);
+    match ranges.get(index) {
+        Some(&(start, end)) if start <= at.0 => end - at.0,
+        _ => 0,
+    }
+}
+
+/// Sorts ranges, and joins those that meet.
+fn join(ranges: &mut Vec<(u64, u64)>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, last| {
+        let joins = next.0 <= last.1;
+        if joins {
+            last.1 = last.1.max(next.1);
+        }
+        joins
+    });
 }
 
 /// The bytes of `range` in the module's file; bytes behind its end are not known.

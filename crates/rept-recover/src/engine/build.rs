@@ -1,6 +1,8 @@
 //! From the trace to the graph: which node every step reads and defines, in sequence order.
 //! One pass back over each thread for the liveness of flags, one pass forward over the sequence.
 
+mod known;
+
 use super::cuts::{Cut, CutKind, cuts};
 use super::graph::{
     Access, AccessKind, AccessState, Graph, KernelCall, NONE, Outcome, Pair, SegmentStart, Step,
@@ -15,6 +17,7 @@ use crate::experiment::{Technique, Without};
 use crate::lift::ALL_FLAGS;
 use crate::syscall::number_before;
 use iced_x86::Mnemonic;
+use known::written_out;
 use rept_order::Order;
 use rept_trace::{Address, Block, FinalState, RegWord, ThreadTrace, Trace};
 
@@ -55,6 +58,8 @@ struct Cursor<'a> {
     next_cut: usize,
     /// Anchors at steps still to come, the next one last.
     anchored: Vec<(u64, &'a Anchor)>,
+    /// Operands of PTWRITE instructions still to come, the next one last.
+    written_out: Vec<(u64, Bits)>,
     /// Flags live behind each run.
     live: Vec<u16>,
     run: usize,
@@ -148,8 +153,15 @@ impl<'a> Builder<'a> {
             })
             .collect();
         anchored.sort_by_key(|&(step, _)| std::cmp::Reverse(step));
+        let mut written_out: Vec<(u64, Bits)> = thread
+            .events
+            .iter()
+            .filter_map(|event| written_out(thread, code, event))
+            .collect();
+        written_out.reverse();
         Cursor {
             anchored,
+            written_out,
             trace: thread,
             cuts,
             next_cut: 0,
@@ -245,59 +257,14 @@ impl<'a> Builder<'a> {
         let (index, live) = (cursor.index, cursor.live[cursor.run]);
         let effect = self.lowered.stretch(run.block, run.count, live)[index];
         let block = self.trace.code.block(run.block);
+        let step = cursor.step;
         let next = self.advance(thread);
         self.execute(thread, effect, block, index, next);
-    }
-
-    /// Applies the anchors just before the thread's next step.
-    fn anchors(&mut self, thread: usize) {
-        let step = self.cursors[thread].step;
-        while let Some((_, anchor)) = self.cursors[thread].anchored.pop_if(|(at, _)| *at <= step) {
-            for &(word, value) in &anchor.words {
-                let node = self.current(thread, word);
-                self.anchor(node, of_word(word, value), anchor.measured);
-            }
-        }
-    }
-
-    /// A node has this value, as a fact or as an assumption.
-    fn anchor(&mut self, node: u32, value: Bits, measured: bool) {
-        if measured {
-            return self.learn_bits(node, value);
-        }
-        let constant = self.graph.nodes.push(value, NONE);
-        self.pair(node, constant);
-    }
-
-    /// Applies the anchors of calls that are open at the end, innermost first.
-    fn open_calls(&mut self, anchors: &[Anchor]) {
-        for thread in 0..self.cursors.len() {
-            let id = self.cursors[thread].trace.thread;
-            let mut open = self.cursors[thread].frames.len();
-            for anchor in anchors.iter().filter(|anchor| anchor.thread == id) {
-                let returns_to = match anchor.at {
-                    AnchorPoint::OpenCall(returns_to) => returns_to,
-                    AnchorPoint::Interrupted(at) => {
-                        self.anchor_interrupted(thread, at, anchor);
-                        continue;
-                    }
-                    AnchorPoint::Step(_) => continue,
-                };
-                let frames = &self.cursors[thread].frames[..open];
-                let Some(index) = frames
-                    .iter()
-                    .rposition(|frame| frame.returns_to == returns_to)
-                else {
-                    continue;
-                };
-                open = index;
-                let saved = frames[index].saved;
-                for &(word, value) in &anchor.words {
-                    if let Some(slot) = PRESERVED.iter().position(|&preserved| preserved == word) {
-                        self.anchor(saved[slot], of_word(word, value), anchor.measured);
-                    }
-                }
-            }
+        while let Some((_, operand)) = self.cursors[thread]
+            .written_out
+            .pop_if(|(at, _)| *at <= step)
+        {
+            self.ptwrite(thread, &decode(block, index), operand);
         }
     }
 
@@ -311,22 +278,8 @@ impl<'a> Builder<'a> {
             .take_while(passed)
             .count();
         while cursor.anchored.pop_if(|(at, _)| *at <= step).is_some() {}
+        while cursor.written_out.pop_if(|(at, _)| *at <= step).is_some() {}
         self.advance(thread);
-    }
-
-    /// Applies an anchor where an open signal handler interrupted the thread, the innermost first.
-    fn anchor_interrupted(&mut self, thread: usize, at: Address, anchor: &Anchor) {
-        let interrupted = &mut self.cursors[thread].interrupted;
-        let Some(index) = interrupted.iter().rposition(|frame| frame.at == at) else {
-            return;
-        };
-        let saved = interrupted[index].saved;
-        interrupted.truncate(index);
-        for &(word, value) in &anchor.words {
-            if let Some(&node) = saved.get(usize::from(word.0)) {
-                self.anchor(node, of_word(word, value), anchor.measured);
-            }
-        }
     }
 
     /// Moves the thread's cursor on; the address of its next step if that plainly follows.
@@ -361,7 +314,7 @@ impl<'a> Builder<'a> {
     }
 
     fn apply_cut(&mut self, thread: usize, kind: CutKind) {
-        self.barrier();
+        let barrier = self.barrier();
         match kind {
             CutKind::SignalEntry(at) => {
                 let saved = std::array::from_fn(|word| self.current(thread, RegWord(word as u16)));
@@ -385,6 +338,7 @@ impl<'a> Builder<'a> {
                 self.resume(thread, ip);
             }
             CutKind::Unknown => {
+                self.graph.unseen.extend(barrier);
                 self.forget_all(thread);
                 let cursor = &mut self.cursors[thread];
                 cursor.frames.clear();
@@ -418,11 +372,9 @@ impl<'a> Builder<'a> {
     }
 
     /// Something may write memory anywhere before the next step.
-    fn barrier(&mut self) {
-        let step = self.graph.steps.len() as u32;
-        if let Some(before) = step.checked_sub(1) {
-            self.access(before, NONE, 0, AccessKind::Barrier);
-        }
+    fn barrier(&mut self) -> Option<u32> {
+        let before = (self.graph.steps.len() as u32).checked_sub(1)?;
+        Some(self.access(before, NONE, 0, AccessKind::Barrier))
     }
 
     fn access(&mut self, step: u32, node: u32, size: u8, kind: AccessKind) -> u32 {
@@ -641,6 +593,10 @@ impl<'a> Builder<'a> {
         let step = self.graph.steps.len() as u32 - 1;
         let result = self.current(thread, RegWord::RAX);
         let access = self.access(step, NONE, 0, AccessKind::Kernel);
+        if decode(block, index).mnemonic() != Mnemonic::Syscall {
+            // The numbers of the old gates are others.
+            self.graph.unseen.push(access);
+        }
         self.graph.kernel_calls.push(KernelCall {
             access,
             arguments,

@@ -77,6 +77,8 @@ pub(crate) struct Cell {
     pub(crate) last: Bits,
     /// Bits that cannot have changed during the window.
     pub(crate) constant: u64,
+    /// Bits that cannot have changed since they were protected; see `protect`.
+    pub(crate) protected: u64,
     pub(crate) head: u32,
     pub(crate) tail: u32,
     /// The entry added most recently: sweeps add neighbours one after the other.
@@ -111,11 +113,13 @@ impl<'a> Cells<'a> {
             return cell;
         }
         let (last, constant) = final_bits(self.memory, number * CELL);
+        let protected = protected_bits(self.memory, number * CELL);
         let cell = self.cells.len() as u32;
         self.cells.push(Cell {
             number,
             last,
             constant,
+            protected,
             head: NONE,
             tail: NONE,
             hint: NONE,
@@ -207,6 +211,15 @@ impl<'a> Cells<'a> {
             .range((cell, 0)..(cell, order))
             .next_back()
             .map_or(NONE, |(_, &id)| id)
+    }
+}
+
+/// Which bits of eight bytes were written by the loader and then protected. Pages begin and end at cells.
+fn protected_bits(memory: &dyn Memory, at: u64) -> u64 {
+    if memory.protected_len(Address(at)) >= CELL {
+        u64::MAX
+    } else {
+        0
     }
 }
 

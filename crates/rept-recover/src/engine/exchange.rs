@@ -162,7 +162,11 @@ impl Engine<'_> {
     /// Bytes that never changed.
     fn tell_constant(&mut self, entry: Entry) {
         let cell = self.cells.cells[entry.cell as usize];
-        let constant = Bits::new(cell.constant & spread(entry.bytes), cell.last.value);
+        let mut constant = cell.constant;
+        if cell.protected != 0 && self.is_protected(entry.order, cell.number.wrapping_mul(CELL)) {
+            constant |= cell.protected & cell.last.known;
+        }
+        let constant = Bits::new(constant & spread(entry.bytes), cell.last.value);
         if constant.known != 0 && !entry.store {
             let cause = Cause::Step(self.graph.accesses[entry.order as usize].step);
             if self

@@ -176,6 +176,8 @@ pub(crate) struct Graph {
     pub(crate) next_use: Vec<u32>,
     pub(crate) accesses: Vec<Access>,
     pub(crate) kernel_calls: Vec<KernelCall>,
+    /// Accesses at which something may have happened to memory that is no system call of the table.
+    pub(crate) unseen: Vec<u32>,
     pub(crate) pairs: Vec<Pair>,
     /// Pairs of a node.
     pub(crate) pairs_of: HashMap<u32, SmallVec<[u32; 4]>>,

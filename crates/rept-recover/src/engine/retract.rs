@@ -36,7 +36,7 @@ pub(super) enum Cause {
 impl Cause {
     const MANY: u32 = u32::MAX;
 
-    fn encode(self) -> u32 {
+    pub(super) fn encode(self) -> u32 {
         match self {
             Cause::Step(id) => id,
             Cause::Transfer(id) => 1 << 30 | id,
@@ -46,7 +46,7 @@ impl Cause {
         }
     }
 
-    fn decode(code: u32) -> Cause {
+    pub(super) fn decode(code: u32) -> Cause {
         let id = code & ((1 << 30) - 1);
         match code >> 30 {
             _ if code == Cause::MANY => Cause::Many,
@@ -166,6 +166,7 @@ impl Engine<'_> {
             return;
         }
         self.disabled.insert(step);
+        self.conflicts.push(step);
     }
 
     /// Two accesses that should hold the same bytes do not (`NONE`: the dump).
@@ -180,6 +181,8 @@ impl Engine<'_> {
         let own = self.suspect(earlier, later);
         if !self.correct(&nodes, own) {
             self.refuted.insert((earlier, later));
+            self.conflicts
+                .push(self.graph.accesses[earlier as usize].step);
         }
     }
 
@@ -550,6 +553,7 @@ impl Engine<'_> {
         let bits = &mut self.graph.nodes.bits[node as usize];
         *bits = Bits::new(bits.known & base, bits.value);
         self.tracking.forget(node);
+        self.lessons.forget(node, self.grade);
     }
 
     /// Nodes that may have learned from `node` after `moment`; accesses placed by it are displaced.

@@ -1,8 +1,11 @@
 //! What front ends see of a recovery: values at positions, with their grades.
 
 use super::cells::{CELL, Cell, Entry};
+use super::evidence::Lessons;
 use super::graph::{Access, AccessKind, AccessState, Graph, NONE};
 use super::pending::PendingSet;
+use super::protect::Protection;
+use super::wide::Wide;
 use super::{Engine, Grade, Statistics};
 use crate::bits::{Bits, mask};
 use crate::effect::Flow;
@@ -12,23 +15,32 @@ use rept_trace::{Address, Memory, RegWord, Trace};
 
 /// A recovered execution history. Reads take `&self`; look-ups are logarithmic.
 pub struct History {
-    graph: Graph,
+    pub(super) graph: Graph,
+    pub(super) lessons: Lessons,
+    pub(super) wides: HashMap<u32, Wide>,
     certain: Vec<u64>,
     assumed: Vec<u64>,
     /// Accesses that could write anywhere, at the end of the certain, the assumed and the last phase.
     pending: [PendingSet; 3],
     /// Of each thread: its segments' first steps, with the global step of each.
     segments: Vec<Vec<(u64, u32)>>,
-    cell_index: HashMap<u64, u32>,
-    cells: Vec<Cell>,
-    entries: Vec<Entry>,
+    pub(super) cell_index: HashMap<u64, u32>,
+    pub(super) cells: Vec<Cell>,
+    pub(super) entries: Vec<Entry>,
     /// Neighbouring accesses with a write between them that is not placed; see `Engine::refuted`.
     refuted: HashSet<(u32, u32)>,
+    /// Steps at which facts contradict each other, ascending.
+    conflicts: Vec<u32>,
+    /// With one thread; with several, what the sequence says is no proof.
+    protection: Option<Protection>,
     statistics: Statistics,
 }
 
 impl History {
     pub(super) fn new(engine: Engine<'_>, trace: &Trace) -> History {
+        let mut conflicts = engine.conflicts;
+        conflicts.sort_unstable();
+        conflicts.dedup();
         let mut segments = vec![Vec::new(); trace.threads.len()];
         for segment in &engine.graph.segments {
             segments[segment.thread as usize].push((segment.first, segment.global));
@@ -36,6 +48,8 @@ impl History {
         let (cell_index, cells, entries) = engine.cells.into_parts();
         History {
             graph: engine.graph,
+            lessons: engine.lessons,
+            wides: engine.wides,
             certain: engine.certain,
             assumed: engine.assumed,
             pending: [
@@ -48,6 +62,8 @@ impl History {
             cells,
             entries,
             refuted: engine.refuted,
+            conflicts,
+            protection: (!engine.threaded).then_some(engine.protection),
             statistics: engine.statistics,
         }
     }
@@ -57,8 +73,14 @@ impl History {
         &self.statistics
     }
 
+    /// Steps at which facts contradict each other by no fault that could be found, in sequence
+    /// order: nothing was concluded there.
+    pub fn conflicts(&self) -> impl Iterator<Item = Position> + '_ {
+        self.conflicts.iter().map(|&step| self.position(step))
+    }
+
     /// The global step at a position: the step itself, or for the end of a thread the end of all.
-    fn global(&self, at: Position) -> Option<u32> {
+    pub(super) fn global(&self, at: Position) -> Option<u32> {
         let segments = self.segments.get(at.thread as usize)?;
         let index = segments
             .partition_point(|&(first, _)| first <= at.step)
@@ -78,7 +100,7 @@ impl History {
         }
     }
 
-    fn value(&self, node: u32) -> Value {
+    pub(super) fn value(&self, node: u32) -> Value {
         if node == NONE {
             return Value::default();
         }
@@ -103,6 +125,15 @@ impl History {
             store: access.kind.writes(),
             value: self.value(access.node).masked(mask(u32::from(size) * 8)),
         }
+    }
+
+    /// The first access at or after a global step.
+    pub(super) fn next_access(&self, step: u32) -> u32 {
+        let all = self.graph.accesses.len() as u32;
+        self.graph
+            .steps
+            .get(step as usize)
+            .map_or(all, |step| step.access)
     }
 
     /// What an entry says about a byte of its cell, `position` accesses away from it.
@@ -131,7 +162,7 @@ impl History {
     }
 
     /// The entries of a byte around access `at`: the last before it, the first at or after it.
-    fn around(&self, cell: u32, byte: u64, at: u32) -> (Option<&Entry>, Option<&Entry>) {
+    pub(super) fn around(&self, cell: u32, byte: u64, at: u32) -> (Option<&Entry>, Option<&Entry>) {
         let mut before = None;
         let mut next = self.cells[cell as usize].head;
         while next != NONE {
@@ -153,7 +184,10 @@ impl History {
             return Value::default();
         };
         let end = self.graph.accesses.len() as u32;
-        let constant = dump.constant_len(address) > 0;
+        let protected =
+            |of: &Protection| dump.protected_len(address) > 0 && of.is_over(after, address.0);
+        let constant =
+            dump.constant_len(address) > 0 || self.protection.as_ref().is_some_and(protected);
         // The access at the position itself is still to come.
         let clear =
             |grade: Grade| constant || (self.pending[grade as usize].within(after, end) == 0);
@@ -239,10 +273,7 @@ impl Recovered for History {
         let Some(step) = self.global(at) else {
             return Value::default();
         };
-        let now = match self.graph.steps.get(step as usize) {
-            Some(step) => step.access,
-            None => self.graph.accesses.len() as u32,
-        };
+        let now = self.next_access(step);
         let Some(&cell) = self.cell_index.get(&(address.0 / CELL)) else {
             return self.dump_byte(dump, address, now);
         };

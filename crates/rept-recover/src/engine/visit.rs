@@ -180,6 +180,7 @@ impl Engine<'_> {
             return Ok(false);
         }
         self.tracking.learned(node, cause);
+        self.lessons.learned(node, self.grade, self.stage, cause);
         self.touch(node);
         if self.pairing
             && let Some(pairs) = self.graph.pairs_of.get(&node)

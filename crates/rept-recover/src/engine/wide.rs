@@ -75,6 +75,7 @@ impl Engine<'_> {
         self.certain.extend((!self.certain.is_empty()).then_some(0));
         self.assumed.extend((!self.assumed.is_empty()).then_some(0));
         self.tracking.push();
+        self.lessons.push();
         self.graph.nodes.push(Bits::UNKNOWN, def)
     }
 

@@ -1,0 +1,126 @@
+//! Memory that the loader wrote and then protected (RELRO): at the end it cannot be written, so it
+//! has not been since the last system call that can have taken the permission away.
+//!
+//! Such calls are few and mostly say what they are: the number and the protection are constants of
+//! the code. One of which too little is known counts for all of memory. When none is in the window,
+//! the protection is older than the window.
+
+use super::Engine;
+use super::cells::CELL;
+use super::graph::{Graph, KernelCall};
+use rept_order::{Relation, SegmentId};
+
+const PROT_WRITE: u64 = 2;
+const MAP_FIXED: u64 = 0x10;
+const PAGE: u64 = 4096;
+
+/// A call that may have made memory read-only, and which.
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    order: u32,
+    start: u64,
+    end: u64,
+}
+
+/// The calls that may have made memory read-only, ascending.
+#[derive(Default)]
+pub(super) struct Protection(Vec<Event>);
+
+impl Protection {
+    /// What is known of the calls by now.
+    fn new(graph: &Graph) -> Protection {
+        let calls = graph.kernel_calls.iter();
+        let mut events: Vec<Event> = calls.filter_map(|call| event(graph, call)).collect();
+        let unseen = graph.unseen.iter();
+        events.extend(unseen.map(|&order| anywhere(order)));
+        events.sort_by_key(|event| event.order);
+        Protection(events)
+    }
+
+    /// Calls that may concern an address.
+    fn concerning(&self, address: u64) -> impl Iterator<Item = Event> + '_ {
+        let events = self.0.iter().copied();
+        events
+            .filter(move |event| event.start < address.saturating_add(CELL) && address < event.end)
+    }
+
+    /// All calls that may concern an address come before an access, in the sequence.
+    pub(super) fn is_over(&self, order: u32, address: u64) -> bool {
+        self.concerning(address).all(|event| event.order < order)
+    }
+}
+
+impl Engine<'_> {
+    /// Looks again which calls may have protected memory; more is constant when they are fewer.
+    pub(super) fn observe_protection(&mut self) {
+        self.protection = Protection::new(&self.graph);
+        for cell in 0..self.cells.cells.len() {
+            if self.cells.cells[cell].protected == 0 {
+                continue;
+            }
+            let mut next = self.cells.cells[cell].head;
+            while let Some(&entry) = self.cells.entries.get(next as usize) {
+                next = entry.next;
+                self.block(entry.order);
+            }
+        }
+    }
+
+    /// Protected memory is as in the dump at an access, whoever made it so.
+    pub(super) fn is_protected(&self, order: u32, address: u64) -> bool {
+        if !self.threaded {
+            return self.protection.is_over(order, address);
+        }
+        let here = self.segment(order);
+        self.protection.concerning(address).all(|event| {
+            let there = self.segment(event.order);
+            event.order < order
+                && (self.graph.segments[there].thread == self.graph.segments[here].thread
+                    || self
+                        .order
+                        .relation(SegmentId(there as u32), SegmentId(here as u32))
+                        == Relation::Before)
+        })
+    }
+
+    fn segment(&self, access: u32) -> usize {
+        self.graph
+            .segment_of(self.graph.accesses[access as usize].step)
+    }
+}
+
+fn anywhere(order: u32) -> Event {
+    Event {
+        order,
+        start: 0,
+        end: u64::MAX,
+    }
+}
+
+/// The call as far as it may have protected memory.
+fn event(graph: &Graph, call: &KernelCall) -> Option<Event> {
+    let bits = |n: usize| graph.nodes.bits[call.arguments[n] as usize];
+    let everything = Some(anywhere(call.access));
+    let Some(number) = bits(0).get() else {
+        return everything;
+    };
+    let sets = |n: usize, flag: u64| bits(n).known & bits(n).value & flag != 0;
+    let clears = |n: usize, flag: u64| bits(n).known & !bits(n).value & flag != 0;
+    match number {
+        // mprotect, pkey_mprotect: a mapping made writable is not read-only from here on.
+        10 | 329 if sets(3, PROT_WRITE) => None,
+        // mmap: without MAP_FIXED nothing that is there is replaced.
+        9 if clears(4, MAP_FIXED) => None,
+        9 | 10 | 329 => match (bits(1).get(), bits(2).get()) {
+            (Some(start), Some(bytes)) => Some(Event {
+                order: call.access,
+                start,
+                end: start.saturating_add(bytes).saturating_add(PAGE - 1),
+            }),
+            _ => everything,
+        },
+        // mremap, shmat, execve, remap_file_pages, execveat.
+        25 | 30 | 59 | 216 | 322 => everything,
+        _ => None,
+    }
+}
