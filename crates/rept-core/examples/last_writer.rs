@@ -37,12 +37,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// `TID:STEP in function at file:line`.
+/// `TID:STEP in function, inlined in …, line` of the last of them.
 fn place(history: &History, at: Position) -> String {
     let symbol = history.source(at).unwrap_or_default();
-    let name = symbol.name().unwrap_or("?");
-    match symbol.line() {
-        Some((file, line)) => format!("{at} in {name} at {file}:{line}"),
-        None => format!("{at} in {name}"),
+    let frames = symbol.frames.iter();
+    let names: Vec<&str> = frames.filter_map(|f| f.function.as_deref()).collect();
+    let line = symbol.frames.last().and_then(|outermost| outermost.line);
+    match line {
+        Some(line) => format!("{at} in {}, line {line}", names.join(", inlined in ")),
+        None => format!("{at} in {}", symbol.name().unwrap_or("?")),
     }
 }
