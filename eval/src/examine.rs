@@ -134,8 +134,8 @@ fn open_functions(history: &History, crash: &Crash) -> Vec<String> {
         .unwrap_or_default();
     let symbols = history.session().symbols();
     let mut names = Vec::new();
-    for (index, frame) in open.frames.iter().enumerate().take(FRAMES) {
-        let symbol = symbols.lookup(frame.lookup_address(index));
+    for frame in open.frames.iter().take(FRAMES) {
+        let symbol = symbols.lookup(frame.lookup_address());
         names.extend(
             symbol
                 .frames
@@ -148,10 +148,13 @@ fn open_functions(history: &History, crash: &Crash) -> Vec<String> {
     names
 }
 
-/// Function and line of a code address.
+/// Function and line of a code address; the file without directories, which are this machine's.
 fn place(history: &History, address: Address) -> String {
     let symbol = history.session().symbols().lookup(address);
-    let line = symbol.line().map(|(file, line)| format!(" {file}:{line}"));
+    let line = symbol.line().map(|(file, line)| {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        format!(" {name}:{line}")
+    });
     format!(
         "{}{}",
         symbol.name().unwrap_or("?"),

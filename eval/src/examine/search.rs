@@ -107,7 +107,9 @@ impl<'a> Lines<'a> {
         let Some(open) = self.history.backtrace(at, Trust::Inferred) else {
             return false;
         };
-        (0..open.frames.len()).any(|index| self.is_cause(open.frames[index].lookup_address(index)))
+        open.frames
+            .iter()
+            .any(|frame| self.is_cause(frame.lookup_address()))
     }
 
     fn is_cause(&mut self, address: Address) -> bool {
@@ -152,7 +154,11 @@ pub(super) fn describe(history: &History, way: &Way) -> Reached {
             .unwrap_or_default();
         let name = source.name().unwrap_or("?").to_owned();
         let kind = if link.computed { "computed" } else { "copied" };
-        let sure = if link.sure { "" } else { ", others may have" };
+        let sure = if link.unknown_stores == 0 {
+            ""
+        } else {
+            ", others may have"
+        };
         format!("{} {kind} to {}{sure}: {name}{place}", link.at, link.to)
     };
     Reached {
