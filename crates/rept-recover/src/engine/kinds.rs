@@ -190,6 +190,13 @@ impl Engine<'_> {
         });
     }
 
+    /// Pending stores that count between a placed access and a later one (`NONE`: the dump).
+    pub(super) fn counted_between(&self, earlier: u32, later: u32) -> u32 {
+        let end = later.min(self.graph.accesses.len() as u32);
+        let address = self.graph.accesses[earlier as usize].address;
+        self.counted(address, earlier, end)
+    }
+
     /// Pending stores strictly between two accesses that count for a place in the current grade.
     pub(super) fn counted(&self, address: u64, after: u32, before: u32) -> u32 {
         if self.grade == super::Grade::Inferred {

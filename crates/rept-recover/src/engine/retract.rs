@@ -284,9 +284,7 @@ impl Engine<'_> {
 
     /// Pending stores that a transfer not yet refuted passed; `None` when it passed none.
     fn passed(&self, earlier: u32, later: u32) -> Option<u32> {
-        let end = later.min(self.graph.accesses.len() as u32);
-        let address = self.graph.accesses[earlier as usize].address;
-        let passed = self.counted(address, earlier, end);
+        let passed = self.counted_between(earlier, later);
         (passed > 0 && !self.refuted.contains(&(earlier, later))).then_some(passed)
     }
 

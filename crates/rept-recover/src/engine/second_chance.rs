@@ -39,11 +39,7 @@ impl Engine<'_> {
             .refuted
             .difference(&self.undecided)
             .filter(|&&(earlier, later)| self.are_neighbours(earlier, later))
-            .map(|&(earlier, later)| {
-                let end = later.min(self.graph.accesses.len() as u32);
-                let address = self.graph.accesses[earlier as usize].address;
-                (self.counted(address, earlier, end), earlier, later)
-            })
+            .map(|&(earlier, later)| (self.counted_between(earlier, later), earlier, later))
             .filter(|&(passed, _, _)| passed <= MAX_PASSED)
             .collect();
         refuted.sort_unstable();
