@@ -124,14 +124,19 @@ impl Builder {
 fn permute(b: &Builder, bytes: usize, table: u32, indices: u32) {
     let width = bytes as u32 * 8;
     let (table, indices) = (b.elements(table, width), b.elements(indices, width));
+    choose(b, bytes, &table, &indices);
+}
+
+/// Writes the elements of `table` that the indices choose.
+fn choose<'a>(b: &'a Builder, bytes: usize, table: &[Val<'a>], indices: &[Val<'a>]) {
     let result: Lanes<'_> = indices
         .iter()
         .map(|&index| {
             let bytes = b.byte_indices(index, bytes, 0, table.len());
-            b.chosen_bytes(&table, bytes)
+            b.chosen_bytes(table, bytes)
         })
         .collect();
-    b.set_elements(0, width, &result);
+    b.set_elements(0, bytes as u32 * 8, &result);
 }
 
 /// VPERMIL2 by a vector: each element chooses within its block of 128 bits.
@@ -153,15 +158,7 @@ fn permute_two(b: &Builder, bytes: usize, over_indices: bool) {
     let (first, indices) = if over_indices { (1, 0) } else { (0, 1) };
     let mut table = b.elements(first, width);
     table.extend(b.elements(2, width));
-    let result: Lanes<'_> = b
-        .elements(indices, width)
-        .iter()
-        .map(|&index| {
-            let bytes = b.byte_indices(index, bytes, 0, table.len());
-            b.chosen_bytes(&table, bytes)
-        })
-        .collect();
-    b.set_elements(0, width, &result);
+    choose(b, bytes, &table, &b.elements(indices, width));
 }
 
 /// VALIGN: elements of `first : second` from the immediate on.
