@@ -39,28 +39,50 @@ fn source(a: u64, b: u64, index: u64) -> u64 {
     }
 }
 
-/// Known control bytes are wires; others are a case split over the sources that remain possible.
+/// Known control bytes are wires; others are a case split over the sources that remain possible,
+/// repeated while one choice tells something of another. Not exact: two bytes whose sources
+/// are both open are not weighed against each other.
 pub(super) fn shuffle(w: u32, _: u16, k: &mut Known) -> Rule {
-    for byte in 0..w / 8 {
-        let at = byte * 8;
-        let control = k.c.field(at, 8);
-        if control.ones() & ZERO != 0 {
-            k.d.force(0, 0xff << at)?;
-        } else if control.known & (ZERO | INDEX) == ZERO | INDEX {
-            let index = (control.value & INDEX) as u32;
-            let from = if index < 8 { &mut k.a } else { &mut k.b };
-            let place = index % 8 * 8;
-            k.d.learn(from.field(place, 8).shifted(at))?;
-            from.learn(k.d.field(at, 8).shifted(place))?;
-        } else {
-            choose(k, at, control)?;
+    loop {
+        let before = (k.a.known, k.b.known, k.c.known, k.d.known);
+        let mut split = false;
+        for at in (0..w).step_by(8) {
+            if !decided(k.c.field(at, 8)) {
+                choose(k, at)?;
+                split = true;
+            }
+            if decided(k.c.field(at, 8)) {
+                wire(k, at)?;
+            }
+        }
+        if !split || before == (k.a.known, k.b.known, k.c.known, k.d.known) {
+            return Ok(());
         }
     }
+}
+
+/// The control byte names zero or one source.
+fn decided(control: Bits) -> bool {
+    control.ones() & ZERO != 0 || control.known & (ZERO | INDEX) == ZERO | INDEX
+}
+
+/// The byte at bit `at`, whose control is decided.
+fn wire(k: &mut Known, at: u32) -> Rule {
+    let control = k.c.field(at, 8);
+    if control.ones() & ZERO != 0 {
+        k.d.force(0, 0xff << at)?;
+        return Ok(());
+    }
+    let index = (control.value & INDEX) as u32;
+    let from = if index < 8 { &mut k.a } else { &mut k.b };
+    let place = index % 8 * 8;
+    k.d.learn(from.field(place, 8).shifted(at))?;
+    from.learn(k.d.field(at, 8).shifted(place))?;
     Ok(())
 }
 
-fn choose(k: &mut Known, at: u32, control: Bits) -> Rule {
-    let wanted = k.d.field(at, 8);
+fn choose(k: &mut Known, at: u32) -> Rule {
+    let (control, wanted) = (k.c.field(at, 8), k.d.field(at, 8));
     let mut common: Option<(Bits, Bits)> = None;
     let mut consider = |control: Bits, byte: Bits| {
         common = Some(common.map_or((control, byte), |seen| {
