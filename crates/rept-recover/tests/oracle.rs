@@ -14,6 +14,8 @@
 mod access;
 #[path = "oracle/emulate.rs"]
 mod emulate;
+#[path = "oracle/family.rs"]
+mod family;
 #[path = "oracle/fit.rs"]
 mod fit;
 #[path = "oracle/forms.rs"]
@@ -38,6 +40,8 @@ mod share;
 mod silicon;
 #[path = "oracle/state.rs"]
 mod state;
+#[path = "oracle/witness.rs"]
+mod witness;
 
 use emulate::Emulator;
 use forms::Place;
@@ -141,6 +145,21 @@ fn sabotage_is_noticed() {
     }
     println!("{score}");
     assert!(score.unnoticed().is_empty(), "{:#?}", score.unnoticed());
+}
+
+/// A wrong meaning in each family is noticed, and the right one is not objected to.
+#[test]
+fn sabotaged_families_are_noticed() {
+    assert_eq!(family::without_sabotage(), Vec::<String>::new());
+    for sabotage in family::SABOTAGE {
+        let verdict = sabotage.judge();
+        println!("{}: {verdict:?}", sabotage.family);
+        let noticed = matches!(
+            verdict,
+            family::Verdict::Noticed(_) | family::Verdict::NotRun
+        );
+        assert!(noticed, "family {}: {verdict:?}", sabotage.family);
+    }
 }
 
 /// Nearly everything that real programs execute is modelled.

@@ -6,20 +6,16 @@
 //! (swapped operands of an addition); so each *kind* of change must be caught for each
 //! operation and access somewhere, rather than every mutant.
 
-use crate::access;
 use crate::forms::Instance;
-use crate::judge::Execution;
 use crate::machine::Machine;
 use crate::random::Random;
-use crate::state::World;
-use iced_x86::{InstructionInfo, InstructionInfoFactory};
+use crate::witness::Witness;
 use rept_recover::effect::Effect;
 use rept_recover::lift::{ALL_FLAGS, lift};
 use rept_recover::op::Op;
 use rept_trace::{Address, RegWord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 
 /// Kinds of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,87 +102,6 @@ fn without<T: Clone>(list: &[T], index: usize) -> Box<[T]> {
     list.into()
 }
 
-/// Real executions of one instance, to judge mutants of its effect by.
-struct Witness<'a> {
-    instance: &'a Instance,
-    info: InstructionInfo,
-    executions: Vec<(World, World)>,
-    setting: crate::state::Setting,
-}
-
-impl<'a> Witness<'a> {
-    /// Runs `instance` on `count` states; `None` when it does not complete on any.
-    fn record(
-        machine: &mut Machine,
-        instance: &'a Instance,
-        count: usize,
-        random: &mut Random,
-    ) -> Option<Witness<'a>> {
-        let info = InstructionInfoFactory::new()
-            .info(&instance.instruction)
-            .clone();
-        machine.load(&instance.bytes, crate::fit::branches(instance.code));
-        let mut executions = Vec::new();
-        for _ in 0..count * 2 {
-            let Some(before) =
-                World::random(machine.setting(), &instance.instruction, &info, random)
-            else {
-                continue;
-            };
-            if let Ok(after) = machine.run(&before) {
-                executions.push((before, after));
-            }
-            if executions.len() == count {
-                break;
-            }
-        }
-        (!executions.is_empty()).then(|| Witness {
-            instance,
-            info,
-            executions,
-            setting: machine.setting(),
-        })
-    }
-
-    /// Some judge finds fault with `effect`. A mutant may name positions that its operation
-    /// cannot have: that it panics then is notice enough.
-    fn notices(&self, effect: &Effect, random: &mut Random) -> bool {
-        std::panic::catch_unwind(AssertUnwindSafe(|| {
-            self.access_objects(effect, random) || self.silicon_objects(effect, random)
-        }))
-        .unwrap_or(true)
-    }
-
-    fn access_objects(&self, effect: &Effect, random: &mut Random) -> bool {
-        let instruction = &self.instance.instruction;
-        access::differences(self.instance, effect, &self.info, random)
-            .iter()
-            .any(|difference| access::explain(instruction, effect, difference).is_none())
-    }
-
-    fn silicon_objects(&self, effect: &Effect, random: &mut Random) -> bool {
-        self.executions.iter().any(|(before, after)| {
-            let execution = Execution {
-                setting: self.setting,
-                before,
-                after,
-            };
-            let instruction = &self.instance.instruction;
-            let excused = |word| crate::fit::excused(instruction, word);
-            let open = crate::fit::leaves_open(instruction, before.state.mxcsr);
-            match execution.forward(effect) {
-                Err(_) => true,
-                Ok(outcome) => {
-                    !open && execution.undetermined(effect, &outcome, excused).is_some()
-                        || execution
-                            .inverse(effect, &execution.truths(effect), random)
-                            .is_err()
-                }
-            }
-        })
-    }
-}
-
 /// Mutants made and noticed, by what was changed and how.
 #[derive(Default)]
 pub(crate) struct Score {
@@ -229,7 +144,7 @@ impl Score {
                     let (tried, noticed) =
                         self.by_change.entry((name.to_owned(), change)).or_default();
                     *tried += 1;
-                    *noticed += u32::from(witness.notices(&mutant, random));
+                    *noticed += u32::from(witness.objection(&mutant, random).is_some());
                 }
             }
         };
