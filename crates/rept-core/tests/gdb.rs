@@ -4,17 +4,14 @@
 #[path = "support/victim.rs"]
 mod victim;
 
-use rept_core::{GdbOptions, History};
+use rept_core::{GDB_PYTHON, GdbOptions, History};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 
 /// Serves one gdb that runs these commands; gives what it printed, and what `monitor` commands
 /// did, which gdb prints to standard error. `None`, said aloud, without gdb.
-fn gdb(
-    history: &History,
-    program: &std::path::Path,
-    commands: &[&str],
-) -> Option<(String, String)> {
+fn gdb(history: &History, program: &Path, commands: &[&str]) -> Option<(String, String)> {
     serve(history, |port| {
         let mut gdb = Command::new("gdb");
         gdb.args(["-nx", "-batch"]).arg(program);
@@ -110,4 +107,127 @@ fn stock_gdb_goes_backward_and_forward() {
         &monitor,
         &[" in plant at ", "there is no position 1:0", "last-write"],
     );
+}
+
+/// gdb remembers memory of the stack: after a seek it must not unwind over that of another time.
+#[test]
+fn gdb_python_commands_seek_and_forget() {
+    let Some((folder, history)) = victim::recover("gdb-python") else {
+        return;
+    };
+    let python = folder.0.join("rept.py");
+    std::fs::write(&python, GDB_PYTHON).expect("the file can be written");
+    let thread = history.crash().expect("a signal").position.thread;
+    let first = |function: &str| {
+        let at = history.session().symbols().addresses_of(function)[0];
+        history.executions(thread, at, 0).next().expect("it ran")
+    };
+    let commands = [
+        format!("source {}", python.display()),
+        "bt".to_owned(),
+        format!("rept seek {}", first("busy")),
+        "bt".to_owned(),
+        "rept locals".to_owned(),
+        format!("rept seek {}", first("plant")),
+        "info args".to_owned(),
+        "rept mem $rsp 8".to_owned(),
+        "rept trust inferred".to_owned(),
+        "rept trust".to_owned(),
+        "rept seek 1:0".to_owned(),
+        "info registers cs".to_owned(),
+    ];
+    let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+    let Some((printed, errors)) = gdb(&history, &folder.0.join("victim"), &commands) else {
+        return;
+    };
+    let expect = [
+        "#0",
+        "use_it",
+        "#1",
+        "main",
+        "busy (n=",
+        "#0",
+        "busy",
+        "#1",
+        "main",
+        "n = ",
+        "plant (it=",
+        "it = 0x",
+        "inferred values are shown",
+        "inferred",
+        "there is no position 1:0",
+        "<unavailable>",
+    ];
+    assert_in_order(&printed, &expect);
+    assert!(!errors.contains("Traceback"), "{errors}");
+}
+
+/// What lldb prints to these commands, and its complaints; `None`, said aloud, without lldb.
+fn lldb(history: &History, program: &Path, commands: &[&str]) -> Option<(String, String)> {
+    serve(history, |port| {
+        let mut lldb = Command::new("lldb");
+        lldb.args(["--no-lldbinit", "--batch"]).arg(program);
+        // Its cache asks for 512 bytes where 8 are wanted, of which some may not be known.
+        lldb.args([
+            "-o",
+            "settings set target.process.disable-memory-cache true",
+        ]);
+        lldb.args(["-o", &format!("gdb-remote 127.0.0.1:{port}")]);
+        lldb.args(commands.iter().flat_map(|command| ["-o", command]));
+        lldb
+    })
+}
+
+#[test]
+fn stock_lldb_connects_and_looks_around() {
+    let Some((folder, history)) = victim::recover("lldb") else {
+        return;
+    };
+    let busy = history.session().symbols().addresses_of("busy")[0];
+    let thread = history.crash().expect("a signal").position.thread;
+    let inside = history.executions(thread, busy, 0).next().expect("it ran");
+    let seek = format!("process plugin packet monitor seek {inside}");
+    let commands = [
+        "bt",
+        "register read rip rax",
+        // lldb has no reverse step of its own; a seek is carried out by the next step.
+        &seek,
+        "thread step-inst",
+        "bt",
+        "register read",
+        "frame variable n",
+        "memory read -c 8 $rsp",
+        "breakpoint set -n use_it",
+        "continue",
+        "process plugin packet monitor seek -3",
+        "thread step-inst",
+        "thread step-inst",
+        "process plugin packet monitor where",
+        "detach",
+    ];
+    let Some((printed, errors)) = lldb(&history, &folder.0.join("victim"), &commands) else {
+        return;
+    };
+    let expect = [
+        "frame #0",
+        "use_it",
+        "frame #1",
+        "main",
+        "rax = 0x0000000000000010",
+        "stop reason = instruction step into",
+        "busy",
+        "frame #1",
+        "main",
+        "rip = 0x",
+        "registers were unavailable",
+        "(long) n = 100",
+        "0x7ff",
+        "stop reason = breakpoint",
+        "use_it",
+        "stop reason = instruction step into",
+        "detached",
+    ];
+    assert_in_order(&printed, &expect);
+    assert!(!printed.contains("0xcccc"), "{printed}");
+    assert!(!errors.contains("error:"), "{errors}");
 }

@@ -140,6 +140,34 @@ fn the_planting_store_explains_the_faulting_pointer() {
 }
 
 #[test]
+fn a_difference_names_what_a_call_changed() {
+    let Some((_folder, history)) = victim::recover("diff") else {
+        return;
+    };
+    let crash = history.crash().expect("the core has the signal");
+    let thread = crash.position.thread;
+    let plant = history.session().symbols().addresses_of("plant")[0];
+    let mut calls = history.calls(thread).iter();
+    let call = calls.find(|call| call.callee == plant).expect("it ran");
+    let before = Position::new(thread, call.site);
+    let after = Position::new(thread, call.returned.expect("it returned") + 1);
+    let found = history.diff(after, before, 1000).expect("both exist");
+    let planted = found.changes.iter().filter(|change| {
+        let memory = matches!(change.location, Location::Mem { .. });
+        memory && change.after.known == u64::MAX && change.after.bits == 0x10
+    });
+    assert_eq!(planted.count(), 1, "{found:?}");
+    assert!(!found.more);
+    let registers = [RegWord::RBX, RegWord::RBP, RegWord::RSP].map(Location::Reg);
+    let kept = |change: &rept_core::Change| registers.contains(&change.location);
+    assert!(!found.changes.iter().any(kept), "{found:?}");
+    let one = history.diff(before, after, 1).expect("both exist");
+    assert!(one.more && one.changes.len() == 1);
+    let elsewhere = Position::new(ThreadId(1), 0);
+    assert!(history.diff(before, elsewhere, 1).is_none());
+}
+
+#[test]
 fn files_that_do_not_belong_together_are_told() {
     let folder = Folder::new("mismatch");
     let Some((first, _)) = record(&folder.0) else {

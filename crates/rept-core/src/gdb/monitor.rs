@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 const HELP: &str = "\
 where                    the position, THREAD:STEP, and its source line
-seek THREAD:STEP         go there; carried out by the next `stepi`
+seek THREAD:STEP         go there, or N steps with +N or -N; carried out by the next `stepi`
 last-write REG|ADDR [N]  the step that wrote a register, or N bytes (8), last
 explain REG|ADDR [N]     where the value came from
 locals                   parameters and locals, `?` where unknown, weaker values marked
@@ -55,7 +55,13 @@ fn place(stub: &Stub<'_>, at: Position) -> String {
 }
 
 fn seek(stub: &mut Stub<'_>, position: &str) -> Result<String, String> {
-    let position: Position = position.parse().map_err(|error| format!("{error}"))?;
+    let position = match position.parse::<i64>() {
+        Ok(steps) => Position {
+            step: stub.now.step.saturating_add_signed(steps),
+            ..stub.now
+        },
+        Err(_) => position.parse().map_err(|error| format!("{error}"))?,
+    };
     if stub.history.at(position).is_none() {
         return Err(format!("there is no position {position}"));
     }

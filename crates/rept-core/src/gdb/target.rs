@@ -28,6 +28,8 @@ use std::convert::Infallible;
 
 /// What lldb is told of the machine.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+/// The process as gdbstub names it in every stop; lldb believes no stop of another.
+const PROCESS: Pid = Pid::MIN;
 const EPERM: TargetError<Infallible> = TargetError::Errno(1);
 const ESRCH: TargetError<Infallible> = TargetError::Errno(3);
 const EFAULT: TargetError<Infallible> = TargetError::Errno(14);
@@ -160,10 +162,7 @@ impl ProcessInfo for Stub<'_> {
         &self,
         write: &mut dyn FnMut(&ProcessInfoResponse<'_>),
     ) -> Result<(), Infallible> {
-        let process = self.history.session().process().unwrap_or(1);
-        if let Some(process) = Pid::new(process as usize) {
-            write(&ProcessInfoResponse::Pid(process));
-        }
+        write(&ProcessInfoResponse::Pid(PROCESS));
         write(&ProcessInfoResponse::Triple(TRIPLE));
         write(&ProcessInfoResponse::Endianness(Endianness::Little));
         write(&ProcessInfoResponse::PointerSize(8));

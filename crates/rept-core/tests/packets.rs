@@ -1,0 +1,414 @@
+//! The gdb stub, spoken to packet by packet: what no client can be trusted to ask.
+#![cfg(feature = "gdb")]
+
+#[path = "support/victim.rs"]
+mod victim;
+
+use rept_core::{GdbOptions, History, Position, Trust};
+use rept_trace::{Address, RegWord};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+use victim::recover;
+
+/// A client that sends what it is told.
+struct Client(UnixStream);
+
+impl Client {
+    /// Sends a packet and gives the answer's payload; empty when the stub ends first.
+    fn ask(&mut self, payload: &str) -> String {
+        let sum = payload.bytes().fold(0u8, u8::wrapping_add);
+        self.send(format!("${payload}#{sum:02x}").as_bytes());
+        self.answer()
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        // The stub may have hung up.
+        let _ = self.0.write_all(bytes);
+    }
+
+    fn answer(&mut self) -> String {
+        let mut text = Vec::new();
+        let mut byte = [0];
+        while self.0.read(&mut byte).is_ok_and(|count| count == 1) {
+            match byte[0] {
+                b'+' | b'-' if text.is_empty() => {}
+                b'$' => text = vec![b'$'],
+                b'#' if !text.is_empty() => {
+                    let _ = self.0.read(&mut [0; 2]);
+                    self.send(b"+");
+                    return expanded(&String::from_utf8_lossy(&text[1..]));
+                }
+                other => text.push(other),
+            }
+        }
+        String::new()
+    }
+
+    /// Runs a `monitor` command and gives its text.
+    fn monitor(&mut self, command: &str) -> String {
+        let hex: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut text = String::new();
+        let mut part = self.ask(&format!("qRcmd,{hex}"));
+        while let Some(output) = part.strip_prefix('O').filter(|output| *output != "K") {
+            text += &unhex(output);
+            part = self.answer();
+        }
+        text
+    }
+}
+
+/// Undoes run-length encoding: `0* ` is `0000`.
+fn expanded(text: &str) -> String {
+    let mut all = String::new();
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        match (character, all.chars().last()) {
+            ('*', Some(last)) => {
+                let more = rest.next().map_or(0, |count| count as usize - 29);
+                all.extend(std::iter::repeat_n(last, more));
+            }
+            _ => all.push(character),
+        }
+    }
+    all
+}
+
+fn unhex(text: &str) -> String {
+    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    let bytes: Vec<u8> = (0..text.len()).step_by(2).filter_map(byte).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Serves a client that does this; the stub has to end when the client is gone.
+fn serve(history: &History, trust: Trust, talk: impl FnOnce(&mut Client)) {
+    let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+    ours.set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout");
+    let mut options = GdbOptions::default();
+    options.trust = trust;
+    std::thread::scope(|scope| {
+        let stub = scope.spawn(move || {
+            let input = theirs.try_clone().expect("the socket can be shared");
+            let ended = history.serve_gdb(input, theirs.try_clone().expect("as before"), options);
+            let _ = theirs.shutdown(std::net::Shutdown::Both);
+            ended.map_err(|error| error.to_string())
+        });
+        let mut client = Client(ours);
+        talk(&mut client);
+        drop(client);
+        // Ended, well or with a sentence, and did not panic.
+        let _ = stub.join().expect("the stub does not panic");
+    });
+}
+
+/// Where a register's digits are in the answer to `g`.
+fn register(all: &str, number: usize) -> &str {
+    all.get(16 * number..16 * (number + 1)).unwrap_or_default()
+}
+
+#[test]
+fn a_client_sees_nothing_that_is_not_known() {
+    let Some((_folder, history)) = recover("packets") else {
+        return;
+    };
+    let crash = history.crash().expect("the core has the signal");
+    let plant = history.session().symbols().addresses_of("plant")[0];
+    serve(&history, Trust::Assumed, |client| {
+        let supported = client.ask("qSupported:multiprocess+;xmlRegisters=i386");
+        client.ask("Hg0");
+        client.ask("Hc0");
+        // A wrong link map would move libc; maps of memory would make gdb refuse to read.
+        assert!(!supported.contains("libraries"), "{supported}");
+        assert!(!supported.contains("memory-map"), "{supported}");
+        assert!(supported.contains("ReverseStep+"), "{supported}");
+        assert!(client.ask("vFile:open:2f,0,0").is_empty(), "no host I/O");
+
+        let xml = client.ask("qXfer:features:read:target.xml:0,ffff");
+        for part in ["org.gnu.gdb.i386.avx", "fs_base", "orig_rax"] {
+            assert!(xml.contains(part), "{part} in {xml}");
+        }
+        assert!(client.ask("qXfer:auxv:read::0,fff").len() > 32);
+        let file = client.ask("qXfer:exec-file:read::0,fff");
+        assert!(file.ends_with("victim"), "{file}");
+
+        // A register is sent wholly or not at all: its first byte speaks for it.
+        let all = client.ask("g");
+        for number in 0..16 {
+            let digits = register(&all, number);
+            let unknown = digits.contains('x');
+            assert!(!unknown || digits == "x".repeat(16), "{number}: {digits}");
+        }
+        assert_eq!(register(&all, 16).len(), 16);
+        let pc = crash.pc.0.swap_bytes();
+        assert_eq!(register(&all, 16), format!("{pc:016x}"));
+
+        // The dump has no page of code, the file has.
+        let code = client.ask(&format!("m{:x},4", plant.0));
+        assert_eq!(code.len(), 8, "{code}");
+        assert!(client.ask("m10,8").starts_with('E'));
+        assert!(
+            client.ask("M10,1:00").starts_with('E'),
+            "nothing is written"
+        );
+        assert!(
+            client.ask("s").starts_with("T0b"),
+            "the crash is its signal"
+        );
+        let back = client.ask("bs");
+        assert!(back.starts_with("T05"), "{back}");
+    });
+}
+
+/// A word of which some bits are known and some are not, and where.
+fn partly_known(history: &History) -> Option<(Position, RegWord)> {
+    let thread = history.crash()?.position.thread;
+    let mut steps = history.lifetime(thread)?;
+    steps.find_map(|step| {
+        let position = Position::new(thread, step);
+        let state = history.at(position)?;
+        let partly = |word: &RegWord| {
+            let known = Trust::Assumed.known(&state.reg(*word));
+            known & 0xff == 0xff && known != u64::MAX
+        };
+        let word = (0..16).map(RegWord::gpr).find(partly)?;
+        Some((position, word))
+    })
+}
+
+#[test]
+fn a_register_that_is_partly_known_is_not_sent() {
+    let Some((_folder, history)) = recover("packets-partly") else {
+        return;
+    };
+    let (position, word) = partly_known(&history).expect("a byte is loaded into some register");
+    let names = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15";
+    let number = names.split(' ').position(|name| name == word.name());
+    let number = number.expect("a general-purpose register");
+    serve(&history, Trust::Assumed, |client| {
+        client.ask("Hg0");
+        client.monitor(&format!("seek {position}"));
+        client.ask("vCont;s:1");
+        let unavailable = "x".repeat(16);
+        assert_eq!(register(&client.ask("g"), number), unavailable);
+        assert_eq!(client.ask(&format!("p{number:x}")), unavailable);
+        let shown = client.monitor(&format!("reg {}", word.name()));
+        assert!(shown.contains('?'), "what is known is shown: {shown}");
+    });
+}
+
+/// An address below which all is known for some bytes, and the number of these.
+fn known_then_unknown(history: &History, position: Position) -> Option<(u64, usize)> {
+    let state = history.at(position)?;
+    let top = state.reg(RegWord::RSP);
+    (top.assumed == u64::MAX).then_some(())?;
+    (0..64u64).find_map(|distance| {
+        let start = top.bits + 8 * distance;
+        let known = state
+            .read(Address(start), &mut [0; 64], Trust::Assumed)
+            .known_prefix();
+        (1..64).contains(&known).then_some((start, known))
+    })
+}
+
+#[test]
+fn a_read_ends_where_knowledge_ends() {
+    let Some((_folder, history)) = recover("packets-memory") else {
+        return;
+    };
+    let thread = history.crash().expect("a signal").position.thread;
+    let mut steps = history.lifetime(thread).expect("it was traced");
+    let found = steps.find_map(|step| {
+        let position = Position::new(thread, step);
+        Some((position, known_then_unknown(&history, position)?))
+    });
+    let (position, (start, known)) = found.expect("something on the stack is overwritten later");
+    serve(&history, Trust::Assumed, |client| {
+        client.ask("Hg0");
+        let read = format!("m{start:x},40");
+        let before = client.ask(&read);
+        client.monitor(&format!("seek {position}"));
+        // A client that knows nothing of the seek keeps what it read: nothing may change yet.
+        assert_eq!(client.ask(&read), before);
+        client.ask("vCont;s:1");
+        assert_eq!(client.ask(&read).len(), 2 * known);
+        let unknown = format!("m{:x},8", start + known as u64);
+        assert!(client.ask(&unknown).starts_with('E'), "not an empty answer");
+        let shown = client.monitor(&format!("mem {start:#x} 64"));
+        assert!(shown.contains(" ??"), "{shown}");
+    });
+}
+
+#[test]
+fn a_watch_stops_before_the_store_in_both_directions() {
+    let Some((_folder, history)) = recover("packets-watch") else {
+        return;
+    };
+    let crash = history.crash().expect("a signal").position;
+    let plant = history.session().symbols().addresses_of("plant")[0];
+    let mut steps = (0..crash.step).rev();
+    let planted = steps.find_map(|step| {
+        let position = Position::new(crash.thread, step);
+        let mut accesses = history.accesses(position).into_iter();
+        let store = accesses.find(|access| access.store && access.value.bits == 0x10)?;
+        let symbol = history.source(position)?;
+        (symbol.name() == Some("plant")).then_some((position, store.address?))
+    });
+    let (position, address) = planted.expect("plant stores 0x10");
+    let pc = history.at(position).and_then(|state| state.pc());
+    let pc = format!("{:016x}", pc.expect("it runs there").0.swap_bytes());
+    serve(&history, Trust::Assumed, |client| {
+        for packet in ["qSupported:multiprocess+", "Hg0", "Hc0"] {
+            client.ask(packet);
+        }
+        assert_eq!(
+            client.ask(&format!("Z2,{address},8").replace("0x", "")),
+            "OK"
+        );
+        let answer = client.ask("bc");
+        assert!(
+            answer.contains(&format!("watch:{:x};", address.0)),
+            "{answer}"
+        );
+        assert_eq!(
+            client.ask("p10"),
+            pc,
+            "the storing instruction is about to run"
+        );
+        assert_eq!(
+            client.ask(&format!("z2,{address},8").replace("0x", "")),
+            "OK"
+        );
+        // Watches of reads are not offered, so that gdb says so.
+        assert!(
+            client
+                .ask(&format!("Z3,{:x},8", address.0))
+                .starts_with('E')
+        );
+        assert_eq!(client.ask(&format!("Z0,{:x},1", plant.0)), "OK");
+        assert!(client.ask("bc").contains("swbreak"));
+        assert_eq!(client.ask(&format!("z0,{:x},1", plant.0)), "OK");
+        // gdb locks the scheduler for a step over a breakpoint, and steps one of several threads.
+        let thread = format!("p1.{:x}", crash.thread.0);
+        for step in [format!("vCont;s:{thread}"), format!("vCont;s:{thread};c")] {
+            let answer = client.ask(&step);
+            assert!(answer.starts_with("T05thread"), "{step}: {answer}");
+        }
+    });
+}
+
+#[test]
+fn nothing_before_the_window_and_no_thread_that_was_not_traced() {
+    let Some((_folder, history)) = recover("packets-ends") else {
+        return;
+    };
+    let crash = history.crash().expect("the core has the signal");
+    serve(&history, Trust::Assumed, |client| {
+        client.ask("qSupported:multiprocess+");
+        let first = format!("seek {}:0", crash.position.thread);
+        assert!(client.monitor(&first).contains("stepi"));
+        client.ask("s");
+        let begin = client.ask("bs");
+        assert!(begin.contains("replaylog:begin"), "{begin}");
+        client.ask("Hc-1");
+        let begin = client.ask("bs");
+        assert!(begin.contains("replaylog:begin"), "{begin}");
+        let begin = client.ask("bc");
+        assert!(begin.contains("replaylog:begin"), "{begin}");
+        client.ask("Hcp1.7fffff");
+        assert!(!client.ask("bs").is_empty(), "an answer at once");
+        let end = client.ask("c");
+        assert!(end.starts_with("T0b"), "{end}");
+        assert!(
+            client
+                .monitor("where")
+                .starts_with(&crash.position.to_string())
+        );
+    });
+}
+
+#[test]
+fn monitor_commands_answer_in_sentences() {
+    let Some((_folder, history)) = recover("packets-monitor") else {
+        return;
+    };
+    serve(&history, Trust::Assumed, |client| {
+        client.ask("qSupported:multiprocess+");
+        let mut check = |command: &str, part: &str| {
+            let answer = client.monitor(command);
+            assert!(answer.contains(part), "{command}: {answer}");
+        };
+        check("help", "last-write");
+        check("where", "use_it");
+        check("seek nowhere", "is no position");
+        check("seek 1:0", "there is no position 1:0");
+        check("seek +1", "there is no position");
+        check("seek -1", "the next `stepi` goes to");
+        check("seek 99999999999999999999:0", "is no position");
+        check("last-write", "expected a register");
+        check("last-write nothing", "is no location");
+        check("last-write rip", "is no location");
+        check("last-write rax", "use_it");
+        check("explain rax", "plant");
+        check("explain 10", "0x10");
+        check("locals", "p = ");
+        check("reg rax", "0x10");
+        check("reg 10", "is no register");
+        check("mem 0x10 4", "?? ?? ?? ??");
+        check("mem 0xfffffffffffffffe 99999999999", "??");
+        check("mem here 4", "is no number");
+        check("trust", "assumed");
+        check("trust blindly", "is no grade");
+        check("trust certain", "certain");
+        check("trust", "certain");
+    });
+}
+
+#[test]
+fn lldb_is_told_of_each_register_whether_it_is_there() {
+    let Some((_folder, history)) = recover("packets-lldb") else {
+        return;
+    };
+    serve(&history, Trust::Assumed, |client| {
+        client.ask("qSupported:xmlRegisters=i386");
+        client.ask("Hg0");
+        let whole = client.ask("g");
+        assert!(whole.contains("xx"), "segments are never known");
+        let host = client.ask("qHostInfo");
+        assert!(!host.is_empty());
+        // lldb refuses a stop of a process that is not the one it was told of.
+        assert!(client.ask("qProcessInfo").contains("pid:1;"));
+        client.ask("qSupported:multiprocess+");
+        assert!(client.ask("?").contains("thread:p01."));
+        assert!(client.ask("g").starts_with('E'));
+        assert_eq!(client.ask("p10").len(), 16, "the instruction pointer");
+        assert!(client.ask("p12").starts_with('E'), "cs");
+        assert!(client.ask("pffff").starts_with('E') || client.ask("pffff").is_empty());
+    });
+}
+
+#[test]
+fn garbage_and_hanging_up_end_cleanly() {
+    let Some((_folder, history)) = recover("packets-garbage") else {
+        return;
+    };
+    let long = "$".to_owned() + &"A".repeat(1 << 20);
+    let garbage: [&[u8]; 9] = [
+        b"",
+        b"$",
+        b"$g",
+        b"$g#00",
+        b"\x00\xff\xfe$#$#}}}}",
+        b"$m,#99$mzz,zz#00$m0,ffffffffffffffffffff#00",
+        b"$Z9,0,0#00$vCont;x:y#00$qRcmd,zz#00",
+        b"+++++-----\x03\x03\x03",
+        long.as_bytes(),
+    ];
+    for bytes in garbage {
+        serve(&history, Trust::Assumed, |client| client.send(bytes));
+    }
+    // A client may leave in the middle of an answer.
+    serve(&history, Trust::Assumed, |client| {
+        client.send(b"$qXfer:features:read:target.xml:0,ffff#00$g#67");
+    });
+}
