@@ -1,8 +1,10 @@
-//! What gdb shows, held against the truth: what is shown without a mark is right.
+//! What gdb and the export show, held against the truth: what is shown without a mark is right.
 
 use crate::common::{Scratch, succeed};
 use rept_capture::truth::{AccessKind, Reader, Step};
-use rept_trace::ThreadId;
+use rept_trace::{RegWord, ThreadId};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -40,6 +42,98 @@ fn truth(directory: &Path) -> (ThreadId, Vec<Step>) {
         all.push(step.clone());
     }
     (thread, all)
+}
+
+/// True bytes that a step read or wrote.
+fn bytes(step: &Step, kind: AccessKind) -> BTreeMap<u64, u8> {
+    let accesses = step.accesses.iter().filter(|access| access.kind == kind);
+    accesses
+        .flat_map(|access| (access.address..).zip(access.bytes.iter().copied()))
+        .collect()
+}
+
+fn number(text: &Value) -> Option<u64> {
+    let digits = text.as_str()?.strip_prefix("0x")?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+#[test]
+fn the_export_agrees_with_the_truth() {
+    let scratch = Scratch::new("shown-export");
+    let directory = scratch.join("recording");
+    succeed("demo -o", &directory);
+    let (thread, steps) = truth(&directory);
+    let text = succeed("export", &directory);
+    let mut lines = text.lines();
+    let header: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    assert_eq!(header["schema"], "rept-export/1");
+    assert_eq!(header["threads"][0]["thread"], thread.0);
+    assert_eq!(header["threads"][0]["steps"], steps.len());
+    let mut counts: BTreeMap<String, Count> = BTreeMap::new();
+    for (index, line) in lines.enumerate() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(record["at"], format!("{thread}:{index}"));
+        assert_eq!(number(&record["pc"]), Some(steps[index].ip));
+        judge(&record, &steps, index, &mut counts);
+    }
+    eprintln!("{counts:?}");
+    assert_eq!(counts["certain"].wrong, 0, "{counts:?}");
+    assert_eq!(counts["assumed"].wrong, 0, "{counts:?}");
+    counts["certain"].at_most_one_in_a_thousand_wrong();
+
+    let strict = succeed("export --trust certain --func parse_line", &directory);
+    let grades = |line: &str| line.contains("assumed") || line.contains("inferred");
+    assert!(strict.lines().count() > 10 && !strict.lines().any(grades));
+}
+
+fn judge(record: &Value, steps: &[Step], index: usize, counts: &mut BTreeMap<String, Count>) {
+    let known = |value: &Value| number(&value["known"]).unwrap_or(u64::MAX);
+    let mut count = |value: &Value, right: bool| {
+        let grade = value["grade"].as_str().unwrap().to_owned();
+        counts.entry(grade).or_default().add(right);
+    };
+    if let Some(after) = steps.get(index + 1) {
+        for register in record["registers"].as_array().unwrap() {
+            let Some(value) = number(&register["value"]) else {
+                continue;
+            };
+            let name = register["name"].as_str().unwrap();
+            let mut words = (0..RegWord::COUNT as u16).map(RegWord);
+            let word = words.find(|word| word.name() == name).unwrap();
+            let Some(&true_value) = after.words.get(usize::from(word.0)) else {
+                continue;
+            };
+            count(register, (true_value ^ value) & known(register) == 0);
+        }
+    }
+    for access in record["memory"].as_array().unwrap() {
+        let place = number(&access["address"]).zip(number(&access["value"]));
+        let Some((address, value)) = place else {
+            continue;
+        };
+        let kind = match access["store"].as_bool().unwrap() {
+            true => AccessKind::Write,
+            false => AccessKind::Read,
+        };
+        let known = known(access).to_le_bytes();
+        let truth = bytes(&steps[index], kind);
+        let size = access["size"].as_u64().unwrap() as usize;
+        let right = value.to_le_bytes()[..size]
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| {
+                let true_byte = truth.get(&(address + at as u64));
+                true_byte.is_some_and(|true_byte| (true_byte ^ byte) & known[at] == 0)
+            });
+        // The weaker of the value's grade and the address's speaks for both.
+        let weaker = [&access["grade"], &access["address_grade"]];
+        let weakest = weaker.into_iter().max_by_key(|grade| match grade.as_str() {
+            Some("certain") => 0,
+            Some("assumed") => 1,
+            _ => 2,
+        });
+        count(&serde_json::json!({ "grade": weakest }), right);
+    }
 }
 
 /// Goes to each position and writes what gdb says of the registers and of memory.
