@@ -3,15 +3,15 @@
 use crate::args::Input;
 use crate::case::{Case, Program, Spot};
 use crate::failure::Failure;
-use indicatif::{ProgressBar, ProgressStyle};
-use rept_core::{RecoverOptions, Session, Subject};
-use rept_trace::{Address, Fault, Registers, ThreadTrace};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rept_core::{Progress, RecoverOptions, Session, Subject};
+use rept_trace::{Address, Fault, Registers};
 use std::path::Path;
-use std::time::Duration;
 
 /// An opened crash.
 pub(crate) struct Opened {
     pub(crate) session: Session,
+    bar: ProgressBar,
 }
 
 /// An opened crash and its history.
@@ -29,7 +29,12 @@ impl Opened {
     /// # Errors
     /// When neither can be opened.
     pub(crate) fn new(input: &Input) -> Result<Opened, Failure> {
-        let builder = Session::builder().dump(input.core()).trace(input.trace());
+        let bar = ProgressBar::hidden();
+        let told = bar.clone();
+        let builder = Session::builder()
+            .dump(input.core())
+            .trace(input.trace())
+            .progress(move |progress| show(&told, progress));
         let builder = input
             .binaries
             .iter()
@@ -37,7 +42,7 @@ impl Opened {
         let session = builder
             .open()
             .map_err(|error| Failure::new(error.to_string()))?;
-        Ok(Opened { session })
+        Ok(Opened { session, bar })
     }
 
     /// Opens a recording.
@@ -48,27 +53,17 @@ impl Opened {
         Opened::new(&Input::of(path))
     }
 
-    /// Recovers the data; a line on a terminal says that it takes a while.
+    /// Recovers the data; a bar on a terminal says how far it is.
     pub(crate) fn recover(&self) -> Recovered {
         self.recover_with(&RecoverOptions::default())
     }
 
     /// The same, with options.
     pub(crate) fn recover_with(&self, options: &RecoverOptions) -> Recovered {
-        let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::default_spinner());
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar.set_message("decoding");
-        let steps: u64 = self
-            .session
-            .decode()
-            .threads
-            .iter()
-            .map(ThreadTrace::steps)
-            .sum();
-        bar.set_message(format!("recovering {} steps", crate::text::grouped(steps)));
+        self.bar.set_style(bar_style());
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
         let history = self.session.recover(options);
-        bar.finish_and_clear();
+        self.bar.finish_and_clear();
         let dump = self.session.dump();
         Recovered {
             history,
@@ -122,6 +117,25 @@ impl Opened {
             capture.path().display()
         ))
     }
+}
+
+fn bar_style() -> ProgressStyle {
+    ProgressStyle::with_template("{msg:<18} {bar:40} {percent:>3} %")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    let (what, done, of) = match progress {
+        Progress::Decoding { bytes, of } => ("decoding", bytes, of),
+        Progress::Building { steps, of } => ("relating steps", steps, of),
+        Progress::Learning { phase, of, .. } => {
+            ("learning values", u64::from(phase) - 1, of.into())
+        }
+        _ => return,
+    };
+    bar.set_message(what);
+    bar.set_length(of);
+    bar.set_position(done);
 }
 
 impl Recovered {

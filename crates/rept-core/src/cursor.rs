@@ -46,6 +46,8 @@ pub enum StopReason {
     Begin,
     /// The end of the thread's history.
     End,
+    /// It was asked to stop ([`Cancellation`](crate::Cancellation)) on the way.
+    Cancelled,
 }
 
 /// A place in one thread's history that moves.
@@ -132,6 +134,9 @@ impl<'a> Cursor<'a> {
             Direction::Backward => all.max_by_key(|&(step, _)| step),
         };
         match nearest {
+            _ if self.history.is_cancelled() => {
+                self.stop(self.position.step, StopReason::Cancelled)
+            }
             Some((step, reason)) => self.stop(step, reason),
             None => self.end(direction),
         }
@@ -154,7 +159,7 @@ impl<'a> Cursor<'a> {
                 Direction::Forward => self.history.next_write(location, from)?,
                 Direction::Backward => self.history.last_write(location, from)?,
             };
-            let at = Write::position(&found)?;
+            let at = Write::position(&found).filter(|_| !self.history.is_cancelled())?;
             if at.thread == self.position.thread {
                 return Some(match direction {
                     Direction::Forward => at.step + 1,
@@ -177,6 +182,9 @@ impl<'a> Cursor<'a> {
             let Some(step) = self.beyond(direction) else {
                 return self.end(direction);
             };
+            if self.history.is_cancelled() {
+                return self.stop(self.position.step, StopReason::Cancelled);
+            }
             self.position.step = step;
             if step == self.steps || self.line(step) != here {
                 return self.stop(step, StopReason::Done);

@@ -33,6 +33,7 @@ enum Kind {
     Missing {
         what: String,
     },
+    Cancelled,
 }
 
 impl Error {
@@ -69,6 +70,10 @@ impl Error {
         Error::new(file, None, Kind::Missing { what })
     }
 
+    pub(crate) fn cancelled() -> Error {
+        Error::new(Path::new(""), None, Kind::Cancelled)
+    }
+
     fn new(file: &Path, offset: Option<u64>, kind: Kind) -> Error {
         Error {
             file: file.to_owned(),
@@ -77,7 +82,12 @@ impl Error {
         }
     }
 
-    /// The file that the error is about.
+    /// The work was stopped because somebody asked for that.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.kind, Kind::Cancelled)
+    }
+
+    /// The file that the error is about; empty when it is about none.
     pub fn file(&self) -> &Path {
         &self.file
     }
@@ -107,6 +117,9 @@ fn describe(start: &[u8]) -> String {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Kind::Cancelled = self.kind {
+            return f.write_str("the work was cancelled");
+        }
         write!(f, "{}: ", self.file.display())?;
         if let Some(offset) = self.offset {
             write!(f, "at offset {offset:#x}: ")?;
@@ -119,6 +132,7 @@ impl fmt::Display for Error {
                 write!(f, "the file ends inside {what}, {missing} bytes short")
             }
             Kind::Malformed { what } | Kind::Missing { what } => f.write_str(what),
+            Kind::Cancelled => Ok(()),
         }
     }
 }

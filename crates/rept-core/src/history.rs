@@ -124,6 +124,11 @@ impl History {
         ))
     }
 
+    /// Whoever opened the session wants no more of it.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.session.watch().check().is_err()
+    }
+
     /// The engine's own view, for judging it.
     pub fn recovered(&self) -> &rept_recover::History {
         &self.recovered

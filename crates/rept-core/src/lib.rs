@@ -28,7 +28,9 @@
 //! # A guide
 //!
 //! *Open.* A [`Builder`] takes a dump, a trace, folders of binaries, or a [`BinaryProvider`] of your
-//! own; one of dump and trace is enough. [`Session::recover`] decodes, orders and recovers.
+//! own; one of dump and trace is enough. [`Session::recover`] decodes, orders and recovers. A
+//! builder also takes [`Limits`], somebody to tell of [`Progress`], and a [`Cancellation`], which
+//! [`Session::try_recover`] heeds.
 //!
 //! *Positions.* A [`Position`] is a thread and one of its steps: the state just before that
 //! instruction. It prints and parses as `tid:step`. [`History::lifetime`] says which there are,
@@ -107,6 +109,6 @@ pub use history::{
 };
 pub use position::{ParsePositionError, Position};
 pub use rept_recover::{Options as RecoverOptions, Statistics};
-pub use session::{Builder, Session};
+pub use session::{Builder, Cancellation, Limits, Progress, Session};
 pub use symbols::{Degraded, SourceFrame, Symbol, Symbols};
 pub use typed::{Shape, Typed, Variable};

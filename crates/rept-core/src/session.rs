@@ -5,6 +5,7 @@ mod births;
 mod builder;
 mod decode;
 mod percpu;
+mod watch;
 
 use crate::Error;
 use crate::binaries::Binaries;
@@ -18,7 +19,10 @@ pub use builder::Builder;
 use rept_order::{Edge, Order};
 use rept_trace::{Address, FinalState, Mapping, Memory, ThreadId, Trace};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock};
+pub(crate) use watch::Watch;
+pub use watch::{Cancellation, Limits, Progress};
 
 /// A crash that was opened: dump, trace, and the binaries they name.
 ///
@@ -34,6 +38,8 @@ struct Inner {
     failures: Vec<Error>,
     binaries: Binaries,
     process: Option<u32>,
+    watch: Watch,
+    limits: Limits,
     /// Findings from opening; decoding adds its own.
     opened: Vec<Diagnostic>,
     decoded: OnceLock<Decoded>,
@@ -91,9 +97,27 @@ impl Session {
             .any(|found| found.subject == Subject::Mismatch)
     }
 
-    /// What ran, by thread. Decodes at the first call; empty without a trace.
+    /// What ran, by thread. Decodes at the first call, to the end even when that is cancelled;
+    /// empty without a trace.
     pub fn decode(&self) -> &Trace {
         &self.decoded().trace
+    }
+
+    /// The same, until it is cancelled.
+    ///
+    /// # Errors
+    /// When [`Builder::cancellation`] asked to stop; a later call begins anew.
+    pub fn try_decode(&self) -> Result<&Trace, Error> {
+        self.inner.watch.check()?;
+        if self.inner.decoded.get().is_none() {
+            let decoded = self
+                .inner
+                .decode(&|progress| self.inner.watch.tell(progress));
+            self.inner.watch.check()?;
+            // Another thread may have been faster; both decoded the same.
+            let _ = self.inner.decoded.set(decoded);
+        }
+        Ok(self.decode())
     }
 
     /// Which thread's steps ran before which.
@@ -118,14 +142,40 @@ impl Session {
         self.inner.unwinder.get_or_init(make)
     }
 
-    /// Recovers the data of the run. Takes seconds for millions of steps.
+    /// Recovers the data of the run, to the end even when that is cancelled. Takes seconds for
+    /// millions of steps.
     ///
     /// To the anchors of `options` come those that the dump gives, the frames open at the end and
     /// the kernel's initial registers when the trace begins with the process, and the registers
     /// that the recording sampled.
     pub fn recover(&self, options: &rept_recover::Options) -> History {
+        let mut to_the_end = |progress| {
+            let _ = self.inner.watch.tell(progress);
+            ControlFlow::Continue(())
+        };
+        self.recovered(options, &mut to_the_end)
+            .expect("nothing stops it")
+    }
+
+    /// The same, until it is cancelled.
+    ///
+    /// # Errors
+    /// When [`Builder::cancellation`] asked to stop.
+    pub fn try_recover(&self, options: &rept_recover::Options) -> Result<History, Error> {
+        self.try_decode()?;
+        let mut until_cancelled = |progress| self.inner.watch.tell(progress);
+        let recovered = self.recovered(options, &mut until_cancelled);
+        recovered.ok_or_else(Error::cancelled)
+    }
+
+    fn recovered(
+        &self,
+        options: &rept_recover::Options,
+        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Option<History> {
         let last = self.final_state();
         let mut options = options.clone();
+        options.max_steps = options.max_steps.min(self.inner.limits.recovered_steps);
         if let Some(dump) = self.inner.dump.as_ref().filter(|_| !self.is_mismatched()) {
             let known = crate::anchors::anchors(self.decode(), dump, &last.threads);
             options.anchors.extend(known);
@@ -134,8 +184,16 @@ impl Session {
             let samples = crate::anchors::samples(self.decode(), &capture.samples);
             options.anchors.extend(samples);
         }
-        let recovered = rept_recover::recover(self.decode(), self.order(), &last, &options);
-        History::new(self.clone(), recovered)
+        let mut observer = |progress| tell(Progress::from(progress));
+        let (trace, order) = (self.decode(), self.order());
+        let recovered =
+            rept_recover::recover_observed(trace, order, &last, &options, &mut observer)?;
+        Some(History::new(self.clone(), recovered))
+    }
+
+    /// Who is told how far things are.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.inner.watch
     }
 
     /// The end of the run as recovery takes it: what the dump says of the threads whose trace
@@ -208,9 +266,21 @@ impl Session {
 
     fn decoded(&self) -> &Decoded {
         let inner = &self.inner;
-        inner.decoded.get_or_init(|| match &inner.capture {
+        let to_the_end = |progress| {
+            let _ = inner.watch.tell(progress);
+            ControlFlow::Continue(())
+        };
+        inner.decoded.get_or_init(|| inner.decode(&to_the_end))
+    }
+}
+
+impl Inner {
+    fn decode(&self, tell: &dyn Fn(Progress) -> ControlFlow<()>) -> Decoded {
+        match &self.capture {
             Some(capture) => {
-                decode::decode(capture, inner.dump.as_ref(), &inner.binaries, inner.process)
+                let dump = self.dump.as_ref();
+                let (binaries, process) = (&self.binaries, self.process);
+                decode::decode(capture, dump, binaries, process, self.limits, tell)
             }
             None => Decoded {
                 trace: Trace::default(),
@@ -218,7 +288,7 @@ impl Session {
                 joined: Vec::new(),
                 edges: Vec::new(),
             },
-        })
+        }
     }
 }
 

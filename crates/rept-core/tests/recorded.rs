@@ -1,5 +1,7 @@
 //! A small C program, recorded as it crashes, opened and questioned.
 
+#[path = "recorded/session.rs"]
+mod session;
 #[path = "support/victim.rs"]
 mod victim;
 

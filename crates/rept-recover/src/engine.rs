@@ -42,6 +42,7 @@ mod worklist;
 
 use crate::bits::Bits;
 use crate::experiment::{Technique, Without};
+use crate::progress::{Observer, Pace, Progress};
 use build::{Built, build};
 use cells::Cells;
 use evidence::Lessons;
@@ -55,6 +56,7 @@ use rept_order::Order;
 use rept_trace::{Address, FinalState, RegWord, ThreadId, Trace};
 use retract::Tracking;
 use second_chance::Trial;
+use std::ops::ControlFlow;
 pub use view::History;
 use wide::Wide;
 use worklist::Worklist;
@@ -143,6 +145,8 @@ pub(crate) enum Grade {
 /// Pending stores that a memory value may pass, stage by stage. A stage without bound was measured
 /// too: on a recording of lua it made ten times more values wrong than right.
 const STAGES: [u32; 5] = [4, 16, 64, 256, 4096];
+/// Phases: certain, assumed, and the stages.
+const PHASES: u8 = 2 + STAGES.len() as u8;
 
 /// What recovery did, for the curious and for benchmarks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,20 +176,36 @@ pub struct Statistics {
 ///
 /// Threads without registers in `last` are recovered as far as other facts reach.
 pub fn recover(trace: &Trace, order: &Order, last: &FinalState<'_>, options: &Options) -> History {
+    let mut goes_on = |_| ControlFlow::Continue(());
+    recover_observed(trace, order, last, options, &mut goes_on).expect("nothing stops it")
+}
+
+/// The same, saying how far it is every few thousand steps; `None` when it was stopped.
+pub fn recover_observed<'a>(
+    trace: &'a Trace,
+    order: &'a Order,
+    last: &'a FinalState<'_>,
+    options: &Options,
+    observer: &'a mut Observer<'a>,
+) -> Option<History> {
     let max_steps = options.max_steps.min(MAX_STEPS);
+    let mut pace = Pace::new(observer);
     let Built {
         graph,
         contradictions,
-    } = build(trace, order, last, options, max_steps);
-    let mut engine = Engine::new(graph, order, last);
+    } = build(trace, order, last, options, max_steps, &mut pace)?;
+    let mut engine = Engine::new(graph, order, last, pace);
     engine.leave_out(options.without());
     #[cfg(feature = "experiments")]
     engine.place_given(&options.experiment.given);
     engine.statistics.certain_conflicts = contradictions;
     engine.run(options);
+    if engine.pace.is_stopped() {
+        return None;
+    }
     #[cfg(feature = "experiments")]
     engine.withhold_given();
-    History::new(engine, trace)
+    Some(History::new(engine, trace))
 }
 
 /// The state of one recovery.
@@ -193,6 +213,7 @@ pub(crate) struct Engine<'a> {
     graph: Graph,
     order: &'a Order,
     cells: Cells<'a>,
+    pace: Pace<'a>,
     work: Worklist,
     /// Accesses that may write at a place not yet known.
     pending: PendingSet,
@@ -250,7 +271,7 @@ pub(crate) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    fn new(graph: Graph, order: &'a Order, last: &'a FinalState<'_>) -> Engine<'a> {
+    fn new(graph: Graph, order: &'a Order, last: &'a FinalState<'_>, pace: Pace<'a>) -> Engine<'a> {
         let accesses = graph.accesses.len();
         let pending = PendingSet::new(accesses, |id| graph.accesses[id].kind.writes());
         let threads = graph.segments.iter().map(|s| s.thread);
@@ -258,6 +279,7 @@ impl<'a> Engine<'a> {
         let mut engine = Engine {
             work: Worklist::full(graph.steps.len() as u32),
             cells: Cells::new(last.memory),
+            pace,
             order,
             kinds: Kinds::new(last.memory.mappings(), &stack_pointers(last)),
             pending_of: if threaded {
@@ -396,22 +418,25 @@ impl<'a> Engine<'a> {
             self.sweep();
             let before = self.pending.len();
             self.retry_blocked();
-            if self.work.is_empty() && self.pending.len() == before {
+            let done = self.work.is_empty() && self.pending.len() == before;
+            if done || self.pace.is_stopped() {
                 return;
             }
         }
     }
 
-    /// Alternating sweeps over the steps that may learn something, until a trial fails.
+    /// Alternating sweeps over the steps that may learn something, until a trial fails or recovery
+    /// is stopped.
     fn sweep(&mut self) {
         let Some(last) = (self.graph.steps.len() as u32).checked_sub(1) else {
             return;
         };
-        while !self.work.is_empty() && self.trial != Trial::Failed {
+        while !self.work.is_empty() && !self.is_over() {
             let mut cursor = last;
             while let Some(step) = self.work.pop_backward(cursor) {
                 self.visit(step);
-                if self.trial == Trial::Failed {
+                self.told();
+                if self.is_over() {
                     return;
                 }
                 match step.checked_sub(1) {
@@ -422,12 +447,29 @@ impl<'a> Engine<'a> {
             let mut cursor = 0;
             while let Some(step) = self.work.pop_forward(cursor) {
                 self.visit(step);
-                if self.trial == Trial::Failed {
+                self.told();
+                if self.is_over() {
                     return;
                 }
                 cursor = step + 1;
             }
         }
+    }
+
+    /// A trial has failed, or recovery is stopped.
+    fn is_over(&self) -> bool {
+        self.trial == Trial::Failed || self.pace.is_stopped()
+    }
+
+    fn told(&mut self) {
+        let phase = match self.grade {
+            Grade::Certain => 1,
+            Grade::Assumed => 2,
+            Grade::Inferred => 2 + self.stage,
+        };
+        let visits = self.statistics.visits;
+        let of = PHASES;
+        self.pace.stops(|| Progress::Learning { phase, of, visits });
     }
 
     /// Marks the steps that touch a node.

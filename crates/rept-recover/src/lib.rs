@@ -12,6 +12,8 @@ mod experiment;
 pub mod history;
 pub mod lift;
 pub mod op;
+mod progress;
 pub mod syscall;
 
-pub use engine::{Anchor, AnchorPoint, History, Options, Statistics, recover};
+pub use engine::{Anchor, AnchorPoint, History, Options, Statistics, recover, recover_observed};
+pub use progress::{Observer, Progress};

@@ -5,7 +5,10 @@ use super::sequence::Sequence;
 use rept_recover::history::{AccessView, Position, Recovered};
 use rept_trace::Address;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
+/// Steps looked at between two words of how far it is.
+const INTERVAL: u64 = 4096;
 /// Number of grades.
 const GRADES: usize = 3;
 /// Bytes of a cell, the unit of the index.
@@ -34,19 +37,27 @@ pub(super) struct Entry {
 }
 
 impl AccessIndex {
-    /// Asks the history for every step's accesses. Linear in their number.
-    pub(super) fn new(recovered: &impl Recovered, sequence: &Sequence) -> AccessIndex {
+    /// Asks the history for every step's accesses. Linear in their number. Says now and then how many
+    /// steps it has looked at; `None` when it was stopped.
+    pub(super) fn new(
+        recovered: &impl Recovered,
+        sequence: &Sequence,
+        tell: &dyn Fn(u64) -> ControlFlow<()>,
+    ) -> Option<AccessIndex> {
         let mut index = AccessIndex::default();
         for (thread, steps, first) in sequence.stretches() {
             for step in steps.clone() {
                 let number = first + (step - steps.start);
+                if number % INTERVAL == 0 && tell(number).is_break() {
+                    return None;
+                }
                 let thread = thread as u32;
                 for access in recovered.accesses(Position { thread, step }) {
                     index.take(&access, number);
                 }
             }
         }
-        index
+        Some(index)
     }
 
     fn take(&mut self, access: &AccessView, number: u64) {

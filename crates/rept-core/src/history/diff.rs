@@ -37,7 +37,7 @@ pub struct Change {
 impl History {
     /// What changed from one position of a thread to another (in whichever order they are given):
     /// registers, and memory that steps of any thread are known to have stored to between. At most
-    /// `limit` changes. Cost: the steps between.
+    /// `limit` changes. Cost: the steps between; when it is cancelled, there are `more`.
     ///
     /// `None` when there is no such position, or they are of two threads.
     pub fn diff(&self, a: Position, b: Position, limit: usize) -> Option<Difference> {
@@ -78,6 +78,7 @@ impl History {
                 after,
             });
         }
+        difference.more |= self.is_cancelled();
         Some(difference)
     }
 
@@ -86,7 +87,7 @@ impl History {
         let (from, to) = (self.sequence_number(from)?, self.sequence_number(to)?);
         let (mut cells, mut unknown) = (BTreeSet::new(), 0);
         for number in from..to {
-            let Some(at) = self.position_of(number) else {
+            let Some(at) = self.position_of(number).filter(|_| !self.is_cancelled()) else {
                 break;
             };
             for store in self.accesses(at).into_iter().filter(|access| access.store) {

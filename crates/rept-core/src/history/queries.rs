@@ -7,11 +7,14 @@ use super::handlers::{self, Handled};
 use super::registers::{self, RegisterWrites};
 use super::sequence::Sequence;
 use super::{History, Trust};
+use crate::Error;
 use crate::position::Position;
+use crate::session::Progress;
 use iced_x86::Register;
 use rept_trace::{Address, RegWord, ThreadId};
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -152,6 +155,30 @@ pub struct Touch {
 }
 
 impl History {
+    /// Makes the indices that queries look things up in, which else the first query makes: afterwards
+    /// each is quick.
+    ///
+    /// # Errors
+    /// When [`Builder::cancellation`](crate::Builder::cancellation) asked to stop.
+    pub fn prepare(&self) -> Result<(), Error> {
+        let watch = self.session.watch();
+        watch.check()?;
+        if self.indices.accesses.get().is_none() {
+            let tell = |steps| self.tell_indexing(steps);
+            let index = AccessIndex::new(&self.recovered, self.sequence(), &tell);
+            // Another thread may have been faster; both made the same.
+            let _ = self
+                .indices
+                .accesses
+                .set(index.ok_or_else(Error::cancelled)?);
+        }
+        self.execution_index();
+        if let Some(thread) = self.threads().next() {
+            self.calls(thread);
+        }
+        watch.check()
+    }
+
     /// The step that wrote a location last before `before`; for registers, of that thread.
     ///
     /// `None` when there is no such position.
@@ -424,8 +451,18 @@ impl History {
     }
 
     pub(super) fn access_index(&self) -> &AccessIndex {
-        let make = || AccessIndex::new(&self.recovered, self.sequence());
-        self.indices.accesses.get_or_init(make)
+        let to_the_end = |steps| {
+            let _ = self.tell_indexing(steps);
+            ControlFlow::Continue(())
+        };
+        let make = || AccessIndex::new(&self.recovered, self.sequence(), &to_the_end);
+        let made = || make().expect("nothing stops it");
+        self.indices.accesses.get_or_init(made)
+    }
+
+    fn tell_indexing(&self, steps: u64) -> ControlFlow<()> {
+        let of = self.sequence().len();
+        self.session.watch().tell(Progress::Indexing { steps, of })
     }
 
     fn execution_index(&self) -> &ExecutionIndex {

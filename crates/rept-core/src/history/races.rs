@@ -78,13 +78,17 @@ type Key = (u64, u8, Address, Address);
 
 impl History {
     /// Accesses of the same bytes by different threads, one of them a write, that nothing orders:
-    /// those that decide the crash first, then those that are not atomic, the newest first.
+    /// those that decide the crash first, then those that are not atomic, the newest first. When it
+    /// is cancelled, those that it found by then.
     pub fn races(&self) -> Vec<Race> {
         if self.trace().threads.len() < 2 {
             return Vec::new();
         }
         let mut pairs: BTreeMap<Key, Pair> = BTreeMap::new();
         for (cell, entries) in self.access_index().cells() {
+            if self.is_cancelled() {
+                break;
+            }
             self.races_of_cell(cell, entries, &mut pairs);
         }
         let behind = self.behind_crash();

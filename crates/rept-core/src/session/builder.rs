@@ -1,6 +1,6 @@
 //! What a session is made of.
 
-use super::{Inner, Session, agree, module_findings};
+use super::{Cancellation, Inner, Limits, Progress, Session, Watch, agree, module_findings};
 use crate::Error;
 use crate::binaries::{Binaries, BinaryProvider};
 use crate::capture::{Capture, ImageFile, open_raw};
@@ -18,6 +18,8 @@ pub struct Builder {
     directories: Vec<PathBuf>,
     providers: Vec<Box<dyn BinaryProvider>>,
     process: Option<u32>,
+    watch: Watch,
+    limits: Limits,
 }
 
 impl Builder {
@@ -66,12 +68,32 @@ impl Builder {
         self
     }
 
+    /// Is told how far decoding, recovery and [`History::prepare`](crate::History::prepare) are,
+    /// from whatever thread works.
+    pub fn progress(mut self, told: impl Fn(Progress) + Send + Sync + 'static) -> Builder {
+        self.watch.progress = Some(Box::new(told));
+        self
+    }
+
+    /// By which work is stopped that heeds it; see [`Cancellation`].
+    pub fn cancellation(mut self, cancellation: &Cancellation) -> Builder {
+        self.watch.cancellation = cancellation.clone();
+        self
+    }
+
+    /// What the work may cost.
+    pub fn limits(mut self, limits: Limits) -> Builder {
+        self.limits = limits;
+        self
+    }
+
     /// Opens the files. When one of dump and trace cannot be opened and the other can, the
     /// session holds the other and [`Session::failures`] the reason.
     ///
     /// # Errors
-    /// When nothing was named, or nothing of it can be opened.
+    /// When nothing was named, or nothing of it can be opened, or it was cancelled.
     pub fn open(self) -> Result<Session, Error> {
+        self.watch.check()?;
         let binaries = Binaries::new(self.directories, self.providers);
         let mut failures = Vec::new();
         let dump = self.dump.map(|path| Dump::open(&path, &binaries));
@@ -97,6 +119,8 @@ impl Builder {
                 failures,
                 binaries,
                 process,
+                watch: self.watch,
+                limits: self.limits,
                 opened,
                 decoded: OnceLock::new(),
                 order: OnceLock::new(),

@@ -1,6 +1,7 @@
 //! From a capture to a trace.
 
 use super::agree::{self, End};
+use super::watch::{Limits, Progress};
 use super::{Decoded, births, percpu};
 use crate::binaries::Binaries;
 use crate::capture::{Capture, Stream};
@@ -9,14 +10,48 @@ use crate::dump::Dump;
 use crate::image::ProcessImage;
 use rept_decode::{CodeBuilder, CpuModel, DecodeOptions, Decoder, TimeParameters};
 use rept_trace::{Gap, GapReason, ThreadId, ThreadTrace, Trace};
+use std::cell::Cell;
+use std::ops::ControlFlow;
 
-/// Decodes all threads of the process, and joins their ends to the dump.
+/// Bytes decoded between two words to the observer.
+const CHUNK: usize = 1 << 14;
+
+/// How much of the streams is decoded, and who is told how far it is.
+struct Pace<'a> {
+    limits: Limits,
+    tell: &'a dyn Fn(Progress) -> ControlFlow<()>,
+    done: Cell<u64>,
+    of: u64,
+}
+
+impl Pace<'_> {
+    /// Oldest bytes of a stream that are left out.
+    fn skipped(&self, stream: &Stream) -> u64 {
+        bytes_of(stream).saturating_sub(self.limits.stream_bytes)
+    }
+}
+
+fn bytes_of(stream: &Stream) -> u64 {
+    stream.pieces.iter().map(|piece| piece.len).sum()
+}
+
+/// Decodes all threads of the process, and joins their ends to the dump. Once it was told to stop,
+/// what it gives is of no use.
 pub(super) fn decode(
     capture: &Capture,
     dump: Option<&Dump>,
     binaries: &Binaries,
     process: Option<u32>,
+    limits: Limits,
+    tell: &dyn Fn(Progress) -> ControlFlow<()>,
 ) -> Decoded {
+    let lengths = capture.streams.iter().map(bytes_of);
+    let pace = Pace {
+        limits,
+        tell,
+        done: Cell::new(0),
+        of: lengths.map(|bytes| bytes.min(limits.stream_bytes)).sum(),
+    };
     let image = ProcessImage::new(capture, process, dump, binaries);
     let options = options(capture);
     let mut code = CodeBuilder::new();
@@ -30,7 +65,9 @@ pub(super) fn decode(
     for stream in capture.streams.iter().filter(|stream| stream.cpu.is_none()) {
         let thread = stream.thread.unwrap_or_default();
         if ours(thread) {
-            threads.push(one(capture, stream, thread, &image, &options, &mut code));
+            threads.push(one(
+                capture, stream, thread, &image, &options, &mut code, &pace,
+            ));
         }
     }
     let per_cpu: Vec<(u32, ThreadTrace)> = capture
@@ -40,7 +77,15 @@ pub(super) fn decode(
         .map(|(cpu, stream)| {
             (
                 cpu,
-                one(capture, stream, ThreadId(cpu), &image, &options, &mut code),
+                one(
+                    capture,
+                    stream,
+                    ThreadId(cpu),
+                    &image,
+                    &options,
+                    &mut code,
+                    &pace,
+                ),
             )
         })
         .collect();
@@ -80,17 +125,29 @@ fn one(
     image: &ProcessImage<'_>,
     options: &DecodeOptions,
     code: &mut CodeBuilder,
+    pace: &Pace<'_>,
 ) -> ThreadTrace {
     let mut decoder = Decoder::new(thread, image, options, code);
+    let mut skip = pace.skipped(stream);
+    let whole = skip == 0 && stream.pieces.first().is_some_and(|first| first.offset == 0);
     for (index, piece) in stream.pieces.iter().enumerate() {
         if index > 0 {
             decoder.lost_data();
         }
-        decoder.feed(&capture.bytes(piece));
+        let bytes = capture.bytes(piece);
+        let skipped = skip.min(bytes.len() as u64);
+        skip -= skipped;
+        for chunk in bytes[skipped as usize..].chunks(CHUNK) {
+            decoder.feed(chunk);
+            pace.done.update(|done| done + chunk.len() as u64);
+            let (bytes, of) = (pace.done.get(), pace.of);
+            if (pace.tell)(Progress::Decoding { bytes, of }).is_break() {
+                return decoder.finish();
+            }
+        }
     }
     let mut trace = decoder.finish();
     // In a thread's own trace such a gap parts nothing.
-    let whole = stream.pieces.first().is_some_and(|first| first.offset == 0);
     if stream.cpu.is_some() && whole {
         trace.gaps.retain(|gap| !before_the_beginning(gap));
     }

@@ -15,6 +15,7 @@ use crate::bits::Bits;
 use crate::effect::{Effect, Flow, StringKind, StringOp};
 use crate::experiment::{Technique, Without};
 use crate::lift::ALL_FLAGS;
+use crate::progress::{Pace, Progress};
 use crate::syscall::number_before;
 use iced_x86::Mnemonic;
 use known::written_out;
@@ -88,14 +89,16 @@ pub(crate) struct Built {
     pub(crate) contradictions: u64,
 }
 
-/// Builds the graph of the newest `max_steps` steps of the sequence, the final registers learned.
+/// Builds the graph of the newest `max_steps` steps of the sequence, the final registers learned;
+/// `None` when it is stopped.
 pub(crate) fn build(
     trace: &Trace,
     order: &Order,
     last: &FinalState<'_>,
     options: &Options,
     max_steps: u64,
-) -> Built {
+    pace: &mut Pace<'_>,
+) -> Option<Built> {
     let anchors = &options.anchors;
     let mut builder = Builder {
         trace,
@@ -127,10 +130,16 @@ pub(crate) fn build(
             thread: segment.thread,
             first: segment.first + skipped,
         });
-        (skipped..segment.steps).for_each(|_| builder.step(thread));
+        for _ in skipped..segment.steps {
+            builder.step(thread);
+            let steps = builder.graph.steps.len() as u64;
+            if pace.stops(|| Progress::Building { steps, of: all }) {
+                return None;
+            }
+        }
     }
     builder.open_calls(anchors);
-    builder.finish(last)
+    Some(builder.finish(last))
 }
 
 impl<'a> Builder<'a> {

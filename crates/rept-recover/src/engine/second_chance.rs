@@ -44,6 +44,9 @@ impl Engine<'_> {
             .collect();
         refuted.sort_unstable();
         for (_, earlier, later) in refuted {
+            if self.pace.is_stopped() {
+                return;
+            }
             self.try_transfer(earlier, later);
         }
     }
