@@ -13,6 +13,7 @@
 //! | [`packets`] | a PT stream, as packets |
 //! | [`flow`] | a PT stream and the code it runs over |
 //! | [`perf_data`] | a perf.data file |
+//! | [`jitdump`] | a jitdump file |
 //! | [`core_file`] | an ELF core file |
 //! | [`lift`] | one instruction |
 //! | [`order`] | timing packets and edges of a few threads |
@@ -21,6 +22,7 @@
 pub mod core_file;
 pub mod flow;
 mod input;
+pub mod jitdump;
 pub mod lift;
 mod mutate;
 pub mod order;
@@ -49,4 +51,4 @@ macro_rules! targets {
     };
 }
 
-targets!(packets flow perf_data core_file lift order pipeline);
+targets!(packets flow perf_data jitdump core_file lift order pipeline);

@@ -96,7 +96,8 @@ pub(crate) fn write(
     }
     let attrs = attr::attrs(setup);
     let data_at = HEADER_BYTES + attrs.len() as u64 * (ATTR_ENTRY_BYTES + 8);
-    let info = attr::auxtrace_info(setup.per_cpu, side_band.rate);
+    let mut info = attr::auxtrace_info(setup.per_cpu, side_band.rate);
+    info.extend(attr::time_conversion(side_band.rate));
     let mut at = data_at + (info.len() + side_band.records.len()) as u64;
     let mut index = Vec::with_capacity(areas.len());
     for area in areas {

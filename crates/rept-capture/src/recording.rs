@@ -248,6 +248,13 @@ impl Recording {
         }
     }
 
+    /// The thread's next steps ran after what was told of the process last.
+    pub(crate) fn comes_after(&mut self, tid: i32) {
+        if let Some(journal) = &mut self.journal {
+            journal.time(tid);
+        }
+    }
+
     /// The instruction that just ran was a system call: packets stop.
     pub(crate) fn enters_kernel(&mut self, tid: i32) {
         if let Some(journal) = &mut self.journal {

@@ -156,7 +156,10 @@ impl Binaries {
         })
     }
 
-    fn candidates<'a>(&'a self, wanted: &'a Wanted) -> impl Iterator<Item = PathBuf> + 'a {
+    pub(crate) fn candidates<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+    ) -> impl Iterator<Item = PathBuf> + 'a {
         let recorded = wanted
             .path
             .strip_suffix(" (deleted)")

@@ -1,5 +1,6 @@
 //! A recorded run before decoding, whatever container it came in.
 
+mod jitdump;
 mod perf_data;
 mod raw;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+pub use jitdump::{JitDump, JitFunction, JitLine};
 pub use raw::{ImageFile, open_raw};
 
 /// Everything that a trace container says, in its own order and words.
@@ -29,6 +31,8 @@ pub struct Capture {
     pub samples: Vec<RegisterSample>,
     /// Kernel code that was patched while it ran, by ascending time.
     pub text_pokes: Vec<TextPoke>,
+    /// Code that the kernel made or removed, by ascending time.
+    pub kernel_symbols: Vec<KernelSymbol>,
     /// How the trace's clocks relate.
     pub clock: Clock,
     /// The processor, where the container names it.
@@ -166,11 +170,28 @@ pub struct TextPoke {
     pub new: Vec<u8>,
 }
 
+/// Code that the kernel made (a BPF program, a trampoline), or that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelSymbol {
+    /// When.
+    pub time: Option<Timestamp>,
+    /// First address.
+    pub at: Address,
+    /// Length in bytes, not 0.
+    pub len: u64,
+    /// Its name.
+    pub name: String,
+    /// From now on it is not there.
+    pub gone: bool,
+}
+
 /// The trace's clocks, from AUXTRACE_INFO, TIME_CONV and the event's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     /// ns = zero + ((tsc · mult) >> shift), when the recording says so.
     pub conversion: Option<TimeConversion>,
+    /// The times in the capture count the same clock as the packets, so that they can be compared.
+    pub comparable: bool,
     /// TSC ticks per crystal-clock tick, as (numerator, denominator): CPUID 15h EBX and EAX.
     pub tsc_per_ctc: Option<(u32, u32)>,
     /// MTC packets come every 2^this crystal-clock ticks.
@@ -250,6 +271,7 @@ impl Capture {
             switches: Vec::new(),
             samples: Vec::new(),
             text_pokes: Vec::new(),
+            kernel_symbols: Vec::new(),
             clock: Clock::default(),
             cpu: None,
             uncompressed_returns: false,

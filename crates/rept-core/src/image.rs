@@ -1,40 +1,82 @@
-//! The process's code over time, from the trace's mappings, files, and the dump.
+//! The process's code over time, from the trace's mappings, files, the dump, and what kernel and
+//! JITs told of code that they made or changed.
+//!
+//! There are two layers. What was *mapped*, or poked into the kernel, replaces what was there
+//! before it, range by range. Above lies the code that a JIT told of: it lasts until other such code
+//! replaces it, or a file is mapped in its place. Mappings of anonymous memory do not replace it, as
+//! every change of protection is told as one (`perf inject --jit` leaves them out for that reason).
 
-use crate::binaries::{Binaries, Binary, Located, Wanted};
-use crate::capture::{Capture, MappingEvent, TaskKind};
+mod jit;
+mod sources;
+mod timeline;
+
+pub(crate) use jit::{Jit, open as open_jit};
+
+use crate::binaries::Binaries;
+use crate::capture::Capture;
 use crate::dump::Dump;
+use crate::mmap::FileBytes;
 use rept_decode::{CodeBytes, CodeImage, MissingCode};
 use rept_trace::{Address, Timestamp};
+use sources::Sources;
 use std::sync::Arc;
+use timeline::{Cover, Span, Timeline};
 
 /// The code of one process.
 ///
-/// An address is answered by the newest mapping of its time. Where that mapping is still
+/// An address is answered by the newest version of its time. Where that mapping is still
 /// there at the end, the dump's own bytes go first (they are what ran, breakpoints and
 /// relocations included); then the file, which must have the build-id that the trace or the
-/// dump names, if either does. Code without a file (`[vdso]`, JIT) comes from the dump only.
+/// dump names, if either does. Code without a file (`[vdso]`, anonymous) comes from the dump only.
 pub(crate) struct ProcessImage<'a> {
-    /// By ascending time; later ones replace earlier ones where they overlap.
-    versions: Vec<Version>,
+    mapped: Layer,
+    made: Layer,
     changes: Vec<Timestamp>,
     dump: Option<&'a Dump>,
+    /// Times of records count the packets' clock.
+    timed: bool,
 }
 
-/// One mapping while it lasts.
+/// Versions of code, later ones replacing earlier ones where they overlap.
+#[derive(Default)]
+struct Layer {
+    versions: Vec<Version>,
+    timeline: Timeline,
+}
+
+/// What was at a range of addresses from a time on.
 struct Version {
     time: Option<Timestamp>,
-    start: u64,
-    /// Last address, so that a mapping may reach the top of the address space.
+    first: u64,
+    /// Last address, so that a range may reach the top of the address space.
     last: u64,
-    file_offset: u64,
     code: Code,
 }
 
 enum Code {
-    File(Arc<Binary>),
+    /// In a file, from this offset on.
+    Held(Arc<FileBytes>, u64),
     InDump,
+    /// Not here, and why.
     Missing(String),
 }
+
+/// What answers for an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// What the dump holds there.
+    Dump,
+    Mapped(usize),
+    Made(usize),
+    Nothing,
+}
+
+/// As much as one answer needs at most: a block is shorter.
+const MAX_EXTENT_BYTES: u64 = 1 << 16;
+/// Pieces that are looked at for it.
+const MAX_EXTENT_PIECES: usize = 1 << 10;
+/// Longest x86 instruction.
+const MAX_INSTRUCTION_BYTES: u64 = 15;
 
 impl<'a> ProcessImage<'a> {
     /// The image of `process`; every process's mappings when `None`.
@@ -43,53 +85,100 @@ impl<'a> ProcessImage<'a> {
         process: Option<u32>,
         dump: Option<&'a Dump>,
         binaries: &Binaries,
+        jit: &[Jit],
     ) -> ProcessImage<'a> {
-        let mut events = own_mappings(capture, process);
-        if let Some(dump) = dump {
-            events.splice(0..0, dumped_mappings(dump));
-        }
-        let versions: Vec<Version> = events
-            .iter()
-            .map(|event| Version::new(event, dump, binaries))
-            .collect();
-        let mut changes: Vec<Timestamp> =
-            versions.iter().filter_map(|version| version.time).collect();
-        changes.dedup();
-        ProcessImage {
-            versions,
-            changes,
+        let sources = Sources {
+            capture,
+            process,
             dump,
+            binaries,
+        };
+        let mapped = Layer::new(sources.mapped());
+        let made = Layer::new(sources.made(jit));
+        let all = mapped.versions.iter().chain(&made.versions);
+        let mut changes: Vec<Timestamp> = all.filter_map(|version| version.time).collect();
+        changes.sort_unstable();
+        changes.dedup();
+        let timed = capture.clock.comparable;
+        ProcessImage {
+            mapped,
+            made,
+            changes: if timed { changes } else { Vec::new() },
+            dump,
+            timed,
         }
     }
 
-    /// The newest mapping of `at` by `time`, its index and whether a later one replaces it.
-    fn version(&self, at: u64, time: Option<Timestamp>) -> (Option<usize>, bool) {
-        let holds = |version: &Version| version.start <= at && at <= version.last;
-        let mut replaced = false;
-        for (index, version) in self
-            .versions
-            .iter()
-            .enumerate()
-            .rev()
-            .filter(|(_, version)| holds(version))
+    /// What answers for `at`, and the last address for which the same answer is sure.
+    fn answer(&self, at: u64, time: Option<Timestamp>) -> (Answer, u64) {
+        let (mapped, last_mapped) = self.mapped.cover(at, time);
+        let (made, last_made) = self.made.cover(at, time);
+        let last = last_mapped.min(last_made);
+        if let Some(made) = made
+            .newest
+            .filter(|&made| self.is_on_top(made, mapped.newest))
         {
-            let then = time.is_none_or(|time| version.time.is_none_or(|start| start <= time));
-            if then {
-                return (Some(index), replaced);
-            }
-            replaced = true;
+            return (Answer::Made(made), last);
         }
-        (None, replaced)
+        let in_dump = !mapped.replaced && self.dumped(Address(at)).is_some();
+        let answer = match mapped.newest {
+            _ if in_dump => Answer::Dump,
+            Some(index) => Answer::Mapped(index),
+            None => Answer::Nothing,
+        };
+        (answer, last)
+    }
+
+    /// Code that a JIT made is not replaced by what is mapped there.
+    fn is_on_top(&self, made: usize, mapped: Option<usize>) -> bool {
+        let made = &self.made.versions[made];
+        let mapped = mapped.map(|index| &self.mapped.versions[index]);
+        mapped.is_none_or(|mapped| matches!(mapped.code, Code::InDump) || mapped.time <= made.time)
+    }
+
+    /// Last address up to which the answer stays the same.
+    fn extent(&self, answer: Answer, mut last: u64, first: u64, time: Option<Timestamp>) -> u64 {
+        for _ in 0..MAX_EXTENT_PIECES {
+            let Some(next) = last.checked_add(1) else {
+                break;
+            };
+            let (same, end) = self.answer(next, time);
+            if same != answer || last - first >= MAX_EXTENT_BYTES {
+                break;
+            }
+            last = end;
+        }
+        last
+    }
+
+    /// Tells contents apart: which version, how far it reaches, and what is behind it when an
+    /// instruction may reach there.
+    fn generation(&self, answer: Answer, at: u64, last: u64, time: Option<Timestamp>) -> u64 {
+        let mut mixed = mix(mix(FNV_OFFSET, answer.number()), last);
+        if last - at < MAX_INSTRUCTION_BYTES
+            && let Some(next) = last.checked_add(1)
+        {
+            mixed = mix(mixed, self.answer(next, time).0.number());
+        }
+        mixed
     }
 
     fn dumped(&self, at: Address) -> Option<&[u8]> {
-        self.dump?.memory().bytes(at)
+        self.dump?
+            .memory()
+            .bytes(at)
+            .filter(|bytes| !bytes.is_empty())
     }
 
-    fn missing(&self, at: Address, version: Option<&Version>) -> MissingCode {
-        let wanted = match version.map(|version| &version.code) {
+    fn missing(&self, at: Address, answer: Answer) -> MissingCode {
+        let code = match answer {
+            Answer::Mapped(index) => Some(&self.mapped.versions[index].code),
+            Answer::Made(index) => Some(&self.made.versions[index].code),
+            Answer::Dump | Answer::Nothing => None,
+        };
+        let wanted = match code {
             Some(Code::Missing(wanted)) => wanted.clone(),
-            Some(Code::File(binary)) => format!("{} ends before {at}", binary.path().display()),
+            Some(Code::Held(file, _)) => format!("{} ends before {at}", file.path().display()),
             Some(Code::InDump) => {
                 format!("a dump that holds the memory at {at}, which is backed by no file")
             }
@@ -101,15 +190,23 @@ impl<'a> ProcessImage<'a> {
 
 impl CodeImage for ProcessImage<'_> {
     fn code(&self, at: Address, time: Option<Timestamp>) -> Result<CodeBytes<'_>, MissingCode> {
-        let (index, replaced) = self.version(at.0, time);
-        let version = index.map(|index| &self.versions[index]);
-        let generation = index.map_or(0, |index| index as u64 + 1);
-        let dumped = if replaced { None } else { self.dumped(at) };
-        let bytes = dumped.or_else(|| version?.bytes(at.0));
-        match bytes.filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) => Ok(CodeBytes { bytes, generation }),
-            None => Err(self.missing(at, version)),
-        }
+        let time = time.filter(|_| self.timed);
+        let (answer, last) = self.answer(at.0, time);
+        let bytes = match answer {
+            Answer::Dump => self.dumped(at),
+            Answer::Mapped(index) => self.mapped.versions[index].bytes(at.0),
+            Answer::Made(index) => self.made.versions[index].bytes(at.0),
+            Answer::Nothing => None,
+        };
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
+            return Err(self.missing(at, answer));
+        };
+        let last = self.extent(answer, last, at.0, time);
+        let len = (last - at.0).saturating_add(1).min(bytes.len() as u64);
+        Ok(CodeBytes {
+            bytes: &bytes[..len as usize],
+            generation: self.generation(answer, at.0, last, time),
+        })
     }
 
     fn changes(&self) -> &[Timestamp] {
@@ -117,191 +214,71 @@ impl CodeImage for ProcessImage<'_> {
     }
 }
 
+impl Answer {
+    fn number(self) -> u64 {
+        match self {
+            Answer::Nothing => 0,
+            Answer::Dump => 1,
+            Answer::Mapped(index) => 2 + 2 * index as u64,
+            Answer::Made(index) => 3 + 2 * index as u64,
+        }
+    }
+}
+
+/// Start value of the FNV-1a hash.
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// One step of FNV-1a, by words.
+fn mix(hash: u64, word: u64) -> u64 {
+    const FNV_PRIME: u64 = 0x0100_0000_01b3;
+    (hash ^ word).wrapping_mul(FNV_PRIME).rotate_left(29)
+}
+
+impl Layer {
+    /// Versions in any order; of the same time, later ones replace earlier ones.
+    fn new(mut versions: Vec<Version>) -> Layer {
+        versions.sort_by_key(|version| version.time);
+        let spans: Vec<Span> = versions
+            .iter()
+            .map(|version| Span {
+                time: version.time,
+                first: version.first,
+                last: version.last,
+            })
+            .collect();
+        Layer {
+            timeline: Timeline::new(&spans),
+            versions,
+        }
+    }
+
+    /// What covers an address, and the last one for which it is the same.
+    fn cover(&self, at: u64, time: Option<Timestamp>) -> (Cover, u64) {
+        let piece = self.timeline.piece(at);
+        (self.timeline.cover(piece, time), self.timeline.last(piece))
+    }
+}
+
 impl Version {
-    fn new(event: &MappingEvent, dump: Option<&Dump>, binaries: &Binaries) -> Version {
-        let start = event.start.0;
+    fn new(time: Option<Timestamp>, at: Address, len: u64, code: Code) -> Version {
         Version {
-            time: event.time,
-            start,
-            last: start.saturating_add(event.len.saturating_sub(1)),
-            file_offset: event.file_offset,
-            code: find_code(event, dump, binaries),
+            time,
+            first: at.0,
+            last: at.0.saturating_add(len.saturating_sub(1)),
+            code,
         }
     }
 
     fn bytes(&self, at: u64) -> Option<&[u8]> {
-        let Code::File(binary) = &self.code else {
+        let Code::Held(file, offset) = &self.code else {
             return None;
         };
-        let start = usize::try_from(self.file_offset.checked_add(at - self.start)?).ok()?;
-        let rest = binary.bytes().get(start..)?;
+        let start = usize::try_from(offset.checked_add(at - self.first)?).ok()?;
+        let rest = file.get(start..)?;
         let len = (self.last - at).saturating_add(1).min(rest.len() as u64);
         Some(&rest[..len as usize])
     }
 }
 
-fn find_code(event: &MappingEvent, dump: Option<&Dump>, binaries: &Binaries) -> Code {
-    let path = event.name.clone();
-    if !path.starts_with('/') || path.starts_with("//anon") || path.starts_with("/memfd:") {
-        return Code::InDump;
-    }
-    let of_dump = || {
-        let modules = dump?.modules();
-        let module = modules.iter().find(|module| {
-            module.path == path && (module.start..module.end).contains(&event.start)
-        })?;
-        module.build_id.clone()
-    };
-    let build_id = event.build_id.clone().or_else(of_dump);
-    match binaries.find(&Wanted { path, build_id }) {
-        Ok(Located { binary, .. }) => Code::File(binary),
-        Err(missing) => Code::Missing(missing.to_string()),
-    }
-}
-
-/// The mappings that a process had, in order: its parent's before a fork, none from before an exec.
-fn own_mappings(capture: &Capture, process: Option<u32>) -> Vec<MappingEvent> {
-    let Some(process) = process else {
-        return capture
-            .mappings
-            .iter()
-            .filter(|mapping| mapping.process.is_some())
-            .cloned()
-            .collect();
-    };
-    let exec = capture.tasks.iter().rev().find(|task| {
-        task.process == process
-            && task.time.is_some()
-            && matches!(task.kind, TaskKind::Named { exec: true, .. })
-    });
-    let born = capture.tasks.iter().find_map(|task| match task.kind {
-        TaskKind::Born { parent, .. } if task.process == process && parent != process => {
-            Some((parent, task.time))
-        }
-        _ => None,
-    });
-    let since = exec.and_then(|task| task.time);
-    let inherited = |mapping: &&MappingEvent| {
-        since.is_none()
-            && born.is_some_and(|(parent, time)| {
-                mapping.process == Some(parent) && mapping.time <= time
-            })
-    };
-    let own = |mapping: &&MappingEvent| mapping.process == Some(process) && mapping.time >= since;
-    let inherited = capture.mappings.iter().filter(inherited);
-    inherited
-        .chain(capture.mappings.iter().filter(own))
-        .cloned()
-        .collect()
-}
-
-/// What the dump says was mapped at the end: answers for what the trace does not mention.
-fn dumped_mappings(dump: &Dump) -> Vec<MappingEvent> {
-    let mut events = Vec::new();
-    for mapping in dump
-        .memory()
-        .mappings()
-        .iter()
-        .filter(|mapping| mapping.execute)
-    {
-        let Some(name) = mapping.file.clone() else {
-            continue;
-        };
-        let module = dump
-            .modules()
-            .iter()
-            .find(|module| (module.start..module.end).contains(&mapping.start));
-        let Some((module, file_offset)) =
-            module.and_then(|module| Some((module, module.file_offset(mapping.start.0)?)))
-        else {
-            continue;
-        };
-        events.push(MappingEvent {
-            time: None,
-            process: dump.process(),
-            start: mapping.start,
-            len: mapping.end.0 - mapping.start.0,
-            file_offset,
-            execute: true,
-            name,
-            build_id: module.build_id.clone(),
-        });
-    }
-    events
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mmap::FileBytes;
-    use rept_decode::CodeImage;
-    use std::path::{Path, PathBuf};
-
-    /// An ELF file without segments, whose bytes from 64 on are all `fill`.
-    fn library(folder: &Path, name: &str, fill: u8) -> String {
-        let mut file = b"\x7fELF\x02\x01\x01".to_vec();
-        file.resize(64, 0);
-        file[52] = 64;
-        file.resize(0x2000, fill);
-        let path = folder.join(name);
-        std::fs::write(&path, file).unwrap();
-        path.to_string_lossy().into_owned()
-    }
-
-    fn mapping(time: Option<u64>, name: String) -> MappingEvent {
-        MappingEvent {
-            time: time.map(Timestamp),
-            process: Some(1),
-            start: Address(0x1000),
-            len: 0x1000,
-            file_offset: 0x1000,
-            execute: true,
-            name,
-            build_id: None,
-        }
-    }
-
-    struct Folder(PathBuf);
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
-    #[test]
-    fn code_is_that_of_its_time() {
-        let folder =
-            Folder(std::env::temp_dir().join(format!("rept-core-image-{}", std::process::id())));
-        std::fs::create_dir_all(&folder.0).unwrap();
-        let mut capture = Capture::empty(FileBytes::from_vec(Path::new("perf.data"), Vec::new()));
-        capture.mappings = vec![
-            mapping(None, library(&folder.0, "old.so", 0x11)),
-            mapping(Some(100), library(&folder.0, "new.so", 0x22)),
-            mapping(Some(200), "/nowhere/gone.so".to_owned()),
-        ];
-        let image = ProcessImage::new(&capture, Some(1), None, &Binaries::default());
-        let at = |time: u64| image.code(Address(0x1ff0), Some(Timestamp(time)));
-        assert_eq!(at(99).unwrap().bytes, [0x11; 16]);
-        assert_eq!(at(100).unwrap().bytes, [0x22; 16]);
-        assert_ne!(at(99).unwrap().generation, at(100).unwrap().generation);
-        assert!(at(200).unwrap_err().wanted.contains("/nowhere/gone.so"));
-        assert!(
-            image.code(Address(0x1ff0), None).is_err(),
-            "without a time, what was there last"
-        );
-        assert!(
-            image
-                .code(Address(0x2000), Some(Timestamp(99)))
-                .unwrap_err()
-                .wanted
-                .contains("nothing is known to be mapped")
-        );
-        assert_eq!(image.changes(), [Timestamp(100), Timestamp(200)]);
-        let other = ProcessImage::new(&capture, Some(2), None, &Binaries::default());
-        assert!(
-            other.code(Address(0x1000), None).is_err(),
-            "another process has its own"
-        );
-    }
-}
+mod tests;

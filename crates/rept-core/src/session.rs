@@ -14,6 +14,7 @@ use crate::cfi::Unwinder;
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::{Dump, Module, ModuleFile};
 use crate::history::History;
+use crate::image::{Jit, ProcessImage};
 use crate::symbols::Symbols;
 pub use builder::Builder;
 use rept_order::{Edge, Order};
@@ -40,6 +41,8 @@ struct Inner {
     process: Option<u32>,
     watch: Watch,
     limits: Limits,
+    /// Code that the traced processes made.
+    jit: Vec<Jit>,
     /// Findings from opening; decoding adds its own.
     opened: Vec<Diagnostic>,
     decoded: OnceLock<Decoded>,
@@ -131,9 +134,10 @@ impl Session {
     pub fn symbols(&self) -> &Symbols {
         let inner = &self.inner;
         let capture = inner.capture.as_ref();
-        inner
-            .symbols
-            .get_or_init(|| Symbols::new(capture, inner.dump.as_ref(), &inner.binaries))
+        inner.symbols.get_or_init(|| {
+            let (dump, jit) = (inner.dump.as_ref(), &inner.jit);
+            Symbols::new(capture, dump, &inner.binaries, jit, inner.process)
+        })
     }
 
     /// Call-frame information of all modules.
@@ -280,7 +284,8 @@ impl Inner {
             Some(capture) => {
                 let dump = self.dump.as_ref();
                 let (binaries, process) = (&self.binaries, self.process);
-                decode::decode(capture, dump, binaries, process, self.limits, tell)
+                let image = ProcessImage::new(capture, process, dump, binaries, &self.jit);
+                decode::decode(capture, dump, &image, process, self.limits, tell)
             }
             None => Decoded {
                 trace: Trace::default(),

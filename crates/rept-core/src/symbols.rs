@@ -6,15 +6,18 @@
 mod debug_files;
 mod die;
 mod dwarf;
+mod made;
 mod table;
 mod variables;
 
 use crate::binaries::{Binaries, Binary};
 use crate::capture::Capture;
 use crate::dump::{Dump, ModuleFile};
+use crate::image::Jit;
 use crate::typed::Variable;
 use dwarf::Dwarf;
 pub(crate) use dwarf::{Reader, section};
+use made::Made;
 use rept_trace::Address;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -77,6 +80,7 @@ pub struct Degraded {
 #[derive(Debug)]
 pub struct Symbols {
     modules: Vec<Module>,
+    made: Made,
     directories: Vec<std::path::PathBuf>,
 }
 
@@ -104,6 +108,8 @@ impl Symbols {
         capture: Option<&Capture>,
         dump: Option<&Dump>,
         binaries: &Binaries,
+        jit: &[Jit],
+        process: Option<u32>,
     ) -> Symbols {
         let mut modules: Vec<Module> = dump
             .map(|dump| from_dump(dump).collect())
@@ -116,6 +122,7 @@ impl Symbols {
         modules.sort_by_key(|module| module.start);
         Symbols {
             modules,
+            made: Made::new(jit, process),
             directories: binaries.directories().to_vec(),
         }
     }
@@ -123,7 +130,7 @@ impl Symbols {
     /// Everything known about the code at an address. Loads the module's symbols when it is the first look.
     pub fn lookup(&self, at: Address) -> Symbol {
         let Some(module) = self.module(at) else {
-            return Symbol::default();
+            return self.made.lookup(at).unwrap_or_default();
         };
         let own = at.0.wrapping_sub(module.bias);
         let loaded = module.load(&self.directories);

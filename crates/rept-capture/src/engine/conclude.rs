@@ -236,10 +236,11 @@ impl Engine {
             }
             _ => false,
         };
-        match touches_code {
-            true => self.read_mappings(tid),
-            false => Ok(()),
+        if touches_code {
+            self.read_mappings(tid)?;
+            self.recording.comes_after(tid);
         }
+        Ok(())
     }
 }
 

@@ -124,6 +124,15 @@ fn attr(kind: u32, config: u64, period: u64, sample_type: u64, flags: u64) -> At
     bytes
 }
 
+/// The TIME_CONV record, which perf's own tools want beside the words of AUXTRACE_INFO.
+pub(super) fn time_conversion(rate: Rate) -> Vec<u8> {
+    const RECORD_TIME_CONV: u32 = 79;
+    let mut record = Record::new(RECORD_TIME_CONV, 0);
+    // Of the short counters there are none; their mask is that of a whole word.
+    record.u64s(&[clock::TIME_SHIFT, rate.multiplier, 0, 0, u64::MAX, 1]);
+    record.done()
+}
+
 /// The AUXTRACE_INFO record.
 pub(super) fn auxtrace_info(per_cpu: bool, rate: Rate) -> Vec<u8> {
     const RECORD_AUXTRACE_INFO: u32 = 70;

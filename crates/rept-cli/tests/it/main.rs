@@ -5,6 +5,7 @@ mod common;
 mod demo;
 mod fast;
 mod gdb;
+mod jit;
 mod perf;
 mod questions;
 mod shown;

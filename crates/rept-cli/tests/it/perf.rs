@@ -9,9 +9,14 @@ use std::process::Command;
 pub(crate) type Paths = BTreeMap<u32, Vec<u64>>;
 
 fn by_perf(directory: &Path) -> Option<Paths> {
+    by_perf_file(&directory.join("perf.data"))
+}
+
+/// What `perf script` finds; none when there is no perf.
+pub(crate) fn by_perf_file(trace: &Path) -> Option<Paths> {
     let output = Command::new("perf")
         .args(["script", "--itrace=i0ns", "-F", "tid,ip", "-i"])
-        .arg(directory.join("perf.data"))
+        .arg(trace)
         .output();
     match output {
         Ok(output) => {

@@ -24,8 +24,8 @@ mod streams;
 mod tests;
 
 use super::{
-    Capture, Clock, CpuModel, MappingEvent, RegisterSample, Switch, TaskEvent, TaskKind, TextPoke,
-    TimeConversion,
+    Capture, Clock, CpuModel, KernelSymbol, MappingEvent, RegisterSample, Switch, TaskEvent,
+    TaskKind, TextPoke, TimeConversion,
 };
 use crate::mmap::FileBytes;
 use crate::{BuildId, Error};
@@ -68,6 +68,7 @@ struct Reading<'p> {
     tasks: Vec<(Option<u64>, TaskEvent)>,
     switches: Vec<(u64, Switch)>,
     pokes: Vec<(Option<u64>, TextPoke)>,
+    kernel_symbols: Vec<(Option<u64>, KernelSymbol)>,
     samples: Vec<(u64, RegisterSample)>,
     problems: Vec<Error>,
     dropped_problems: u64,
@@ -111,6 +112,7 @@ impl<'p> Reading<'p> {
             tasks: Vec::new(),
             switches: Vec::new(),
             pokes: Vec::new(),
+            kernel_symbols: Vec::new(),
             samples: Vec::new(),
             problems: Vec::new(),
             dropped_problems: 0,
@@ -131,6 +133,7 @@ impl<'p> Reading<'p> {
             Record::Task(task) => self.tasks.push((id.time, task)),
             Record::Switch { out, other } => self.switch(id, out, other),
             Record::TextPoke(poke) => self.pokes.push((id.time, poke)),
+            Record::KernelSymbol(symbol) => self.kernel_symbols.push((id.time, symbol)),
             Record::Aux {
                 offset,
                 size,
@@ -229,6 +232,14 @@ impl<'p> Reading<'p> {
             let what = "there is no AUXTRACE_INFO record: packets are taken for Intel PT, and their clock is not known";
             self.problem(Error::missing(self.path, what));
         }
+        let clock = self.clock();
+        let timed = self.switches.len() + self.samples.len() > 0;
+        if timed && !clock.comparable {
+            let what = "nothing says how perf's clock and the time-stamp counter relate: context switches and sampled registers are not used";
+            self.problem(Error::missing(self.path, what));
+            self.switches.clear();
+            self.samples.clear();
+        }
         if self.dropped_problems > 0 {
             let what = format!(
                 "{} more damaged places are not listed",
@@ -236,7 +247,6 @@ impl<'p> Reading<'p> {
             );
             self.problems.push(Error::missing(self.path, what));
         }
-        let clock = self.clock();
         let uncompressed_returns = self.uncompressed_returns();
         let tsc = |time: u64| {
             clock
@@ -249,6 +259,9 @@ impl<'p> Reading<'p> {
         capture.mappings = in_order(self.mappings, |mapping, time| mapping.time = when(time));
         capture.tasks = in_order(self.tasks, |task, time| task.time = when(time));
         capture.text_pokes = in_order(self.pokes, |poke, time| poke.time = when(time));
+        capture.kernel_symbols = in_order(self.kernel_symbols, |symbol, time| {
+            symbol.time = when(time);
+        });
         capture.switches = in_order(self.switches, |switch, time| switch.time = tsc(time));
         capture.samples = in_order(self.samples, |sample, time| sample.time = tsc(time));
         capture.problems = self.problems;
@@ -283,6 +296,7 @@ impl<'p> Reading<'p> {
         let period = |attr: &Attr| (attr.config >> 14 & 0xf) as u8;
         Clock {
             conversion: self.conversion,
+            comparable: self.conversion.is_some(),
             tsc_per_ctc: info.and_then(|info| info.tsc_per_ctc),
             mtc_period: self.pt_attr().map_or(0, period),
             max_nonturbo_ratio: info.and_then(|info| info.max_nonturbo_ratio),

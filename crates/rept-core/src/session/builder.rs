@@ -111,7 +111,10 @@ impl Builder {
         let process = self
             .process
             .or_else(|| agree::process(dump.as_ref(), capture.as_ref()));
-        let opened = findings(dump.as_ref(), capture.as_ref(), process);
+        let mut opened = findings(dump.as_ref(), capture.as_ref(), process);
+        let open_jit = |capture: &Capture| crate::image::open_jit(capture, &binaries);
+        let (jit, said) = capture.as_ref().map(open_jit).unwrap_or_default();
+        opened.extend(said);
         Ok(Session {
             inner: Arc::new(Inner {
                 dump,
@@ -121,6 +124,7 @@ impl Builder {
                 process,
                 watch: self.watch,
                 limits: self.limits,
+                jit,
                 opened,
                 decoded: OnceLock::new(),
                 order: OnceLock::new(),

@@ -3,7 +3,6 @@
 use super::agree::{self, End};
 use super::watch::{Limits, Progress};
 use super::{Decoded, births, percpu};
-use crate::binaries::Binaries;
 use crate::capture::{Capture, Stream};
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::Dump;
@@ -40,7 +39,7 @@ fn bytes_of(stream: &Stream) -> u64 {
 pub(super) fn decode(
     capture: &Capture,
     dump: Option<&Dump>,
-    binaries: &Binaries,
+    image: &ProcessImage<'_>,
     process: Option<u32>,
     limits: Limits,
     tell: &dyn Fn(Progress) -> ControlFlow<()>,
@@ -52,7 +51,6 @@ pub(super) fn decode(
         done: Cell::new(0),
         of: lengths.map(|bytes| bytes.min(limits.stream_bytes)).sum(),
     };
-    let image = ProcessImage::new(capture, process, dump, binaries);
     let options = options(capture);
     let mut code = CodeBuilder::new();
     let mut diagnostics = Vec::new();
@@ -66,7 +64,7 @@ pub(super) fn decode(
         let thread = stream.thread.unwrap_or_default();
         if ours(thread) {
             threads.push(one(
-                capture, stream, thread, &image, &options, &mut code, &pace,
+                capture, stream, thread, image, &options, &mut code, &pace,
             ));
         }
     }
@@ -81,7 +79,7 @@ pub(super) fn decode(
                     capture,
                     stream,
                     ThreadId(cpu),
-                    &image,
+                    image,
                     &options,
                     &mut code,
                     &pace,

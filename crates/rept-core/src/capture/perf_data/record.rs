@@ -1,6 +1,6 @@
 //! The records that matter, typed (`enum perf_event_type`, `enum perf_user_event_type`).
 
-use super::super::{MappingEvent, TaskEvent, TaskKind, TextPoke, TimeConversion};
+use super::super::{KernelSymbol, MappingEvent, TaskEvent, TaskKind, TextPoke, TimeConversion};
 use super::attr::{self, Attr};
 use super::samples::Sample;
 use super::task_kind;
@@ -129,6 +129,7 @@ pub(super) enum Record<'a> {
         other: Option<(u32, u32)>,
     },
     TextPoke(TextPoke),
+    KernelSymbol(KernelSymbol),
     Aux {
         offset: u64,
         size: u64,
@@ -193,8 +194,7 @@ pub(super) fn parse<'a>(raw: &RawRecord<'a>, attrs: &[Attr]) -> Option<Record<'a
         kind::AUXTRACE_ERROR => trace_error(cursor)?,
         kind::TIME_CONV => conversion(cursor.u64()?, cursor.u64()?, cursor.u64()?)
             .map_or(Record::Other, Record::TimeConversion),
-        // Kernel symbols do not change which bytes ran in the process.
-        kind::KSYMBOL => Record::Other,
+        kind::KSYMBOL => kernel_symbol(cursor)?.map_or(Record::Other, Record::KernelSymbol),
         _ => Record::Other,
     };
     Some(record)
@@ -279,6 +279,22 @@ fn text_poke<'a>(mut cursor: Fields<'a>) -> Option<Record<'a>> {
         old: cursor.take(old_len.into())?.to_vec(),
         new: cursor.take(new_len.into())?.to_vec(),
     }))
+}
+
+/// KSYMBOL; `Some(None)` for one without code.
+fn kernel_symbol(mut cursor: Fields<'_>) -> Option<Option<KernelSymbol>> {
+    const UNREGISTER: u16 = 1;
+    let at = Address(cursor.u64()?);
+    let len = u64::from(cursor.u32()?);
+    let (_kind, flags) = (cursor.u16()?, cursor.u16()?);
+    let symbol = KernelSymbol {
+        time: None,
+        at,
+        len,
+        name: cursor.text(),
+        gone: flags & UNREGISTER != 0,
+    };
+    Some((len > 0).then_some(symbol))
 }
 
 /// Type 1 is Intel PT; older perf writes fewer words, of which nine are needed.
