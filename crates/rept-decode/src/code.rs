@@ -188,6 +188,24 @@ impl CodeBuilder {
         Ok(self.insert(block, hot, target, found.generation, known))
     }
 
+    /// A block of one instruction whose length another decoder told.
+    #[cfg(feature = "libipt")]
+    pub(crate) fn single(&mut self, at: Address, bitness: u8, bytes: &[u8]) -> BlockId {
+        let block = Block {
+            at,
+            bytes: bytes.into(),
+            starts: [0].into(),
+            bitness,
+        };
+        let hot = Hot {
+            count: 1,
+            end: End::Undefined,
+            links: [UNLINKED; 2],
+        };
+        let known = self.by_start.get(&(at.0, bitness)).copied();
+        self.insert(block, hot, Address(0), u64::MAX, known)
+    }
+
     /// Adds a block, or finds it among those that start at the same address.
     fn insert(
         &mut self,

@@ -1,4 +1,5 @@
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "libipt"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 //! An instruction-accurate decoder of Intel Processor Trace, in Rust alone.
 //!
 //! The processor writes down only what cannot be known from the code: which way
@@ -32,6 +33,8 @@ pub mod dump;
 mod errata;
 mod flow;
 mod image;
+#[cfg(feature = "libipt")]
+pub mod libipt;
 mod options;
 pub mod packet;
 mod returns;

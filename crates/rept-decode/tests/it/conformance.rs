@@ -215,7 +215,7 @@ fn flow_as_expected() {
 }
 
 /// Addresses, and between them the events that move execution.
-fn flow(trace: &Trace) -> Vec<String> {
+pub fn flow(trace: &Trace) -> Vec<String> {
     let thread = &trace.threads[0];
     let mut events = thread.events.iter().peekable();
     let mut lines = Vec::new();

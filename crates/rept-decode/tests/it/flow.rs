@@ -34,7 +34,7 @@ pub fn choices() -> impl Strategy<Value = Vec<Choice>> {
     prop::collection::vec(choice, 0..400)
 }
 
-fn image(program: &Program) -> StaticImage<'_> {
+pub fn image(program: &Program) -> StaticImage<'_> {
     let mut image = StaticImage::new();
     image.add(Address(BASE), &program.code);
     image

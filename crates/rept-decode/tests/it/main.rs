@@ -3,6 +3,8 @@
 
 mod captures;
 mod conformance;
+#[cfg(feature = "libipt")]
+mod differential;
 mod encode;
 mod events;
 mod flow;
