@@ -3,6 +3,8 @@
 //! Feature and register names are gdb's (manual, "Standard Target Features", i386).
 
 use rept_trace::RegWord;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 /// One register: its words of 64 bits, the first that many bytes of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,12 @@ pub(super) enum Source {
     Pc,
     /// Words of the thread's register state.
     Words(Vec<RegWord>),
+    /// The low 16 bits of a word, and zeros.
+    Half(RegWord),
+    /// A register of the x87 stack, counted from its top.
+    X87(u16),
+    /// The tag word of the x87 unit in full: two bits a register.
+    X87Tag,
     /// Not recovered.
     Never,
 }
@@ -45,55 +53,110 @@ fn word(name: impl Into<String>, kind: &'static str, bytes: usize, word: RegWord
     register(name, kind, bytes, Source::Words(vec![word]))
 }
 
+/// A feature of the description, and its registers.
+pub(super) type Feature = (&'static str, Vec<Register>);
+
 /// Features and their registers.
-pub(super) fn features() -> Vec<(&'static str, Vec<Register>)> {
-    let mut core: Vec<Register> = GPRS
-        .iter()
-        .map(|&number| {
-            let of = RegWord::gpr(number);
-            let kind = if of == RegWord::RSP || of == RegWord::RBP {
-                "data_ptr"
-            } else {
-                "int64"
-            };
-            word(of.name(), kind, 8, of)
-        })
-        .collect();
+pub(super) fn features() -> &'static [Feature] {
+    static FEATURES: OnceLock<Vec<Feature>> = OnceLock::new();
+    FEATURES.get_or_init(|| {
+        vec![
+            ("org.gnu.gdb.i386.core", core()),
+            ("org.gnu.gdb.i386.sse", sse()),
+            (
+                "org.gnu.gdb.i386.linux",
+                vec![register("orig_rax", "int64", 8, Source::Never)],
+            ),
+            (
+                "org.gnu.gdb.i386.segments",
+                vec![
+                    word("fs_base", "int64", 8, RegWord::FS_BASE),
+                    word("gs_base", "int64", 8, RegWord::GS_BASE),
+                ],
+            ),
+            ("org.gnu.gdb.i386.avx", vectors("ymm", "h", 0..16, 2..4)),
+            ("org.gnu.gdb.i386.avx512", avx512()),
+        ]
+    })
+}
+
+fn core() -> Vec<Register> {
+    let gprs = GPRS.iter().map(|&number| {
+        let of = RegWord::gpr(number);
+        let pointer = of == RegWord::RSP || of == RegWord::RBP;
+        let kind = if pointer { "data_ptr" } else { "int64" };
+        word(of.name(), kind, 8, of)
+    });
+    let mut core: Vec<Register> = gprs.collect();
     core.push(register("rip", "code_ptr", 8, Source::Pc));
     core.push(word("eflags", "int32", 4, RegWord::FLAGS));
     core.extend(SEGMENTS.map(|name| register(name, "int32", 4, Source::Never)));
-    core.extend(
-        (0..8).map(|number| register(format!("st{number}"), "i387_ext", 10, Source::Never)),
-    );
-    core.extend(X87_CONTROL.map(|name| register(name, "int32", 4, Source::Never)));
-    let lanes = |number: u16, first: u16| {
-        Source::Words(vec![
-            RegWord::vector(number, first),
-            RegWord::vector(number, first + 1),
-        ])
-    };
-    let mut sse: Vec<Register> = (0..16)
-        .map(|number| register(format!("xmm{number}"), "uint128", 16, lanes(number, 0)))
-        .collect();
+    core.extend((0..8).map(|number| {
+        let of = Source::X87(number);
+        register(format!("st{number}"), "i387_ext", 10, of)
+    }));
+    core.extend(X87_CONTROL.map(|name| {
+        let of = match name {
+            "fctrl" => Source::Half(RegWord::X87_CONTROL),
+            "fstat" => Source::Half(RegWord::X87_STATUS),
+            "ftag" => Source::X87Tag,
+            _ => Source::Never,
+        };
+        register(name, "int32", 4, of)
+    }));
+    core
+}
+
+fn sse() -> Vec<Register> {
+    let mut sse = vectors("xmm", "", 0..16, 0..2);
     sse.push(word("mxcsr", "int32", 4, RegWord::MXCSR));
-    let avx =
-        (0..16).map(|number| register(format!("ymm{number}h"), "uint128", 16, lanes(number, 2)));
-    vec![
-        ("org.gnu.gdb.i386.core", core),
-        ("org.gnu.gdb.i386.sse", sse),
-        (
-            "org.gnu.gdb.i386.linux",
-            vec![register("orig_rax", "int64", 8, Source::Never)],
-        ),
-        (
-            "org.gnu.gdb.i386.segments",
-            vec![
-                word("fs_base", "int64", 8, RegWord::FS_BASE),
-                word("gs_base", "int64", 8, RegWord::GS_BASE),
-            ],
-        ),
-        ("org.gnu.gdb.i386.avx", avx.collect()),
-    ]
+    sse
+}
+
+/// Masks, the upper halves of the first 16 vectors, and the other 16 vectors.
+fn avx512() -> Vec<Register> {
+    let masks = (0..8).map(|number| {
+        let of = RegWord::opmask(number);
+        word(of.name(), "uint64", 8, of)
+    });
+    let upper = vectors("zmm", "h", 0..16, 4..8);
+    let rest = [
+        vectors("xmm", "", 16..32, 0..2),
+        vectors("ymm", "h", 16..32, 2..4),
+        vectors("zmm", "h", 16..32, 4..8),
+    ];
+    masks
+        .chain(upper)
+        .chain(rest.into_iter().flatten())
+        .collect()
+}
+
+/// Lanes of vector registers, each a register of its own for gdb.
+fn vectors(name: &str, suffix: &str, numbers: Range<u16>, lanes: Range<u16>) -> Vec<Register> {
+    let kind = if lanes.len() == 2 {
+        "uint128"
+    } else {
+        "v2ui128"
+    };
+    let of = |number| {
+        let words: Vec<RegWord> = lanes
+            .clone()
+            .map(|lane| RegWord::vector(number, lane))
+            .collect();
+        let bytes = words.len() * 8;
+        register(
+            format!("{name}{number}{suffix}"),
+            kind,
+            bytes,
+            Source::Words(words),
+        )
+    };
+    numbers.map(of).collect()
+}
+
+/// All registers, in the order in which they are sent.
+pub(super) fn registers() -> impl Iterator<Item = &'static Register> {
+    features().iter().flat_map(|(_, registers)| registers)
 }
 
 /// The description as gdb reads it.
@@ -104,6 +167,9 @@ pub(super) fn xml() -> String {
     );
     for (feature, registers) in features() {
         xml += &format!("<feature name=\"{feature}\">");
+        if registers.iter().any(|register| register.kind == "v2ui128") {
+            xml += "<vector id=\"v2ui128\" type=\"uint128\" count=\"2\"/>";
+        }
         for Register {
             name, kind, bytes, ..
         } in registers
@@ -124,10 +190,7 @@ mod tests {
 
     #[test]
     fn registers_stand_where_gdb_expects_them() {
-        let all: Vec<Register> = features()
-            .into_iter()
-            .flat_map(|(_, registers)| registers)
-            .collect();
+        let all: Vec<&Register> = registers().collect();
         let position = |name: &str| all.iter().position(|register| register.name == name);
         // gdb/amd64-tdep.h
         assert_eq!(
