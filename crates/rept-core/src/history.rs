@@ -13,6 +13,7 @@ mod queries;
 mod races;
 mod registers;
 mod sequence;
+mod why;
 
 use crate::position::Position;
 use crate::session::Session;
@@ -29,7 +30,8 @@ pub use frames::{Backtrace, Frame};
 pub use locals::FrameVariables;
 pub use queries::{Location, ParseLocationError, Touch, Write};
 pub use races::{Race, RaceSide};
-pub use rept_recover::history::{AccessView, Unknown, Value};
+pub use rept_recover::history::{AccessView, Rule, Stage, Unknown, Value};
+pub use why::{Inference, InferenceSource};
 
 /// How sure a value must be to be shown; each grade includes those above it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,11 +187,15 @@ impl History {
         })
     }
 
-    /// Memory accesses of the step at `position`, in the processor's order.
+    /// Memory accesses of the step at `position`, in the processor's order. Operands of string
+    /// instructions, and what the kernel wrote, come in pieces of at most 8 bytes.
     pub fn accesses(&self, position: Position) -> Vec<AccessView> {
-        self.at(position)
-            .map(|state| self.recovered.accesses(state.at))
-            .unwrap_or_default()
+        let Some(state) = self.at(position) else {
+            return Vec::new();
+        };
+        let mut accesses = self.recovered.accesses(state.at);
+        accesses.extend(self.recovered.long_accesses(state.at));
+        accesses
     }
 
     /// Function and source line of the step at `position`.

@@ -47,7 +47,8 @@
 //! *Questions.* [`History::last_write`] and [`History::next_write`] say who wrote a register or
 //! memory, and whether someone unknown may have since; [`History::touches`] who touches it;
 //! [`History::executions`] and [`History::calls`] when code ran; [`History::explain`] where a value
-//! came from; [`History::diff`] what changed between two positions. All are look-ups in indices that are made at the first question; iterators are
+//! came from; [`History::why_known`] how recovery learned it, [`History::why_unknown`] why it did not;
+//! [`History::diff`] what changed between two positions. All are look-ups in indices that are made at the first question; iterators are
 //! lazy, so whoever has enough stops.
 //!
 //! *Walking.* A [`Cursor`] steps by instruction, line and function and runs to breakpoints and
@@ -104,8 +105,9 @@ pub use error::Error;
 pub use gdb::{GDB_PYTHON, GdbError, GdbOptions};
 pub use history::{
     AccessView, Backtrace, Call, Change, Crash, Difference, Explanation, Frame, FrameVariables,
-    History, Instruction, KnownMask, Link, Location, Origin, ParseLocationError, Race, RaceSide,
-    StateView, Touch, Trust, Unknown, Value, Write,
+    History, Inference, InferenceSource, Instruction, KnownMask, Link, Location, Origin,
+    ParseLocationError, Race, RaceSide, Rule, Stage, StateView, Touch, Trust, Unknown, Value,
+    Write,
 };
 pub use position::{ParsePositionError, Position};
 pub use rept_recover::{Options as RecoverOptions, Statistics};

@@ -1,6 +1,7 @@
 //! Recovered values as text, so that nobody takes them for more than they are.
 
-use crate::history::{Trust, Unknown, Value};
+use crate::history::{History, Inference, Location, Rule, Stage, Trust, Unknown, Value};
+use crate::position::Position;
 use rept_recover::bits::mask;
 
 /// How the notation is to be read.
@@ -108,6 +109,73 @@ pub fn sentence(reason: Unknown) -> &'static str {
         Unknown::Budget => "recovery reached its limit",
         _ => "for a reason that this version of the command does not know",
     }
+}
+
+/// A rule of inference in words.
+pub fn rule(rule: Rule) -> &'static str {
+    match rule {
+        Rule::FinalState => "the registers of the dump, or sampled ones, say so",
+        Rule::Code => "a constant of the instruction",
+        Rule::ControlFlow => "the step led there",
+        Rule::Instruction => "the instruction relates it to the others",
+        Rule::Unwritten => "nothing wrote to the place in between",
+        Rule::Dump => "nothing wrote to the place up to the dump",
+        Rule::Convention => "the calling convention keeps it",
+        _ => "by a rule that this version of the command does not know",
+    }
+}
+
+/// How far optimism had to go: `certain`, `assumed`, `inferred:2`.
+pub fn stage(stage: Stage) -> String {
+    match stage {
+        Stage::Certain => "certain".to_owned(),
+        Stage::Assumed => "assumed".to_owned(),
+        Stage::Inferred(stage) => format!("inferred:{stage}"),
+    }
+}
+
+/// How a location came to be known just before a position, from inference to inference, one line each;
+/// where not all of it is known, why not.
+pub fn why_lines(history: &History, location: Location, at: Position, limit: usize) -> Vec<String> {
+    let mut lines: Vec<String> = history
+        .why_known_back(location, at, limit)
+        .iter()
+        .map(inference)
+        .collect();
+    let unknown = history.why_unknown(location, at);
+    lines.extend(
+        unknown.map(|reason| format!("{location} is not wholly known: {}", sentence(reason))),
+    );
+    lines
+}
+
+fn inference(inference: &Inference) -> String {
+    let Inference {
+        location,
+        known_at,
+        at,
+        level,
+        ..
+    } = inference;
+    let mut text = format!(
+        "{location} before {known_at} is {}, level {level}: {} ({at})",
+        stage(inference.stage),
+        rule(inference.rule),
+    );
+    let named = |addressing: bool| {
+        let sources = inference.sources.iter();
+        let wanted = sources.filter(move |source| source.addressing == addressing);
+        let texts: Vec<String> = wanted
+            .map(|source| format!("{} before {}", source.location, source.at))
+            .collect();
+        texts.join(", ")
+    };
+    for (what, sources) in [("from", named(false)), ("placed by", named(true))] {
+        if !sources.is_empty() {
+            text += &format!("; {what} {sources}");
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ fn a_client_sees_nothing_that_is_not_known() {
         assert!(client.ask("vFile:open:2f,0,0").is_empty(), "no host I/O");
 
         let xml = client.ask("qXfer:features:read:target.xml:0,ffff");
-        for part in ["org.gnu.gdb.i386.avx", "fs_base", "orig_rax"] {
+        for part in ["org.gnu.gdb.i386.avx512", "fs_base", "orig_rax"] {
             assert!(xml.contains(part), "{part} in {xml}");
         }
         assert!(client.ask("qXfer:auxv:read::0,fff").len() > 32);
@@ -351,6 +351,9 @@ fn monitor_commands_answer_in_sentences() {
         check("last-write rax", "use_it");
         check("explain rax", "plant");
         check("explain 10", "0x10");
+        check("why rax", "rax before");
+        check("why 10", "is not wholly known");
+        check("why", "expected a register");
         check("locals", "p = ");
         check("reg rax", "0x10");
         check("reg 10", "is no register");
@@ -358,6 +361,7 @@ fn monitor_commands_answer_in_sentences() {
         check("mem 0xfffffffffffffffe 99999999999", "??");
         check("mem here 4", "is no number");
         check("trust", "assumed");
+        check("trust inferred:2", "start with --trust inferred:N");
         check("trust blindly", "is no grade");
         check("trust certain", "certain");
         check("trust", "certain");

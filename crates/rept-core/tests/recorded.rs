@@ -2,14 +2,16 @@
 
 #[path = "recorded/session.rs"]
 mod session;
+#[path = "recorded/strings.rs"]
+mod strings;
 #[path = "support/victim.rs"]
 mod victim;
 
 use rept_core::{
     Cursor, Direction, Location, Origin, Position, RecoverOptions, Session, StopReason, StopSet,
-    Subject, Trust,
+    Subject, Trust, Unknown,
 };
-use rept_trace::{RegWord, ThreadId};
+use rept_trace::{Address, RegWord, ThreadId};
 use victim::{Folder, record};
 
 fn function_at(history: &rept_core::History, position: Position) -> String {
@@ -139,6 +141,26 @@ fn the_planting_store_explains_the_faulting_pointer() {
         panic!("{explanation:?}");
     };
     assert_eq!(function_at(&history, at), "plant", "{explanation:?}");
+
+    let why = history.why_known_back(Location::Reg(faulting), crash.position, 8);
+    assert!(
+        !why.is_empty() && why[0].known_at == crash.position,
+        "{why:?}"
+    );
+    assert!(
+        history
+            .why_unknown(Location::Reg(faulting), crash.position)
+            .is_none()
+    );
+    let nowhere = Location::Mem {
+        address: Address(0x10),
+        size: 8,
+    };
+    assert!(history.why_known(nowhere, crash.position).is_none());
+    assert_eq!(
+        history.why_unknown(nowhere, crash.position),
+        Some(Unknown::NotInDump)
+    );
 }
 
 #[test]

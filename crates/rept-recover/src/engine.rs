@@ -100,6 +100,9 @@ pub struct Options {
     pub pairing: bool,
     /// Let memory values pass pending stores, in stages.
     pub optimism: bool,
+    /// How many of the [`Options::STAGES`] stages of what is inferred; each lets values pass more
+    /// pending stores than the one before.
+    pub stages: u8,
     /// Steps of all threads that are recovered at most, the newest; older ones are before the window.
     /// A step takes about 150 bytes.
     pub max_steps: u64,
@@ -115,6 +118,7 @@ impl Default for Options {
         Options {
             pairing: true,
             optimism: true,
+            stages: Options::STAGES,
             max_steps: 1 << 24,
             anchors: Vec::new(),
             #[cfg(feature = "experiments")]
@@ -124,6 +128,9 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Number of stages of what is inferred.
+    pub const STAGES: u8 = STAGES.len() as u8;
+
     /// The techniques that are left out.
     fn without(&self) -> Without {
         #[cfg(feature = "experiments")]
@@ -328,7 +335,8 @@ impl<'a> Engine<'a> {
         if self.without.has(Technique::Staging) {
             self.run_at_once(pairing);
         } else {
-            self.run_phases(pairing, options.optimism);
+            let stages = if options.optimism { options.stages } else { 0 };
+            self.run_phases(pairing, stages);
         }
         self.statistics.steps = self.graph.steps.len() as u64;
         self.statistics.nodes = self.graph.nodes.len() as u64;
@@ -336,7 +344,7 @@ impl<'a> Engine<'a> {
         self.statistics.pending = u64::from(self.pending.len());
     }
 
-    fn run_phases(&mut self, pairing: bool, optimism: bool) {
+    fn run_phases(&mut self, pairing: bool, stages: u8) {
         self.fixpoint();
         self.observe_protection();
         self.fixpoint();
@@ -349,9 +357,9 @@ impl<'a> Engine<'a> {
         }
         self.assumed = self.known_masks();
         self.pending_assumed = self.pending.clone();
-        if optimism {
+        if stages > 0 {
             self.begin(Grade::Inferred);
-            for (stage, limit) in (1..).zip(STAGES) {
+            for (stage, limit) in (1..=stages).zip(STAGES) {
                 self.stage = stage;
                 self.limit = limit;
                 self.observe_kinds();

@@ -3,7 +3,7 @@
 use super::walk::Stub;
 use crate::history::{Explanation, Location, Origin, Trust, Write};
 use crate::position::Position;
-use crate::show::shown;
+use crate::show::{shown, why_lines};
 use rept_trace::Address;
 use std::fmt::Write as _;
 
@@ -12,6 +12,7 @@ where                    the position, THREAD:STEP, and its source line
 seek THREAD:STEP         go there, or N steps with +N or -N; carried out by the next `stepi`
 last-write REG|ADDR [N]  the step that wrote a register, or N bytes (8), last
 explain REG|ADDR [N]     where the value came from
+why REG|ADDR [N]         how recovery came to know it, or why it did not
 locals                   parameters and locals, `?` where unknown, weaker values marked
 reg REG                  a register, and why it is not known
 mem ADDR N               memory, `??` where unknown
@@ -28,6 +29,7 @@ pub(super) fn answer(stub: &mut Stub<'_>, command: &str) -> String {
         ["seek", position] => seek(stub, position),
         ["last-write", rest @ ..] => location(rest).map(|location| last_write(stub, location)),
         ["explain", rest @ ..] => location(rest).map(|location| explain(stub, location)),
+        ["why", rest @ ..] => location(rest).map(|location| why(stub, location)),
         ["locals"] => Ok(locals(stub)),
         ["reg", name] => register(stub, name),
         ["mem", address, count] => memory(stub, address, count),
@@ -103,6 +105,12 @@ fn trusted(grade: Trust) -> &'static str {
 }
 
 fn trust(stub: &mut Stub<'_>, grade: &str) -> Result<String, String> {
+    if grade.starts_with("inferred:") {
+        return Err(
+            "how many stages are inferred is decided by recovery: start with --trust inferred:N"
+                .to_owned(),
+        );
+    }
     let grades = [Trust::Certain, Trust::Assumed, Trust::Inferred];
     let wanted = grades.into_iter().find(|&known| trusted(known) == grade);
     let wanted = wanted
@@ -191,12 +199,22 @@ fn explain(stub: &Stub<'_>, location: Location) -> String {
         Origin::SystemCall(at) => format!("the result of the system call at {at}"),
         Origin::File { address } => format!("bytes of a file, mapped at {address}"),
         Origin::BeforeWindow(location) => format!("{location} had it before the window"),
+        Origin::UnknownStore { location, stores } => format!(
+            "no step is known to have written {location}; {stores} stores go to unknown addresses"
+        ),
         Origin::AddressUnknown(at) => format!("loaded at {at} from an unknown address"),
         Origin::Barrier(at) => {
             format!("the kernel may have set it at {at}, or steps are missing there")
         }
         Origin::TooLong => "and so on: the chain is too long".to_owned(),
     }
+}
+
+/// Inferences shown at most.
+const MAX_INFERENCES: usize = 16;
+
+fn why(stub: &Stub<'_>, location: Location) -> String {
+    why_lines(stub.history, location, stub.now, MAX_INFERENCES).join("\n")
 }
 
 fn memory(stub: &Stub<'_>, address: &str, count: &str) -> Result<String, String> {

@@ -5,6 +5,7 @@
     (gdb) rept seek 4711:1234      go to a position
     (gdb) rept last-write $rax     who wrote it last; also &variable, or ADDRESS BYTES
     (gdb) rept explain $rax        where did the value come from
+    (gdb) rept why $rax            how recovery came to know it, or why it did not
     (gdb) rept locals              with what is not known, and weaker values marked
     (gdb) rept mem &buffer 64      with ?? for what is not known
     (gdb) rept trust inferred      which values gdb itself is shown
@@ -43,7 +44,7 @@ def place(text):
 
 
 class Rept(gdb.Command):
-    """rept [seek | last-write | explain | locals | reg | mem | trust | races] ...: ask the history."""
+    """rept [seek | last-write | explain | why | locals | reg | mem | trust | races] ...: ask the history."""
 
     def __init__(self):
         super().__init__("rept", gdb.COMMAND_DATA)
@@ -52,7 +53,7 @@ class Rept(gdb.Command):
         words = gdb.string_to_argv(argument)
         command = words[0] if words else "where"
         rest = words[1:]
-        if command in ("last-write", "explain") and rest:
+        if command in ("last-write", "explain", "why") and rest:
             rest[0] = place(rest[0])
         if command == "mem" and rest:
             rest[0] = address(rest[0])

@@ -2,6 +2,7 @@
 
 use super::Trust;
 use super::sequence::Sequence;
+use rept_recover::History;
 use rept_recover::history::{AccessView, Position, Recovered};
 use rept_trace::Address;
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ pub(super) const CELL: u64 = 8;
 #[derive(Debug, Default)]
 pub(super) struct AccessIndex {
     cells: BTreeMap<u64, Vec<Entry>>,
-    /// By grade: numbers of the steps that stored somewhere that is not known at that grade,
-    /// ascending; a step may be there twice.
+    /// By grade: numbers of the steps that stored somewhere that is not known at that grade, the
+    /// kernel's among them, ascending; a step may be there twice.
     pending: [Vec<u64>; GRADES],
 }
 
@@ -40,7 +41,7 @@ impl AccessIndex {
     /// Asks the history for every step's accesses. Linear in their number. Says now and then how many
     /// steps it has looked at; `None` when it was stopped.
     pub(super) fn new(
-        recovered: &impl Recovered,
+        recovered: &History,
         sequence: &Sequence,
         tell: &dyn Fn(u64) -> ControlFlow<()>,
     ) -> Option<AccessIndex> {
@@ -52,8 +53,14 @@ impl AccessIndex {
                     return None;
                 }
                 let thread = thread as u32;
-                for access in recovered.accesses(Position { thread, step }) {
-                    index.take(&access, number);
+                let at = Position { thread, step };
+                let long = recovered.long_accesses(at);
+                for access in recovered.accesses(at).iter().chain(&long) {
+                    index.take(access, number);
+                }
+                if recovered.writes_elsewhere(at) {
+                    let pending = index.pending.iter_mut();
+                    pending.for_each(|pending| pending.push(number));
                 }
             }
         }

@@ -72,6 +72,13 @@ pub enum Origin {
     },
     /// It was there before the window.
     BeforeWindow(Location),
+    /// No step is known to have written it, but so many may have whose stores go to unknown places.
+    UnknownStore {
+        /// Where it was.
+        location: Location,
+        /// Number of these stores.
+        stores: u64,
+    },
     /// Taken from memory at an address that is not known.
     AddressUnknown(Position),
     /// Steps are missing, or the kernel set registers here.
@@ -255,11 +262,18 @@ fn writer(past: &impl Past, place: Place, before: Position) -> Result<(Position,
             stores,
             ..
         }) => Ok((at, stores)),
+        Some(Write::Uncertain { stores, .. }) if !is_file(past, location) => {
+            Err(Origin::UnknownStore { location, stores })
+        }
         _ => Err(match location {
             Location::Mem { address, .. } if past.is_file(address) => Origin::File { address },
             _ => Origin::BeforeWindow(location),
         }),
     }
+}
+
+fn is_file(past: &impl Past, location: Location) -> bool {
+    matches!(location, Location::Mem { address, .. } if past.is_file(address))
 }
 
 fn origin(source: Source, at: Position) -> Origin {

@@ -27,6 +27,7 @@ pub struct History {
     pub(super) cell_index: HashMap<u64, u32>,
     pub(super) cells: Vec<Cell>,
     pub(super) entries: Vec<Entry>,
+    timelines: Timelines,
     /// Neighbouring accesses with a write between them that is not placed; see `Engine::refuted`.
     refuted: HashSet<(u32, u32)>,
     /// Steps at which facts contradict each other, ascending.
@@ -34,6 +35,36 @@ pub struct History {
     /// With one thread; with several, what the sequence says is no proof.
     protection: Option<Protection>,
     statistics: Statistics,
+}
+
+/// The entries of each cell, by ascending order.
+struct Timelines {
+    /// Where the entries of each cell begin, and the end.
+    starts: Vec<u32>,
+    entries: Vec<u32>,
+}
+
+impl Timelines {
+    fn new(cells: &[Cell], entries: &[Entry]) -> Timelines {
+        let mut all = Vec::with_capacity(entries.len());
+        let mut starts = Vec::with_capacity(cells.len() + 1);
+        for cell in cells {
+            starts.push(all.len() as u32);
+            let mut next = cell.head;
+            while next != NONE {
+                all.push(next);
+                next = entries[next as usize].next;
+            }
+        }
+        starts.push(all.len() as u32);
+        let entries = all;
+        Timelines { starts, entries }
+    }
+
+    fn of(&self, cell: u32) -> &[u32] {
+        let cell = cell as usize;
+        &self.entries[self.starts[cell] as usize..self.starts[cell + 1] as usize]
+    }
 }
 
 impl History {
@@ -47,6 +78,7 @@ impl History {
         }
         let (cell_index, cells, entries) = engine.cells.into_parts();
         History {
+            timelines: Timelines::new(&cells, &entries),
             graph: engine.graph,
             lessons: engine.lessons,
             wides: engine.wides,
@@ -127,6 +159,56 @@ impl History {
         }
     }
 
+    /// Operands of a string instruction and what the kernel wrote at a step, as far as they are placed:
+    /// by pieces of at most 8 bytes, in ascending order within each operand.
+    pub fn long_accesses(&self, at: Position) -> Vec<AccessView> {
+        let step = self
+            .global(at)
+            .filter(|&step| (step as usize) < self.graph.steps.len());
+        let ids = step.map_or(0..0, |step| self.graph.accesses_of(step));
+        let wides = ids.filter_map(|id| Some((id, self.wides.get(&id)?)));
+        let entries =
+            wides.flat_map(|(id, wide)| wide.entries.iter().map(move |&entry| (id, entry)));
+        entries
+            .map(|(id, entry)| self.piece(&self.graph.accesses[id as usize], entry))
+            .collect()
+    }
+
+    /// A step may write memory that none of its accesses names: it is no known system call, or not
+    /// modelled, or the length of a string is not known, or steps are missing before it.
+    pub fn writes_elsewhere(&self, at: Position) -> bool {
+        let step = self
+            .global(at)
+            .filter(|&step| (step as usize) < self.graph.steps.len());
+        let mut ids = step.map_or(0..0, |step| self.graph.accesses_of(step));
+        ids.any(|id| {
+            let access = &self.graph.accesses[id as usize];
+            access.size == 0 && access.kind.writes() && access.state == AccessState::Pending
+        })
+    }
+
+    fn piece(&self, access: &Access, entry: u32) -> AccessView {
+        let entry = &self.entries[entry as usize];
+        let first = entry.bytes.trailing_zeros();
+        let size = entry.bytes.count_ones() as u8;
+        let number = self.cells[entry.cell as usize].number;
+        let value = self.value(entry.node);
+        let part = |bits: u64| (bits >> (8 * first)) & mask(u32::from(size) * 8);
+        AccessView {
+            address: Some(Address(number * CELL + u64::from(first))),
+            address_certain: access.phase == Grade::Certain as u8,
+            address_assumed: access.phase <= Grade::Assumed as u8,
+            size,
+            store: access.kind.writes(),
+            value: Value {
+                bits: part(value.bits),
+                known: part(value.known),
+                certain: part(value.certain),
+                assumed: part(value.assumed),
+            },
+        }
+    }
+
     /// The first access at or after a global step.
     pub(super) fn next_access(&self, step: u32) -> u32 {
         let all = self.graph.accesses.len() as u32;
@@ -163,19 +245,13 @@ impl History {
 
     /// The entries of a byte around access `at`: the last before it, the first at or after it.
     pub(super) fn around(&self, cell: u32, byte: u64, at: u32) -> (Option<&Entry>, Option<&Entry>) {
-        let mut before = None;
-        let mut next = self.cells[cell as usize].head;
-        while next != NONE {
-            let entry = &self.entries[next as usize];
-            if entry.bytes >> byte & 1 == 1 {
-                if entry.order >= at {
-                    return (before, Some(entry));
-                }
-                before = Some(entry);
-            }
-            next = entry.next;
-        }
-        (before, None)
+        let all = self.timelines.of(cell).iter();
+        let entry = |&id: &u32| &self.entries[id as usize];
+        let touches = |entry: &&Entry| entry.bytes >> byte & 1 == 1;
+        let split = all.as_slice().partition_point(|id| entry(id).order < at);
+        let (before, after) = all.as_slice().split_at(split);
+        let before = before.iter().rev().map(entry).find(touches);
+        (before, after.iter().map(entry).find(touches))
     }
 
     /// What the dump says about a byte, seen from access `after` on.

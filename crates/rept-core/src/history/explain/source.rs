@@ -105,6 +105,13 @@ fn stored(
 
 /// `size` bytes of what a move moves, from byte `from` on.
 fn moved(instruction: &Instruction, from: u64, size: u64, accesses: &[AccessView]) -> Source {
+    // Each element that STOS stores is the accumulator.
+    let from = match instruction.mnemonic() {
+        Mnemonic::Stosb | Mnemonic::Stosw | Mnemonic::Stosd | Mnemonic::Stosq => {
+            from % instruction.op_register(1).size().max(1) as u64
+        }
+        _ => from,
+    };
     if let Some(source) = source_operand(instruction) {
         return match instruction.op_kind(source) {
             OpKind::Register => {
