@@ -3,11 +3,12 @@
 use crate::failure::Failure;
 use clap::{Args, Parser, Subcommand};
 use rept_capture::{Schedule, StartPoint, Timing};
-use rept_core::{History, Location, Position, Trust};
+use rept_core::{History, Location, Position, RecoverOptions, Trust};
 use rept_trace::ThreadId;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// What happened before a crash: record it, or recover it from a dump and a control-flow trace.
 #[derive(Debug, Parser)]
@@ -213,8 +214,8 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
     pub(crate) format: ExportFormat,
     /// Values known at this grade or better; weaker ones are exported as unknown.
-    #[arg(long, value_enum, default_value_t = Grade::Inferred)]
-    pub(crate) trust: Grade,
+    #[arg(long, value_name = "GRADE", default_value = "inferred")]
+    pub(crate) trust: Threshold,
 }
 
 /// What `rept export` writes.
@@ -236,9 +237,10 @@ pub(crate) struct ReportArgs {
     /// Print instructions with the values they read and wrote, instead of source lines.
     #[arg(short, long)]
     pub(crate) instructions: bool,
-    /// Values known at this grade or better.
-    #[arg(long, value_enum, default_value_t = Grade::Inferred)]
-    pub(crate) trust: Grade,
+    /// Values known at this grade or better: certain, assumed, inferred, or inferred:N for the first N
+    /// stages of what is inferred.
+    #[arg(long, value_name = "GRADE", default_value = "inferred")]
+    pub(crate) trust: Threshold,
 }
 
 impl RangeArgs {
@@ -273,7 +275,7 @@ impl ReportArgs {
             last,
             range: RangeArgs::default(),
             instructions: true,
-            trust: Grade::Inferred,
+            trust: Threshold::ALL,
         }
     }
 }
@@ -320,28 +322,60 @@ pub(crate) struct GdbArgs {
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
     /// Show gdb values known at this grade or better; gdb cannot mark them.
-    #[arg(long, value_enum, default_value_t = Grade::Assumed)]
-    pub(crate) trust: Grade,
+    #[arg(long, value_name = "GRADE", default_value = "assumed")]
+    pub(crate) trust: Threshold,
 }
 
-/// How a value is known at least.
-#[derive(clap::ValueEnum, Clone, Copy, Debug)]
-pub(crate) enum Grade {
-    /// Follows from dump, binaries and control flow alone.
-    Certain,
-    /// Also that functions keep to the calling convention.
-    Assumed,
-    /// Also that no store with an unknown address was in the way.
-    Inferred,
+/// How a value is known at least: `certain`, `assumed`, `inferred` or `inferred:N`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Threshold {
+    pub(crate) grade: Trust,
+    /// Of what is inferred, only the first so many stages.
+    pub(crate) stages: u8,
 }
 
-impl From<Grade> for Trust {
-    fn from(grade: Grade) -> Trust {
-        match grade {
-            Grade::Certain => Trust::Certain,
-            Grade::Assumed => Trust::Assumed,
-            Grade::Inferred => Trust::Inferred,
+impl Threshold {
+    pub(crate) const ALL: Threshold = Threshold {
+        grade: Trust::Inferred,
+        stages: RecoverOptions::STAGES,
+    };
+
+    /// Recovery that goes no further.
+    pub(crate) fn options(self) -> RecoverOptions {
+        let mut options = RecoverOptions::default();
+        options.stages = self.stages;
+        options
+    }
+}
+
+impl FromStr for Threshold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Threshold, String> {
+        let grade = |grade| {
+            Ok(Threshold {
+                grade,
+                ..Threshold::ALL
+            })
+        };
+        let last = RecoverOptions::STAGES;
+        match (text, text.strip_prefix("inferred:").map(str::parse)) {
+            ("certain", _) => grade(Trust::Certain),
+            ("assumed", _) => grade(Trust::Assumed),
+            ("inferred", _) => grade(Trust::Inferred),
+            (_, Some(Ok(stages))) if (1..=last).contains(&stages) => Ok(Threshold {
+                stages,
+                ..Threshold::ALL
+            }),
+            (_, Some(_)) => Err(format!("there are stages 1 to {last} of what is inferred")),
+            _ => Err("expected certain, assumed, inferred or inferred:N".to_owned()),
         }
+    }
+}
+
+impl From<Threshold> for Trust {
+    fn from(threshold: Threshold) -> Trust {
+        threshold.grade
     }
 }
 
@@ -352,9 +386,14 @@ pub(crate) struct AtArgs {
     /// Where, as TID:STEP; without it, the crash.
     #[arg(long = "position", value_name = "POSITION")]
     pub(crate) position: Option<Position>,
-    /// Values known at this grade or better.
-    #[arg(long, value_enum, default_value_t = Grade::Inferred)]
-    pub(crate) trust: Grade,
+    /// Values known at this grade or better: certain, assumed, inferred, or inferred:N for the first N
+    /// stages of what is inferred.
+    #[arg(long, value_name = "GRADE", default_value = "inferred")]
+    pub(crate) trust: Threshold,
+    /// Also print how this register, or `ADDRESS[:BYTES]` in hexadecimal, came to be known, or why
+    /// it did not.
+    #[arg(long, value_name = "LOCATION")]
+    pub(crate) why: Option<Location>,
     /// Print JSON (schema rept-at/1).
     #[arg(long)]
     pub(crate) json: bool,
@@ -383,8 +422,8 @@ pub(crate) struct LastWriteArgs {
     #[arg(long, value_name = "POSITION")]
     pub(crate) at: Option<Position>,
     /// Believe addresses and values known at this grade or better.
-    #[arg(long, value_enum, default_value_t = Grade::Inferred)]
-    pub(crate) trust: Grade,
+    #[arg(long, value_name = "GRADE", default_value = "inferred")]
+    pub(crate) trust: Threshold,
 }
 
 #[derive(Args, Debug)]
@@ -398,8 +437,8 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "POSITION")]
     pub(crate) at: Option<Position>,
     /// Believe addresses and values known at this grade or better.
-    #[arg(long, value_enum, default_value_t = Grade::Inferred)]
-    pub(crate) trust: Grade,
+    #[arg(long, value_name = "GRADE", default_value = "inferred")]
+    pub(crate) trust: Threshold,
 }
 
 /// `0x7fff1000` or `7fff1000`.
@@ -461,6 +500,28 @@ mod tests {
         assert!(parse("rept report d --core a").is_ok());
         assert!(parse("rept gdb").is_err());
         assert!(parse("rept gdb --print-python").is_ok());
+    }
+
+    #[test]
+    fn thresholds_are_grades_and_stages() {
+        let read = |text: &str| {
+            text.parse::<Threshold>()
+                .map(|read| (read.grade, read.stages))
+        };
+        let last = RecoverOptions::STAGES;
+        assert_eq!(read("certain"), Ok((Trust::Certain, last)));
+        assert_eq!(read("inferred"), Ok((Trust::Inferred, last)));
+        assert_eq!(read("inferred:1"), Ok((Trust::Inferred, 1)));
+        for text in [
+            "",
+            "sure",
+            "inferred:",
+            "inferred:0",
+            "inferred:999",
+            "assumed:1",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 
     #[test]

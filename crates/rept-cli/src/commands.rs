@@ -1,7 +1,7 @@
 //! One function for each command: opens, asks, prints.
 
 use crate::args::{
-    Command, DecodeArgs, DemoArgs, GdbArgs, Input, RacesArgs, ReportArgs, ScoreArgs,
+    Command, DecodeArgs, DemoArgs, GdbArgs, Input, RacesArgs, ReportArgs, ScoreArgs, Threshold,
 };
 use crate::calls::calls;
 use crate::case::Case;
@@ -35,16 +35,22 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure>
         Command::Packets(wanted) => packets(&wanted.file, out),
         Command::Report(wanted) => run_report(wanted, out),
         Command::Score(wanted) => run_score(wanted, out),
-        Command::At(wanted) => ask(&wanted.input, |history| query::at(history, wanted, out)),
+        Command::At(wanted) => ask(&wanted.input, wanted.trust, |history| {
+            query::at(history, wanted, out)
+        }),
         Command::Races(wanted) => run_races(wanted, out),
-        Command::LastWrite(wanted) => ask(&wanted.input, |history| {
+        Command::LastWrite(wanted) => ask(&wanted.input, wanted.trust, |history| {
             query::last_write(history, wanted, out)
         }),
-        Command::Explain(wanted) => ask(&wanted.input, |history| {
+        Command::Explain(wanted) => ask(&wanted.input, wanted.trust, |history| {
             query::explain(history, wanted, out)
         }),
-        Command::Calls(wanted) => ask(&wanted.input, |history| calls(history, wanted, out)),
-        Command::Export(wanted) => ask(&wanted.input, |history| export(history, wanted, out)),
+        Command::Calls(wanted) => ask(&wanted.input, Threshold::ALL, |history| {
+            calls(history, wanted, out)
+        }),
+        Command::Export(wanted) => ask(&wanted.input, wanted.trust, |history| {
+            export(history, wanted, out)
+        }),
         Command::Gdb(wanted) => run_gdb(wanted, out),
         Command::Demo(wanted) => run_demo(wanted, out),
     }
@@ -59,14 +65,14 @@ fn run_gdb(wanted: &GdbArgs, out: &mut dyn Write) -> Result<(), Failure> {
     options.trust = wanted.trust.into();
     let served = match wanted.port {
         None => opened
-            .recover()
+            .recover_with(&wanted.trust.options())
             .history()
             .serve_gdb(io::stdin(), out, options),
         Some(port) => {
             let failed =
                 |error: io::Error| Failure::new(format!("port {port} of 127.0.0.1: {error}"));
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(failed)?;
-            let recovered = opened.recover();
+            let recovered = opened.recover_with(&wanted.trust.options());
             let (stream, _) = listener.accept().map_err(failed)?;
             let input = stream.try_clone().map_err(failed)?;
             recovered.history().serve_gdb(input, stream, options)
@@ -91,7 +97,7 @@ fn run_decode(wanted: &DecodeArgs, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn run_report(wanted: &ReportArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let opened = Opened::new(&wanted.input)?;
-    let recovered = opened.recover();
+    let recovered = opened.recover_with(&wanted.trust.options());
     if let Some(doubt) = recovered.history().disagreement() {
         writeln!(out, "warning: {doubt}\n").map_err(Failure::output)?;
     }
@@ -119,10 +125,11 @@ fn run_races(wanted: &RacesArgs, out: &mut dyn Write) -> Result<(), Failure> {
 /// Recovers and asks one question.
 fn ask(
     input: &Input,
+    trust: Threshold,
     question: impl FnOnce(&History) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let opened = Opened::new(input)?;
-    let recovered = opened.recover();
+    let recovered = opened.recover_with(&trust.options());
     let answered = question(recovered.history());
     opened.verdict().and(answered)
 }

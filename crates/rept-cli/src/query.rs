@@ -5,9 +5,10 @@ mod state;
 use crate::args::{AtArgs, ExplainArgs, LastWriteArgs};
 use crate::failure::Failure;
 use crate::story::{crash_story, line, print_explanation, stored};
+use rept_core::show::why_lines;
 use rept_core::{History, Location, Position, Write as Written};
 use rept_trace::{Address, ThreadId};
-use std::io::Write;
+use std::io::{self, Write};
 
 /// Prints the variables and general-purpose registers at a position, and the step that runs there.
 ///
@@ -20,7 +21,11 @@ pub(crate) fn at(history: &History, wanted: &AtArgs, out: &mut dyn Write) -> Res
         let text = state::json(history, at, trust)?;
         return writeln!(out, "{text}").map_err(Failure::output);
     }
-    state::print(history, at, trust, out).map_err(Failure::output)
+    state::print(history, at, trust, out).map_err(Failure::output)?;
+    match wanted.why {
+        Some(location) => print_why(history, location, at, out).map_err(Failure::output),
+        None => Ok(()),
+    }
 }
 
 /// Prints the step that last wrote a place in memory.
@@ -74,7 +79,22 @@ pub(crate) fn explain(
         "where the value of {location} at {at} came from, newest first"
     )
     .and_then(|()| print_explanation(history, &explanation, out))
+    .and_then(|()| print_why(history, location, at, out))
     .map_err(Failure::output)
+}
+
+/// Inferences printed at most.
+const MAX_INFERENCES: usize = 16;
+
+fn print_why(
+    history: &History,
+    location: Location,
+    at: Position,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "\nhow {location} came to be known, newest first")?;
+    let lines = why_lines(history, location, at, MAX_INFERENCES);
+    lines.iter().try_for_each(|line| writeln!(out, "  {line}"))
 }
 
 /// The position that was named, or the end of the crashing thread; of the first, where the dump

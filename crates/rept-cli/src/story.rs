@@ -85,6 +85,11 @@ fn end(history: &History, origin: &Origin, out: &mut dyn Write) -> io::Result<()
         Origin::BeforeWindow(location) => {
             writeln!(out, "  {location} held it when the trace begins")
         }
+        Origin::UnknownStore { location, stores } => writeln!(
+            out,
+            "  no step is known to have written {location}; {} stores go to unknown addresses",
+            grouped(*stores)
+        ),
         Origin::File { address } => {
             writeln!(
                 out,

@@ -4,8 +4,8 @@ use crate::export::grade_name;
 use crate::failure::Failure;
 use crate::report::shown;
 use crate::story::line;
-use rept_core::show::{grade, reason_name};
-use rept_core::{History, Position, StateView, Trust, Variable};
+use rept_core::show::{grade, reason_name, stage};
+use rept_core::{History, Location, Position, StateView, Trust, Variable};
 use rept_trace::RegWord;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -75,6 +75,15 @@ struct Register {
     grade: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown: Option<&'static str>,
+    /// The grade, with the stage of what is inferred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<String>,
+    /// The step that taught it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learned_at: Option<String>,
+    /// Dereferences between it and the dump.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<u8>,
 }
 
 /// The same for scripts. Schema `rept-at/1`: fields are added, never renamed.
@@ -92,7 +101,9 @@ pub(super) fn json(history: &History, at: Position, trust: Trust) -> Result<Stri
         file: symbol.line().map(|(file, _)| file.to_owned()),
         line: symbol.line().map(|(_, line)| line),
         variables: variables.all().map(named).collect(),
-        registers: words().map(|word| register(&state, word, trust)).collect(),
+        registers: words()
+            .map(|word| register(history, &state, word, trust))
+            .collect(),
     };
     serde_json::to_string_pretty(&document).map_err(|error| Failure::new(error.to_string()))
 }
@@ -106,13 +117,18 @@ fn named(variable: &Variable) -> Named {
     }
 }
 
-fn register(state: &StateView<'_>, word: RegWord, trust: Trust) -> Register {
+fn register(history: &History, state: &StateView<'_>, word: RegWord, trust: Trust) -> Register {
     let value = trust.limit(state.reg(word));
+    let why = history.why_known(Location::Reg(word), state.position());
+    let why = why.filter(|_| value.known != 0);
     Register {
         name: word.name(),
         value: format!("{:#x}", value.bits),
         known: format!("{:#x}", value.known),
         grade: (value.known != 0).then(|| grade_name(grade(value, value.known))),
         unknown: (value.known != u64::MAX).then(|| reason_name(state.why_unknown(word))),
+        stage: why.as_ref().map(|why| stage(why.stage)),
+        learned_at: why.as_ref().map(|why| why.at.to_string()),
+        level: why.as_ref().map(|why| why.level),
     }
 }

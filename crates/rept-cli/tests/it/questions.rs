@@ -55,6 +55,20 @@ fn questions_are_answered() {
             .any(|variable| variable["name"] == "reading")
     );
 
+    assert!(state["registers"][4]["stage"].is_string(), "{state}");
+    let why = succeed("at --why rsp", &directory);
+    assert!(
+        why.contains("rsp before") && why.contains("level 0"),
+        "{why}"
+    );
+    let why = succeed(&format!("explain --location rsi --at {inside}"), &directory);
+    assert!(why.contains("rsi before"), "{why}");
+
+    let few = succeed("export --trust inferred:1", &directory);
+    let all = succeed("export", &directory);
+    let inferred = |text: &str| text.matches("inferred").count();
+    assert!(0 < inferred(&few) && inferred(&few) <= inferred(&all));
+
     let certain = succeed("report -i --trust certain --last 200", &directory);
     assert!(
         !certain.split("why\n").nth(1).unwrap().contains('~'),
@@ -84,6 +98,7 @@ fn questions_without_an_answer_are_told_so() {
     check("explain --location nothing", "no location");
     check("explain --location rax --at 1:0", "no steps of thread 1");
     check("report --trust blindly", "invalid value");
+    check("report --trust inferred:9", "there are stages 1 to 5");
 
     let end = succeed("at --json", &directory);
     let end: serde_json::Value = serde_json::from_str(&end).unwrap();
