@@ -1,4 +1,4 @@
-//! The perf.data reader: any file is refused in one sentence, or read as far as it goes.
+//! The readers of trace containers: any file is refused in one sentence, or read as far as it goes.
 
 use crate::input::bytes;
 use rept_core::Capture;
@@ -56,7 +56,12 @@ pub fn seeds() -> Vec<Vec<u8>> {
         ]
         .concat(),
     ];
-    vec![file(&records), file(&records[..3])]
+    let bundle = br#"{"type":"intel-pt","cpuInfo":{"vendor":"GenuineIntel","family":6,"model":85,"stepping":4},
+        "processes":[{"pid":7,"threads":[{"tid":7,"iptTrace":"7.trace"}],
+            "modules":[{"systemPath":"/bin/victim","loadAddress":"0x400000","uuid":"AB-CD"}]}],
+        "cpus":[{"id":0,"iptTrace":"0.trace","contextSwitchTrace":"0.switches"}],
+        "tscPerfZeroConversion":{"timeMult":1,"timeShift":0,"timeZero":1000}}"#;
+    vec![file(&records), file(&records[..3]), bundle.to_vec()]
 }
 
 fn file(records: &[Vec<u8>]) -> Vec<u8> {

@@ -51,13 +51,14 @@ pub(crate) enum Command {
 /// What to open.
 #[derive(Args, Debug)]
 pub(crate) struct Input {
-    /// Directory written by `rept record`: holds `core` and `perf.data`.
-    #[arg(value_name = "DIR", required_unless_present_all = ["core", "trace"])]
+    /// Directory written by `rept record`, with `core` and `perf.data`; or a trace alone: a perf.data
+    /// file, or a trace bundle of LLDB (its folder, or the trace.json in it).
+    #[arg(value_name = "DIR", required_unless_present_any = ["core", "trace"])]
     pub(crate) directory: Option<PathBuf>,
     /// Core dump, instead of DIR/core.
     #[arg(long, value_name = "FILE")]
     pub(crate) core: Option<PathBuf>,
-    /// Intel PT trace (perf.data), instead of DIR/perf.data.
+    /// Intel PT trace (perf.data, or a trace bundle of LLDB), instead of DIR/perf.data.
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     /// Where to look for binaries before the paths that the core names; may be repeated.
@@ -66,18 +67,6 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Path of the core dump.
-    pub(crate) fn core(&self) -> PathBuf {
-        self.core.clone().unwrap_or_else(|| self.within("core"))
-    }
-
-    /// Path of the trace.
-    pub(crate) fn trace(&self) -> PathBuf {
-        self.trace
-            .clone()
-            .unwrap_or_else(|| self.within("perf.data"))
-    }
-
     /// A recording.
     pub(crate) fn of(directory: &Path) -> Input {
         Input {
@@ -171,7 +160,7 @@ pub(crate) struct DecodeArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct PacketsArgs {
-    /// A perf.data file, or a file of bare Intel PT packets.
+    /// A perf.data file, a trace bundle of LLDB, or a file of bare Intel PT packets.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 }

@@ -31,10 +31,16 @@ impl Opened {
     pub(crate) fn new(input: &Input) -> Result<Opened, Failure> {
         let bar = ProgressBar::hidden();
         let told = bar.clone();
-        let builder = Session::builder()
-            .dump(input.core())
-            .trace(input.trace())
-            .progress(move |progress| show(&told, progress));
+        let mut builder = Session::builder().progress(move |progress| show(&told, progress));
+        if let Some(core) = &input.core {
+            builder = builder.dump(core);
+        }
+        if let Some(trace) = &input.trace {
+            builder = builder.trace(trace);
+        }
+        if let Some(directory) = &input.directory {
+            builder = builder.directory(directory);
+        }
         let builder = input
             .binaries
             .iter()

@@ -7,26 +7,25 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// First bytes of a perf.data file.
-const PERF_MAGIC: &[u8] = b"PERFILE2";
-
-/// Prints the packets of a perf.data file, stream by stream, or of a file of bare packets.
+/// Prints the packets of a trace container, stream by stream, or of a file of bare packets.
 ///
 /// # Errors
 /// The file cannot be read, or holds no trace.
 pub(crate) fn packets(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
-    let bytes = std::fs::read(path).map_err(|error| Failure::file("read", path, error))?;
-    if bytes.is_empty() {
-        return Err(Failure::new(format!(
-            "{}: the file is empty",
-            path.display()
-        )));
-    }
-    if !bytes.starts_with(PERF_MAGIC) {
+    if !Capture::is_container(path) {
+        let bytes = std::fs::read(path).map_err(|error| Failure::file("read", path, error))?;
+        if bytes.is_empty() {
+            return Err(Failure::new(format!(
+                "{}: the file is empty",
+                path.display()
+            )));
+        }
         return list(&bytes, out).map_err(Failure::output);
     }
-    drop(bytes);
     let capture = Capture::open(path).map_err(|error| Failure::new(error.to_string()))?;
+    for problem in &capture.problems {
+        eprintln!("rept: note: {problem}");
+    }
     streams(&capture, out).map_err(Failure::output)
 }
 

@@ -63,7 +63,7 @@ pub struct Binaries {
 impl Binary {
     /// Opens an ELF file; `None` when it cannot be read or is no 64-bit little-endian ELF file.
     pub fn open(path: &Path) -> Option<Binary> {
-        Binary::parse(FileBytes::open(path).ok()?)
+        Binary::parse(FileBytes::open_regular(path).ok()?)
     }
 
     /// An ELF file that lies in memory, under a name for messages.

@@ -1,16 +1,20 @@
 //! A recorded run before decoding, whatever container it came in.
 
 mod jitdump;
+mod lldb;
 mod perf_data;
 mod raw;
 
+use crate::binaries::Binaries;
 use crate::mmap::FileBytes;
 use crate::{BuildId, Error};
 use rept_trace::{Address, RegWord, ThreadId, Timestamp};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use jitdump::{JitDump, JitFunction, JitLine};
 pub use raw::{ImageFile, open_raw};
@@ -33,6 +37,8 @@ pub struct Capture {
     pub text_pokes: Vec<TextPoke>,
     /// Code that the kernel made or removed, by ascending time.
     pub kernel_symbols: Vec<KernelSymbol>,
+    /// The kernel's memory, as an ELF core.
+    pub(crate) kcore: Option<Arc<FileBytes>>,
     /// How the trace's clocks relate.
     pub clock: Clock,
     /// The processor, where the container names it.
@@ -69,6 +75,8 @@ pub struct Piece {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     InFile(Range<usize>),
+    /// In a file of its own.
+    Beside(Arc<FileBytes>, Range<usize>),
     Copied(Vec<u8>),
 }
 
@@ -245,13 +253,54 @@ pub struct CpuModel {
 }
 
 impl Capture {
-    /// Opens a trace container, told by its first bytes.
+    /// Opens a trace container, told by its first bytes: a perf.data file or folder, or a trace
+    /// bundle of LLDB (its folder, or the `trace.json` in it).
     ///
     /// # Errors
     /// When the file cannot be read, is empty or is of another kind, or holds no
     /// Intel PT at all. Damage further in is no error: it is in `problems`.
     pub fn open(path: &Path) -> Result<Capture, Error> {
-        perf_data::read(FileBytes::open(path)?)
+        Capture::open_with(path, &Binaries::default())
+    }
+
+    /// The same; modules that the container names without their mappings are looked for in `binaries`.
+    ///
+    /// # Errors
+    /// As [`Capture::open`].
+    pub fn open_with(path: &Path, binaries: &Binaries) -> Result<Capture, Error> {
+        let main = main_file(path);
+        let mut capture = Capture::read(FileBytes::open(&main)?, binaries)?;
+        let kcore = main.with_file_name("kcore_dir").join("kcore");
+        if path.is_dir() && kcore.is_file() {
+            match FileBytes::open_regular(&kcore) {
+                Ok(kcore) => capture.kcore = Some(Arc::new(kcore)),
+                Err(error) => capture.problems.push(error),
+            }
+        }
+        Ok(capture)
+    }
+
+    fn read(file: FileBytes, binaries: &Binaries) -> Result<Capture, Error> {
+        match lldb::is_description(&file) {
+            true => lldb::read(file, binaries),
+            false => perf_data::read(file),
+        }
+    }
+
+    /// Whether a regular file looks like a container by its first bytes, or a folder by what is in
+    /// it. What does not may still be a file of bare packets.
+    pub fn is_container(path: &Path) -> bool {
+        const MOST_BYTES: u64 = 64;
+        let main = main_file(path);
+        // Looking into a pipe would take from it.
+        if !main.is_file() {
+            return false;
+        }
+        let mut first = Vec::new();
+        let read = std::fs::File::open(&main)
+            .and_then(|file| file.take(MOST_BYTES).read_to_end(&mut first));
+        let known = perf_data::is_container(&first) || lldb::is_description(&first);
+        read.is_ok() && known
     }
 
     /// A capture from the bytes of a container; `name` is for messages.
@@ -259,7 +308,7 @@ impl Capture {
     /// # Errors
     /// As [`Capture::open`].
     pub fn from_bytes(name: &Path, bytes: Vec<u8>) -> Result<Capture, Error> {
-        perf_data::read(FileBytes::from_vec(name, bytes))
+        Capture::read(FileBytes::from_vec(name, bytes), &Binaries::default())
     }
 
     pub(crate) fn empty(file: FileBytes) -> Capture {
@@ -272,6 +321,7 @@ impl Capture {
             samples: Vec::new(),
             text_pokes: Vec::new(),
             kernel_symbols: Vec::new(),
+            kcore: None,
             clock: Clock::default(),
             cpu: None,
             uncompressed_returns: false,
@@ -301,6 +351,7 @@ impl Capture {
     fn part<'a>(&'a self, part: &'a Part) -> &'a [u8] {
         match part {
             Part::InFile(range) => self.file.get(range.clone()).unwrap_or_default(),
+            Part::Beside(file, range) => file.get(range.clone()).unwrap_or_default(),
             Part::Copied(bytes) => bytes,
         }
     }
@@ -323,6 +374,17 @@ impl Capture {
         }
         names
     }
+}
+
+/// The file by which a container is read; of a folder, the one in it.
+fn main_file(path: &Path) -> PathBuf {
+    /// Of a folder that `perf record --kcore` makes.
+    const PERF_DATA: &str = "data";
+    let inside = [lldb::DESCRIPTION, PERF_DATA].map(|name| path.join(name));
+    let found = inside
+        .into_iter()
+        .find(|inside| path.is_dir() && inside.is_file());
+    found.unwrap_or_else(|| path.to_owned())
 }
 
 #[cfg(test)]

@@ -32,6 +32,17 @@ impl FileBytes {
         })
     }
 
+    /// Opens a file whose name comes from another file: only a regular one, as others (`/dev/zero`)
+    /// may have no end.
+    pub(crate) fn open_regular(path: &Path) -> Result<FileBytes, Error> {
+        match std::fs::metadata(path) {
+            Ok(metadata) if !metadata.is_file() => {
+                Err(Error::missing(path, "it is no regular file"))
+            }
+            _ => FileBytes::open(path),
+        }
+    }
+
     /// Bytes that are already there, under a name for messages.
     pub(crate) fn from_vec(path: &Path, bytes: Vec<u8>) -> FileBytes {
         FileBytes {
@@ -63,6 +74,14 @@ fn contents(path: &Path) -> std::io::Result<Contents> {
     file.read_to_end(&mut bytes)?;
     Ok(Contents::Read(bytes))
 }
+
+impl PartialEq for FileBytes {
+    fn eq(&self, other: &FileBytes) -> bool {
+        self.path == other.path && **self == **other
+    }
+}
+
+impl Eq for FileBytes {}
 
 impl Deref for FileBytes {
     type Target = [u8];

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod common;
+mod containers;
 mod demo;
 mod fast;
 mod gdb;

@@ -40,6 +40,12 @@ use streams::Streams;
 /// Most damaged places reported; the rest are counted in the last message.
 const MAX_PROBLEMS: usize = 100;
 
+/// Whether a file begins as perf.data does, of whatever version and byte order.
+pub(super) fn is_container(first: &[u8]) -> bool {
+    const MAGICS: [&[u8]; 3] = [b"PERFILE2", b"2ELIFREP", b"PERFFILE"];
+    MAGICS.iter().any(|magic| first.starts_with(magic))
+}
+
 /// Reads a container.
 pub(super) fn read(file: FileBytes) -> Result<Capture, Error> {
     let path = file.path().to_owned();
@@ -224,7 +230,8 @@ impl<'p> Reading<'p> {
         build_ids: Vec<(String, BuildId)>,
         cpu: Option<CpuModel>,
     ) -> Result<Capture, Error> {
-        let streams = std::mem::take(&mut self.streams).finish();
+        let snapshots = self.info.as_ref().is_some_and(|info| info.snapshots);
+        let streams = std::mem::take(&mut self.streams).finish(&file, snapshots);
         if streams.is_empty() {
             return Err(self.no_trace());
         }
@@ -308,6 +315,33 @@ impl<'p> Reading<'p> {
         self.pt_attr()
             .is_some_and(|attr| attr.config & NO_RETURN_COMPRESSION != 0)
     }
+}
+
+/// Context switches from bare records whose id fields are task and time, as LLDB keeps them for each
+/// processor; times are perf's nanoseconds. A damaged end is told.
+pub(super) fn switches(file: &FileBytes, cpu: u32) -> (Vec<Switch>, Option<Error>) {
+    let attr = Attr::of_switches();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < file.len() {
+        let raw = match RawRecord::split(&file[at..], at as u64) {
+            Ok(raw) => raw,
+            Err(what) => return (found, Some(what.located(file.path(), at as u64))),
+        };
+        let id = attr.trailer(raw.body);
+        let parsed = record::parse(&raw, &[]);
+        if let (Some(Record::Switch { out, .. }), Some((process, thread))) = (parsed, id.task) {
+            found.extend(id.time.map(|time| Switch {
+                time: Timestamp(time),
+                cpu: Some(cpu),
+                process,
+                thread: ThreadId(thread),
+                out,
+            }));
+        }
+        at += raw.whole_len() as usize;
+    }
+    (found, None)
 }
 
 /// Sorts by time, keeping file order among equals, and stores the time in each event.

@@ -4,8 +4,9 @@ use super::{Code, Jit, Version};
 use crate::binaries::{Binaries, Located, Wanted};
 use crate::capture::{Capture, KernelSymbol, MappingEvent, TaskKind, TextPoke};
 use crate::dump::Dump;
+use crate::layout::{Layout, Segment};
 use crate::mmap::FileBytes;
-use rept_trace::Timestamp;
+use rept_trace::{Address, Timestamp};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ impl Sources<'_> {
             .chain(own)
             .map(|event| Version::new(event.time, event.start, event.len, self.code(event)))
             .collect();
+        versions.extend(self.capture.kcore.iter().flat_map(kernel));
         versions.extend(before_pokes(&self.capture.text_pokes));
         versions.extend(self.capture.text_pokes.iter().filter_map(poked));
         versions.extend(self.capture.kernel_symbols.iter().map(made_by_kernel));
@@ -89,10 +91,22 @@ impl Sources<'_> {
             module.build_id.clone()
         };
         let build_id = event.build_id.clone().or_else(of_dump);
-        match self.binaries.find(&Wanted { path, build_id }) {
+        let wanted = Wanted { path, build_id };
+        match self.binaries.find(&wanted) {
             Ok(Located { binary, .. }) => Code::Held(binary.shared().clone(), event.file_offset),
-            Err(missing) => Code::Missing(missing.to_string()),
+            Err(missing) => match self.plain(&wanted) {
+                Some(file) => Code::Held(file, event.file_offset),
+                None => Code::Missing(missing.to_string()),
+            },
         }
+    }
+
+    /// Code runs from files of other formats as well; none of them has a build-id.
+    fn plain(&self, wanted: &Wanted) -> Option<Arc<FileBytes>> {
+        let mut candidates = self.binaries.candidates(wanted);
+        let found = candidates.find(|candidate| candidate.is_file());
+        let file = found.filter(|_| wanted.build_id.is_none())?;
+        FileBytes::open_regular(&file).ok().map(Arc::new)
     }
 }
 
@@ -158,6 +172,20 @@ fn dumped_mappings(dump: &Dump) -> Vec<MappingEvent> {
         });
     }
     events
+}
+
+/// The kernel's code as a copy of `/proc/kcore` has it (`perf record --kcore`).
+fn kernel(kcore: &Arc<FileBytes>) -> Vec<Version> {
+    let layout = Layout::parse(kcore).unwrap_or_default();
+    let segments = layout
+        .segments
+        .iter()
+        .filter(|segment| segment.file_size > 0);
+    let version = |segment: &Segment| {
+        let code = Code::Held(kcore.clone(), segment.offset);
+        Version::new(None, Address(segment.address), segment.file_size, code)
+    };
+    segments.map(version).collect()
 }
 
 /// What was there before the first change at each place; of two changes the first one knows.

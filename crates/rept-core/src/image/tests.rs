@@ -189,6 +189,47 @@ fn pokes_tell_what_was_there_before_and_after() {
     assert!(beside.starts_with("[kernel.kallsyms]_text"), "{beside}");
 }
 
+/// An ELF core of one segment.
+fn kcore(address: u64, bytes: &[u8]) -> Vec<u8> {
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(120, 0);
+    file[16] = 4;
+    file[32] = 64;
+    file[52..54].copy_from_slice(&[64, 0]);
+    file[54..57].copy_from_slice(&[56, 0, 1]);
+    file[64] = 1;
+    let len = bytes.len() as u64;
+    for (at, word) in [(72, 120), (80, address), (96, len), (104, len)] {
+        file[at..at + 8].copy_from_slice(&u64::to_le_bytes(word));
+    }
+    file.extend(bytes);
+    file
+}
+
+#[test]
+fn a_copy_of_the_kernels_memory_is_used_under_what_changed() {
+    let folder = Folder::new("kcore");
+    let at = 0xffff_ffff_8100_0000;
+    std::fs::create_dir_all(folder.0.join("kcore_dir")).unwrap();
+    folder.write("kcore_dir/kcore", &kcore(at, &[1, 2, 3, 4]));
+    let text = r#"{"type":"intel-pt","cpuInfo":{"vendor":"GenuineIntel","family":6,"model":85,
+        "stepping":4},"processes":[{"pid":1,"threads":[{"tid":1,"iptTrace":"1"}]}]}"#;
+    folder.write("trace.json", text.as_bytes());
+    folder.write("1", b"packets");
+    let mut capture = Capture::open(&folder.0).unwrap();
+    capture.text_pokes = vec![TextPoke {
+        time: Some(Timestamp(100)),
+        at: Address(at + 1),
+        old: vec![2],
+        new: vec![9],
+    }];
+    let image = image(&capture, &[]);
+    assert_eq!(bytes(&image, at, 99).unwrap(), [1]);
+    assert_eq!(bytes(&image, at + 1, 99).unwrap(), [2]);
+    assert_eq!(bytes(&image, at + 1, 100).unwrap(), [9]);
+    assert_eq!(bytes(&image, at + 2, 100).unwrap(), [3, 4]);
+}
+
 #[test]
 fn code_that_the_kernel_made_is_named() {
     let symbol = |time: u64, gone: bool| KernelSymbol {

@@ -29,7 +29,7 @@ impl Builder {
         self
     }
 
-    /// The trace: a perf.data file.
+    /// The trace: what [`Capture::open`] takes.
     pub fn trace(mut self, path: impl Into<PathBuf>) -> Builder {
         self.trace = Some(path.into());
         self
@@ -42,9 +42,16 @@ impl Builder {
         self
     }
 
-    /// A recording's folder: `core` and `perf.data` in it, unless named otherwise.
+    /// A recording's folder: `core` and `perf.data` in it, unless named otherwise. Or a trace
+    /// container, with the `core` in it if it is a folder that has one.
     pub fn directory(mut self, path: impl AsRef<Path>) -> Builder {
         let path = path.as_ref();
+        if Capture::is_container(path) {
+            let core = path.join("core");
+            self.trace.get_or_insert_with(|| path.to_owned());
+            self.dump = self.dump.or(core.is_file().then_some(core));
+            return self;
+        }
         self.dump.get_or_insert_with(|| path.join("core"));
         self.trace.get_or_insert_with(|| path.join("perf.data"));
         self
@@ -100,7 +107,7 @@ impl Builder {
         let dump = dump.and_then(|opened| keep(opened, &mut failures));
         let capture = self.trace.map(|path| match &self.raw_image {
             Some(image) => open_raw(&path, image),
-            None => Capture::open(&path),
+            None => Capture::open_with(&path, &binaries),
         });
         let capture = capture.and_then(|opened| keep(opened, &mut failures));
         if dump.is_none() && capture.is_none() {

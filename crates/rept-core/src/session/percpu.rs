@@ -286,21 +286,53 @@ fn spans<'a>(cpu: usize, source: &'a ThreadTrace, cuts: &[Cut]) -> Vec<Span<'a>>
         // Behind a loss the steps may be later than the event before them.
         let resumed = first.filter(|_| cut.lost.is_none() && !events.is_empty());
         let latest = resumed.map_or(ran, |event| event.time.latest.min(ran));
+        let there = resynchronised(source, cut).filter(|&there| there >= reached);
+        let time = match there {
+            Some(there) => Interval {
+                earliest: there,
+                latest: there,
+            },
+            None => Interval {
+                earliest: reached,
+                latest: latest.max(reached),
+            },
+        };
         spans.push(Span {
             source,
             cpu,
             rank,
             steps,
             events,
-            time: Interval {
-                earliest: reached,
-                latest: latest.max(reached),
-            },
+            time,
             since: Timestamp(0),
             lost: cut.lost.clone(),
         });
     }
     spans
+}
+
+/// Behind a loss, the time of the PSB+ at whose address decoding went on: the processor stood there
+/// at that very time. `None` when tracing was resumed later (TIP.PGE), or behind an overflow, which
+/// tells an address without its time.
+fn resynchronised(source: &ThreadTrace, cut: &Cut) -> Option<Timestamp> {
+    cut.lost.as_ref()?;
+    let here = source.times.partition_point(|mark| mark.step <= cut.step);
+    let last = source.times[..here]
+        .last()
+        .filter(|mark| mark.step == cut.step)?;
+    let told = last.time.earliest;
+    let overflow = |gap: &Gap| gap.step == cut.step && gap.reason == GapReason::Overflow;
+    let events = source
+        .events
+        .iter()
+        .rev()
+        .skip_while(|event| event.step > cut.step);
+    let mut resumed = events
+        .take_while(|event| event.step == cut.step)
+        .filter(|event| matches!(event.kind, EventKind::Enabled { .. }));
+    // A resumption is a flow packet: what is marked behind it is later only behind another one.
+    let later = resumed.all(|event| event.time.earliest < told);
+    (later && !source.gaps.iter().any(overflow)).then_some(told)
 }
 
 /// The steps from this one on ran no earlier.
@@ -622,6 +654,50 @@ mod tests {
             .map(|thread| thread.gaps.iter().map(|gap| gap.step).collect())
             .collect();
         assert_eq!(gaps, [[1, 5]]);
+    }
+
+    /// A loss, then one run of five steps that ran at 100 or later, at 200 or sooner.
+    fn behind_a_loss(enabled: Option<u64>, reason: GapReason) -> Vec<(u32, u64)> {
+        let mut source = ThreadTrace::new(ThreadId(0));
+        let at = |earliest, latest| Interval {
+            earliest: Timestamp(earliest),
+            latest: Timestamp(latest),
+        };
+        source.gaps.push(Gap {
+            reason,
+            ..unseen_gap(0)
+        });
+        source.events.extend(enabled.map(|time| Event {
+            step: 0,
+            time: at(time, time + 20),
+            kind: EventKind::Enabled {
+                ip: rept_trace::Address(0x1000),
+            },
+        }));
+        let marks = [(0, at(0, 100)), (0, at(100, 200)), (5, at(100, 200))];
+        source.times = marks.map(|(step, time)| TimeMark { step, time }).into();
+        source.push(Run {
+            block: BlockId(1),
+            count: 5,
+        });
+        let switches = [
+            switch(90, 7, false),
+            switch(150, 7, true),
+            switch(151, 8, false),
+        ];
+        let threads = split(&[(0, source)], &switches, None, Some(1), &mut Vec::new()).threads;
+        threads
+            .iter()
+            .map(|thread| (thread.thread.0, thread.steps()))
+            .collect()
+    }
+
+    #[test]
+    fn behind_a_loss_the_time_of_the_psb_tells_the_thread() {
+        assert_eq!(behind_a_loss(None, GapReason::BadPacket), [(7, 5)]);
+        assert_eq!(behind_a_loss(Some(40), GapReason::BadPacket), [(7, 5)]);
+        assert_eq!(behind_a_loss(Some(100), GapReason::BadPacket), []);
+        assert_eq!(behind_a_loss(None, GapReason::Overflow), []);
     }
 
     #[test]

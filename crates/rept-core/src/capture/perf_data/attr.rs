@@ -79,6 +79,15 @@ impl Attr {
         })
     }
 
+    /// That of an event of which only context switches are kept, with task and time.
+    pub(super) fn of_switches() -> Attr {
+        Attr {
+            sample_type: format::TID | format::TIME,
+            flags: SAMPLE_ID_ALL,
+            ..Attr::default()
+        }
+    }
+
     pub(super) fn has(&self, bit: u64) -> bool {
         self.sample_type & bit != 0
     }

@@ -154,6 +154,8 @@ pub(super) struct PtInfo {
     pub(super) conversion: Option<TimeConversion>,
     pub(super) tsc_per_ctc: Option<(u32, u32)>,
     pub(super) max_nonturbo_ratio: Option<u8>,
+    /// The trace is in snapshots of rings.
+    pub(super) snapshots: bool,
 }
 
 /// AUXTRACE without its bytes.
@@ -325,6 +327,7 @@ fn trace_info<'a>(mut cursor: Fields<'a>) -> Option<Record<'a>> {
         pmu,
         conversion,
         tsc_per_ctc: (tsc_per_ctc.0 != 0 && tsc_per_ctc.1 != 0).then_some(tsc_per_ctc),
+        snapshots: words[8] != 0,
         max_nonturbo_ratio: u8::try_from(words[15]).ok().filter(|&ratio| ratio != 0),
     }))
 }

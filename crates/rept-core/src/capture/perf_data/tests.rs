@@ -50,29 +50,43 @@ fn mmap2(start: u64, len: u64, name: &str, time: u64) -> Vec<u8> {
 }
 
 fn info() -> Vec<u8> {
-    let words: [u64; 17] = [
-        PMU.into(),
-        0,
-        1,
-        1000,
-        1,
-        1 << 10,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        84,
-        2,
-        0,
-        27,
-        0,
-    ];
+    info_of(&INFO)
+}
+
+/// Of a recording of snapshots of rings.
+fn snapshots() -> Vec<u8> {
+    let mut words = INFO;
+    words[8] = 1;
+    info_of(&words)
+}
+
+fn info_of(words: &[u64]) -> Vec<u8> {
     let mut body = bytes![1u32, 0u32];
     body.extend(words.iter().flat_map(|word| word.to_le_bytes()));
     record(kind::AUXTRACE_INFO, 0, &body)
 }
+
+/// AUXTRACE_INFO as perf 6 writes it: PMU, shift, multiplier, zero and that it is known, bits of the
+/// configuration, no snapshots, the crystal clock's ratio, the maximum non-turbo ratio.
+const INFO: [u64; 17] = [
+    PMU as u64,
+    0,
+    1,
+    1000,
+    1,
+    1 << 10,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    84,
+    2,
+    0,
+    27,
+    0,
+];
 
 fn auxtrace(offset: u64, thread: u32, cpu: u32, data: &[u8]) -> Vec<u8> {
     let mut bytes = record(
@@ -89,37 +103,46 @@ fn aux(offset: u64, size: u64, flags: u64) -> Vec<u8> {
 }
 
 fn attr(sample_type: u64) -> Vec<u8> {
+    attr_of_size(sample_type, 128)
+}
+
+fn attr_of_size(sample_type: u64, size: u32) -> Vec<u8> {
     let sample_id_all = 1u64 << 18;
     let mut attr = bytes![
         PMU,
-        128u32,
+        size,
         3u64 << 14 | 1 << 11,
         0u64,
         sample_type,
         0u64,
         sample_id_all
     ];
-    attr.resize(128, 0);
+    attr.resize(size as usize, 0);
     attr
 }
 
 fn file_of(sample_type: u64, records: &[Vec<u8>]) -> Vec<u8> {
+    file_with(attr(sample_type), records)
+}
+
+fn file_with(attr: Vec<u8>, records: &[Vec<u8>]) -> Vec<u8> {
     let data: Vec<u8> = records.concat();
     let attrs = 104u64;
-    let data_at = attrs + 144;
+    let entry = attr.len() as u64 + 16;
+    let data_at = attrs + entry;
     let mut file = b"PERFILE2".to_vec();
     file.extend(bytes![
         104u64,
-        144u64,
+        entry,
         attrs,
-        144u64,
+        entry,
         data_at,
         data.len() as u64,
         0u64,
         0u64
     ]);
     file.resize(104, 0);
-    file.extend(attr(sample_type));
+    file.extend(attr);
     file.extend(bytes![0u64, 0u64]);
     file.extend(data);
     file
@@ -204,6 +227,8 @@ fn every_truncation_gives_an_error_or_what_is_there() {
         match open(whole[..len].to_vec()) {
             Ok(capture) => {
                 delivered += 1;
+                let pieces = pieces(&capture).concat();
+                assert!(b"firstsecond".starts_with(&pieces[..]), "cut at {len}");
                 assert!(
                     !capture.problems.is_empty(),
                     "the cut at {len} goes unnoticed"
@@ -235,6 +260,7 @@ fn foreign_and_empty_files_are_named() {
         say(b"\x7fELF\x02"),
         "perf.data: at offset 0x0: expected a perf.data file, found an ELF file"
     );
+    assert!(say(b"2ELIFREP\0\0\0\0\0\0\0\x68").contains("big-endian machine"));
     assert!(say(b"PERFILE2\x68").contains("the file ends inside the header"));
     assert_eq!(
         say(&file(&[info()])),
@@ -245,7 +271,7 @@ fn foreign_and_empty_files_are_named() {
 }
 
 #[test]
-fn snapshots_that_overlap_are_joined_and_holes_are_kept() {
+fn pieces_that_overlap_are_joined_and_holes_are_kept() {
     let capture = read(file(&[
         info(),
         auxtrace(100, 7, u32::MAX, b"abcdef"),
@@ -379,4 +405,159 @@ fn damaged_compression_is_told_and_the_rest_is_read() {
             .contains("cannot be unpacked")
     );
     assert_eq!(pieces(&capture), [b"bytes".to_vec()]);
+}
+
+/// PSB, TSC, PSBEND, TNT.
+fn synchronised(tsc: u8) -> Vec<u8> {
+    let mut bytes = rept_decode::packet::PSB.to_vec();
+    bytes.extend([0x19, tsc, 0, 0, 0, 0, 0, 0, 0x02, 0x23, 0x06]);
+    bytes
+}
+
+#[test]
+fn padding_between_pieces_is_taken_off() {
+    let capture = read(file(&[
+        info(),
+        auxtrace(0, 7, u32::MAX, b"first\0\0\0"),
+        auxtrace(5, 7, u32::MAX, b"second\0\0"),
+        auxtrace(11, 7, u32::MAX, b"third\0\0\0"),
+    ]));
+    assert_eq!(pieces(&capture), [b"firstsecondthird\0\0\0".to_vec()]);
+}
+
+#[test]
+fn data_lost_within_a_piece_parts_it() {
+    let capture = read(file(&[
+        info(),
+        aux(0, 5, 1),
+        aux(5, 6, 1),
+        auxtrace(0, 7, u32::MAX, b"firstsecond\0\0\0\0\0"),
+        auxtrace(11, 7, u32::MAX, b"third\0\0\0"),
+    ]));
+    let parted: [&[u8]; 3] = [b"first", b"second", b"third\0\0\0"];
+    assert_eq!(pieces(&capture), parted);
+}
+
+#[test]
+fn snapshots_are_joined_by_what_they_hold() {
+    let whole = [synchronised(1), synchronised(2), synchronised(3)].concat();
+    let second = synchronised(1).len();
+    let capture = read(file(&[
+        snapshots(),
+        // The ring's offsets say nothing of which is older.
+        auxtrace(4096, 7, u32::MAX, &whole[..2 * second]),
+        auxtrace(0, 7, u32::MAX, &whole[second - 3..]),
+        auxtrace(0, 7, u32::MAX, &synchronised(9)),
+    ]));
+    assert_eq!(pieces(&capture), [whole, synchronised(9)]);
+}
+
+#[test]
+fn samples_that_overlap_are_joined() {
+    let whole = [synchronised(1), synchronised(2), synchronised(3)].concat();
+    let third = 2 * synchronised(1).len();
+    let sample = |time: u64, data: &[u8]| {
+        let mut body = bytes![99u64, 7u32, 7u32, time, 2u64, data.len() as u64];
+        body.extend(data);
+        record(kind::SAMPLE, 0, &body)
+    };
+    let sample_type = TID | TIME | CPU | IDENTIFIER | AUX;
+    let records = [
+        info(),
+        sample(3000, &whole[3..]),
+        sample(2000, &whole[..third]),
+    ];
+    let capture = read(file_of(sample_type, &records));
+    assert_eq!(pieces(&capture), [whole]);
+}
+
+#[test]
+fn older_and_newer_attributes_are_read() {
+    for size in [64, 72, 80, 96, 104, 112, 120, 128, 136, 200] {
+        let attr = attr_of_size(TID | TIME | CPU | IDENTIFIER, size);
+        let records = [
+            info(),
+            mmap2(0x50_0000, 0x1000, "/lib/late.so", 3000),
+            auxtrace(0, 7, u32::MAX, b"bytes"),
+        ];
+        let capture = read(file_with(attr.clone(), &records));
+        let problems = &capture.problems;
+        assert_eq!(
+            (problems.len(), capture.clock.mtc_period),
+            (0, 3),
+            "{size}: {problems:?}"
+        );
+        assert_eq!(capture.mappings[0].time, Some(Timestamp(2000)), "{size}");
+        let mut pipe = b"PERFILE2".to_vec();
+        pipe.extend(bytes![16u64]);
+        pipe.extend(record(
+            kind::HEADER_ATTR,
+            0,
+            &[attr, bytes![99u64]].concat(),
+        ));
+        pipe.extend(records.concat());
+        assert_eq!(read(pipe).mappings[0].time, Some(Timestamp(2000)), "{size}");
+    }
+}
+
+#[test]
+fn older_perf_tells_less_of_the_clock() {
+    let capture = read(file(&[
+        info_of(&INFO[..9]),
+        auxtrace(0, 7, u32::MAX, b"bytes"),
+    ]));
+    assert!(capture.problems.is_empty(), "{:?}", capture.problems);
+    assert!(capture.clock.conversion.is_some());
+    assert_eq!(
+        (capture.clock.tsc_per_ctc, capture.clock.max_nonturbo_ratio),
+        (None, None)
+    );
+}
+
+#[test]
+fn without_a_conversion_no_times_are_compared() {
+    let mut words = INFO;
+    words[4] = 0;
+    let capture = read(file(&[
+        info_of(&words),
+        mmap2(0x50_0000, 0x1000, "/lib/late.so", 3000),
+        auxtrace(0, 7, u32::MAX, b"bytes"),
+        kernel(kind::SWITCH, 1 << 13, &[], 4000),
+    ]));
+    assert!(!capture.clock.comparable && capture.switches.is_empty());
+    assert!(capture.problems[0].to_string().contains("context switches"));
+    assert_eq!(pieces(&capture), [b"bytes".to_vec()]);
+}
+
+#[test]
+fn what_the_kernel_made_and_patched_is_found() {
+    let mut made = bytes![0xffff_ffff_c000_0000u64, 64u32, 1u16, 0u16];
+    made.extend(padded("bpf_prog_1"));
+    let gone = [&made[..14], &bytes![1u16], &made[16..]].concat();
+    let mut poke = bytes![0xffff_ffff_8100_0000u64, 2u16, 1u16, 0x90u8, 0x90u8, 0xccu8];
+    poke.resize(16, 0);
+    let capture = read(file(&[
+        info(),
+        kernel(kind::KSYMBOL, 0, &made, 2000),
+        kernel(kind::KSYMBOL, 0, &gone, 3000),
+        kernel(kind::TEXT_POKE, 0, &poke, 2500),
+        auxtrace(0, 7, u32::MAX, b"bytes"),
+    ]));
+    let symbols: Vec<_> = capture
+        .kernel_symbols
+        .iter()
+        .map(|s| (s.time.unwrap().0, s.len, s.name.as_str(), s.gone))
+        .collect();
+    assert_eq!(
+        symbols,
+        [
+            (1000, 64, "bpf_prog_1", false),
+            (2000, 64, "bpf_prog_1", true)
+        ]
+    );
+    let poke = &capture.text_pokes[0];
+    assert_eq!(
+        (&poke.old[..], &poke.new[..]),
+        (&[0x90, 0x90][..], &[0xcc][..])
+    );
 }
