@@ -10,7 +10,8 @@
 //! 2. *assumed*: calls that returned handed the preserved registers back;
 //! 3. *inferred*: memory values pass 4, 16 … 4096 pending stores that may plausibly hit them. Contradictions are
 //!    blamed on the newest transfer behind them, and what followed from it is taken back; at the end
-//!    of a stage what was blamed gets a second chance.
+//!    of a stage what was blamed gets a second chance. Then all of it once more, by what is known
+//!    of where the stores went (`rounds`).
 //!
 //! DIVERGENCE: the published system ignores pending stores from the start and relies on repair
 //! alone; the stages show far fewer wrong values on the way (OSDI 2018, section 4.3).
@@ -33,6 +34,7 @@ mod pending;
 mod protect;
 mod race;
 mod retract;
+mod rounds;
 mod second_chance;
 mod string;
 mod view;
@@ -55,6 +57,7 @@ use protect::Protection;
 use rept_order::Order;
 use rept_trace::{Address, FinalState, RegWord, ThreadId, Trace};
 use retract::Tracking;
+use rounds::ROUNDS;
 use second_chance::Trial;
 use std::ops::ControlFlow;
 pub use view::History;
@@ -152,8 +155,8 @@ pub(crate) enum Grade {
 /// Pending stores that a memory value may pass, stage by stage. A stage without bound was measured
 /// too: on a recording of lua it made ten times more values wrong than right.
 const STAGES: [u32; 5] = [4, 16, 64, 256, 4096];
-/// Phases: certain, assumed, and the stages.
-const PHASES: u8 = 2 + STAGES.len() as u8;
+/// Phases: certain, assumed, and the stages of each round.
+const PHASES: u8 = 2 + ROUNDS * STAGES.len() as u8;
 
 /// What recovery did, for the curious and for benchmarks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -251,6 +254,8 @@ pub(crate) struct Engine<'a> {
     lessons: Lessons,
     /// Stage of the inferred grade.
     stage: u8,
+    /// Rounds of the inferred grade that are over.
+    round: u8,
     /// Transfers between two accesses that turned out wrong; the later is `NONE` for the dump.
     refuted: HashSet<(u32, u32)>,
     /// Those of them of which one may be right, and nothing says which.
@@ -261,6 +266,8 @@ pub(crate) struct Engine<'a> {
     trial: Trial,
     /// Steps at which facts contradict each other by no fault that could be found.
     conflicts: Vec<u32>,
+    /// How many of them were found before the inferred grade.
+    assumed_conflicts: usize,
     /// Accesses that would learn or tell more if fewer stores were pending.
     blocked: Vec<u32>,
     is_blocked: Vec<bool>,
@@ -309,11 +316,13 @@ impl<'a> Engine<'a> {
             tracking: Tracking::default(),
             lessons: Lessons::new(graph.nodes.len()),
             stage: 0,
+            round: 0,
             refuted: HashSet::new(),
             undecided: HashSet::new(),
             disabled: HashSet::new(),
             trial: Trial::None,
             conflicts: Vec::new(),
+            assumed_conflicts: 0,
             blocked: Vec::new(),
             is_blocked: vec![false; accesses],
             wides: HashMap::new(),
@@ -359,16 +368,27 @@ impl<'a> Engine<'a> {
         self.pending_assumed = self.pending.clone();
         if stages > 0 {
             self.begin(Grade::Inferred);
-            for (stage, limit) in (1..=stages).zip(STAGES) {
-                self.stage = stage;
-                self.limit = limit;
-                self.observe_kinds();
-                self.observe_open_calls();
-                self.fixpoint();
-                self.give_second_chances();
-                self.observe_kinds();
-                self.fixpoint();
+            self.assumed_conflicts = self.conflicts.len();
+            self.run_stages(stages);
+            for round in 1..ROUNDS {
+                self.round = round;
+                self.start_over();
+                self.run_stages(stages);
             }
+        }
+    }
+
+    /// The stages of the inferred grade.
+    fn run_stages(&mut self, stages: u8) {
+        for (stage, limit) in (1..=stages).zip(STAGES) {
+            self.stage = stage;
+            self.limit = limit;
+            self.observe_kinds();
+            self.observe_open_calls();
+            self.fixpoint();
+            self.give_second_chances();
+            self.observe_kinds();
+            self.fixpoint();
         }
     }
 
@@ -473,7 +493,7 @@ impl<'a> Engine<'a> {
         let phase = match self.grade {
             Grade::Certain => 1,
             Grade::Assumed => 2,
-            Grade::Inferred => 2 + self.stage,
+            Grade::Inferred => 2 + self.round * Options::STAGES + self.stage,
         };
         let visits = self.statistics.visits;
         let of = PHASES;

@@ -128,6 +128,23 @@ impl<'a> Cells<'a> {
         cell
     }
 
+    /// The cells that lie in a range of addresses, in no order.
+    pub(crate) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = u32> + '_ {
+        let (first, behind) = (start / CELL, end.div_ceil(CELL));
+        // A range may be far larger than what of it was touched.
+        let by_number = (behind.saturating_sub(first) <= self.cells.len() as u64)
+            .then(|| (first..behind).filter_map(|number| self.index.get(&number).copied()));
+        let by_cell = by_number.is_none().then(|| {
+            let all = self.cells.iter().zip(0..);
+            all.filter(move |(cell, _)| (first..behind).contains(&cell.number))
+                .map(|(_, id)| id)
+        });
+        by_number
+            .into_iter()
+            .flatten()
+            .chain(by_cell.into_iter().flatten())
+    }
+
     /// The dump.
     pub(crate) fn memory(&self) -> &dyn Memory {
         self.memory

@@ -118,7 +118,7 @@ impl Engine<'_> {
         }
     }
 
-    fn unsettled(&mut self, id: u32) {
+    pub(super) fn unsettled(&mut self, id: u32) {
         self.pending.insert(id);
         self.kinds.unsettled(id);
         if let Some(own) = self.own_pending(id) {
@@ -207,6 +207,10 @@ impl Engine<'_> {
         let Some((order, bits)) = self.fresh_memory(entry.order, address) else {
             return;
         };
+        // Programs seldom read what nothing wrote: the zeros pass no store that may hit the place.
+        if self.counted(address, order, entry.order) > 0 {
+            return self.block(entry.order);
+        }
         let bits = Bits::new(bits.known & spread(bytes), bits.value);
         let mapped = Entry {
             order,

@@ -102,7 +102,7 @@ pub(crate) struct Access {
     pub(crate) size: u8,
     pub(crate) kind: AccessKind,
     pub(crate) state: AccessState,
-    /// Grade of the phase in which it was placed.
+    /// Grade of the phase in which it was placed, or found not to happen.
     pub(crate) phase: u8,
     /// Clock at which it was placed.
     pub(crate) clock: u32,

@@ -3,11 +3,13 @@
 
 use super::Engine;
 use super::cells::CELL;
-use super::graph::{AccessState, KernelCall};
+use super::graph::{AccessState, KernelCall, NONE};
+use super::retract::Cause;
 use crate::bits::Bits;
 use crate::experiment::Technique;
 use crate::syscall::{Argument, Case, Effect, Frame, SystemCall, is_error, lookup};
 use rept_trace::{FinalState, RegWord};
+use smallvec::SmallVec;
 
 const MAP_ANONYMOUS: u64 = 0x20;
 const MAP_UNINITIALIZED: u64 = 0x400_0000;
@@ -177,8 +179,44 @@ impl Engine<'_> {
             .copied()
     }
 
+    /// The system calls that made memory zero in which an access is the first.
+    pub(super) fn freshened_by(&self, id: u32) -> SmallVec<[u32; 2]> {
+        if self.remapped.is_empty() {
+            return SmallVec::new();
+        }
+        let entries = self.entries_of(id).into_iter();
+        let entries = entries.map(|entry| self.cells.entries[entry as usize]);
+        entries
+            .filter(|entry| !entry.store && entry.previous == NONE)
+            .filter_map(|entry| {
+                let number = self.cells.cells[entry.cell as usize].number;
+                self.fresh_memory(id, number.wrapping_mul(CELL))
+            })
+            .map(|(call, _)| call)
+            .collect()
+    }
+
+    /// Nodes that may have learned from zeros that a system call put into memory.
+    pub(super) fn fresh_dependents(&self, call: u32, stack: &mut Vec<u32>) {
+        let moment = self.graph.accesses[call as usize].clock;
+        let made = self.remapped.iter().filter(|event| event.order == call);
+        for event in made.filter(|event| event.zero) {
+            for cell in self.cells.within(event.start, event.end) {
+                let first = self.cells.cells[cell as usize].head;
+                let Some(&entry) = self.cells.entries.get(first as usize) else {
+                    continue;
+                };
+                let cause = Cause::Transfer(entry.order);
+                let told = !entry.store && entry.order > call;
+                if told && self.tracking.may_follow(entry.node, moment, cause) {
+                    stack.push(entry.node);
+                }
+            }
+        }
+    }
+
     /// What fresh memory holds at the cell of an access that nothing wrote before.
-    pub(super) fn fresh_memory(&mut self, order: u32, address: u64) -> Option<(u32, Bits)> {
+    pub(super) fn fresh_memory(&self, order: u32, address: u64) -> Option<(u32, Bits)> {
         let event = self.remapped_between(0, order, address)?;
         event.zero.then_some((event.order, Bits::ZERO))
     }

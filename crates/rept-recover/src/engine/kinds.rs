@@ -38,13 +38,17 @@ pub(super) struct Kinds {
     writers: HashMap<u64, SmallVec<[u32; 2]>>,
     /// The stores of each instruction, ascending.
     stores: Vec<Vec<u32>>,
+    /// Where the stores went in the round before.
+    expected: Vec<Option<u64>>,
+    /// The stores that are expected in a cell, ascending.
+    expected_in: HashMap<u64, Vec<u32>>,
 }
 
 /// A pending store between two accesses is likely to have hit the place.
 pub(super) const LIKELY: u32 = u32::MAX;
 /// Cells that an instruction writes at most, to be likely to write one of them again.
 const FEW_CELLS: usize = 4;
-/// Executions of an instruction between two accesses that are looked at.
+/// Stores between two accesses that are looked at.
 const MAX_LOOKED_AT: usize = 64;
 
 impl Kinds {
@@ -87,24 +91,44 @@ impl Kinds {
         before: u32,
         pending: &PendingSet,
     ) -> u32 {
+        if let Some(stores) = self.expected_in.get(&(address / CELL))
+            && some_between(stores, after, before, pending)
+        {
+            return LIKELY;
+        }
         let kind = self.kind(address);
         if kind != STACK
             && let Some(writers) = self.writers.get(&(address / CELL))
             && writers
                 .iter()
-                .any(|&writer| self.executes(writer, after, before, pending))
+                .map(|&writer| &self.stores[writer as usize])
+                .any(|stores| some_between(stores, after, before, pending))
         {
             return LIKELY;
         }
         self.pending[kind].between(after, before)
     }
 
-    /// An instruction has a pending store strictly between two accesses.
-    fn executes(&self, instruction: u32, after: u32, before: u32, pending: &PendingSet) -> bool {
-        let stores = &self.stores[instruction as usize];
-        let first = stores.partition_point(|&id| id <= after);
-        let between = stores[first..].iter().take_while(|&&id| id < before);
-        between.take(MAX_LOOKED_AT).any(|&id| pending.contains(id))
+    /// Takes the places of stores as those where they will be found again.
+    pub(super) fn expect(&mut self, places: impl Iterator<Item = Option<(u64, u8)>>) {
+        self.expected.clear();
+        self.expected_in.clear();
+        for (place, id) in places.zip(0..) {
+            self.expected.push(place.map(|(address, _)| address));
+            let Some((address, size)) = place else {
+                continue;
+            };
+            let last = address.wrapping_add(u64::from(size.saturating_sub(1))) / CELL;
+            self.expected_in.entry(address / CELL).or_default().push(id);
+            if last != address / CELL {
+                self.expected_in.entry(last).or_default().push(id);
+            }
+        }
+    }
+
+    /// Where the store of an access is expected.
+    fn expected(&self, id: usize) -> Option<u64> {
+        self.expected.get(id).copied().flatten()
     }
 
     pub(super) fn settled(&mut self, id: u32) {
@@ -127,6 +151,13 @@ impl Kinds {
     }
 }
 
+/// One of the stores (ascending) is pending and strictly between two accesses.
+fn some_between(stores: &[u32], after: u32, before: u32, pending: &PendingSet) -> bool {
+    let first = stores.partition_point(|&id| id <= after);
+    let between = stores[first..].iter().take_while(|&&id| id < before);
+    between.take(MAX_LOOKED_AT).any(|&id| pending.contains(id))
+}
+
 impl Engine<'_> {
     /// Learns from the stores placed so far what the pending ones may hit.
     pub(super) fn observe_kinds(&mut self) {
@@ -141,11 +172,12 @@ impl Engine<'_> {
             }
             let instruction = self.graph.instruction(access.step) as usize;
             stores[instruction].push(id as u32);
-            if access.state == AccessState::Placed {
+            let placed = (access.state == AccessState::Placed).then_some(access.address);
+            if let Some(address) = placed.or(self.kinds.expected(id)) {
                 let seen = &mut observed[instruction];
-                seen.kinds |= 1 << self.kinds.kind(access.address);
+                seen.kinds |= 1 << self.kinds.kind(address);
                 seen.times += 1;
-                let (cells, cell) = (&mut cells[instruction], access.address / CELL);
+                let (cells, cell) = (&mut cells[instruction], address / CELL);
                 if cells.len() <= FEW_CELLS && !cells.contains(&cell) {
                     cells.push(cell);
                 }
@@ -169,7 +201,9 @@ impl Engine<'_> {
         let all = (1 << KINDS) - 1;
         self.kinds.may_hit = accesses
             .iter()
-            .map(|access| match access.kind {
+            .enumerate()
+            .map(|(id, access)| match access.kind {
+                AccessKind::Store if self.kinds.expected(id).is_some() => 0,
                 AccessKind::Store => {
                     let seen = observed[self.graph.instruction(access.step) as usize];
                     if seen.times >= ENOUGH {

@@ -121,7 +121,7 @@ impl Tracking {
     }
 
     /// The node learned something after `moment`, perhaps from `cause`.
-    fn may_follow(&self, node: u32, moment: u32, cause: Cause) -> bool {
+    pub(super) fn may_follow(&self, node: u32, moment: u32, cause: Cause) -> bool {
         let index = node as usize;
         node != NONE
             && self.last.get(index).is_some_and(|&last| last > moment)
@@ -405,6 +405,9 @@ impl Engine<'_> {
     ) {
         self.placement_sources(later, found);
         found.extend(self.nodes_of_access(later));
+        for call in self.freshened_by(later) {
+            self.placement_sources(call, found);
+        }
         for earlier in self.neighbours(later, Direction::Before) {
             *worst = (*worst).max(self.suspect_until(earlier, later, until));
             found.extend(self.nodes_of_access(earlier));
@@ -578,6 +581,10 @@ impl Engine<'_> {
 
     fn access_dependents(&mut self, id: u32, node: u32, moment: u32, stack: &mut Vec<u32>) {
         let access = self.graph.accesses[id as usize];
+        if access.state == AccessState::Absent && access.phase == self.grade as u8 {
+            self.happens_again(id);
+            self.work.insert(access.step);
+        }
         if access.state != AccessState::Placed {
             return;
         }
@@ -603,6 +610,7 @@ impl Engine<'_> {
             {
                 stack.push(access.node);
             }
+            self.fresh_dependents(id, stack);
             self.displace(id);
             self.work.insert(access.step);
         }

@@ -143,7 +143,9 @@ impl Engine<'_> {
 
     /// The access did not happen.
     pub(super) fn absent(&mut self, id: u32) {
-        self.graph.accesses[id as usize].state = AccessState::Absent;
+        let access = &mut self.graph.accesses[id as usize];
+        access.state = AccessState::Absent;
+        access.phase = self.grade as u8;
         self.settled(id);
     }
 
