@@ -202,9 +202,9 @@ impl<'a> Cells<'a> {
         self.free.push(id);
     }
 
-    /// The access has an entry in the cell.
-    pub(crate) fn contains(&self, cell: u32, order: u32) -> bool {
-        self.tree.contains_key(&(cell, order))
+    /// The entry of an access in a cell.
+    pub(crate) fn entry_of(&self, cell: u32, order: u32) -> Option<u32> {
+        self.tree.get(&(cell, order)).copied()
     }
 
     /// The last entry of a cell before `order`, or `NONE`.

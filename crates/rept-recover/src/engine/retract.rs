@@ -177,7 +177,7 @@ impl Engine<'_> {
         if !self.without.has(Technique::Correction) && self.refute_equals(earlier, later) {
             return;
         }
-        let nodes = self.nodes_of_accesses(earlier, later);
+        let nodes = self.shared_nodes(earlier, later);
         let own = self.suspect(earlier, later);
         if !self.correct(&nodes, own) {
             self.refuted.insert((earlier, later));
@@ -235,11 +235,6 @@ impl Engine<'_> {
         if !self.correct(&nodes, Some(Suspect::Pair(number))) {
             self.graph.pairs[number as usize].refuted = true;
         }
-    }
-
-    fn nodes_of_accesses(&self, earlier: u32, later: u32) -> Vec<u32> {
-        let ids = [earlier, later].into_iter().filter(|&id| id != NONE);
-        ids.flat_map(|id| self.nodes_of_access(id)).collect()
     }
 
     fn nodes_of(&self, step: u32) -> Vec<u32> {
@@ -300,14 +295,14 @@ impl Engine<'_> {
 
     /// The transfer as a suspect, if one of its accesses had learned something by then.
     fn suspect_until(&self, earlier: u32, later: u32, until: u32) -> Option<Suspect> {
-        let nodes = self.nodes_of_accesses(earlier, later);
+        let nodes = self.shared_nodes(earlier, later);
         let knew = nodes.into_iter().any(|node| self.knew(node, until));
         self.suspect(earlier, later).filter(|_| knew)
     }
 
     /// When the accesses last learned something: what was consistent longer is more likely right.
     fn newest(&self, earlier: u32, later: u32) -> u32 {
-        let nodes = self.nodes_of_accesses(earlier, later);
+        let nodes = self.shared_nodes(earlier, later);
         nodes
             .into_iter()
             .map(|node| self.tracking.last(node))
@@ -350,7 +345,7 @@ impl Engine<'_> {
         let cause = Cause::decode(self.tracking.cause[node as usize]);
         match cause {
             Cause::Step(step) => found.extend(self.nodes_of(step)),
-            Cause::Transfer(later) => self.transfer_sources(later, until, found, worst),
+            Cause::Transfer(later) => self.transfer_sources(node, later, until, found, worst),
             Cause::Final(earlier) => {
                 *worst = (*worst).max(self.suspect_until(earlier, NONE, until));
                 self.placement_sources(earlier, found);
@@ -380,9 +375,9 @@ impl Engine<'_> {
                 let access = self.graph.accesses[id as usize];
                 if access.state == AccessState::Placed && self.nodes_of_access(id).contains(&node) {
                     if !access.kind.writes() {
-                        self.transfer_sources(id, until, found, worst);
+                        self.transfer_sources(node, id, until, found, worst);
                     }
-                    self.later_sources(id, until, found, worst);
+                    self.later_sources(node, id, until, found, worst);
                 }
             }
         }
@@ -398,26 +393,30 @@ impl Engine<'_> {
     /// The accesses before a load, and the transfers from them.
     fn transfer_sources(
         &self,
+        node: u32,
         later: u32,
         until: u32,
         found: &mut Vec<u32>,
         worst: &mut Option<Suspect>,
     ) {
         self.placement_sources(later, found);
-        found.extend(self.nodes_of_access(later));
         for call in self.freshened_by(later) {
             self.placement_sources(call, found);
         }
         for earlier in self.neighbours(later, Direction::Before) {
-            *worst = (*worst).max(self.suspect_until(earlier, later, until));
-            found.extend(self.nodes_of_access(earlier));
-            self.placement_sources(earlier, found);
+            let shared = self.shared_nodes(earlier, later);
+            if shared.contains(&node) {
+                *worst = (*worst).max(self.suspect_until(earlier, later, until));
+                found.extend(shared);
+                self.placement_sources(earlier, found);
+            }
         }
     }
 
     /// The loads after an access, and the dump.
     fn later_sources(
         &self,
+        node: u32,
         earlier: u32,
         until: u32,
         found: &mut Vec<u32>,
@@ -429,9 +428,12 @@ impl Engine<'_> {
         );
         for later in self.neighbours(earlier, Direction::After) {
             if !self.graph.accesses[later as usize].kind.writes() {
-                *worst = (*worst).max(self.suspect_until(earlier, later, until));
-                found.extend(self.nodes_of_access(later));
-                self.placement_sources(later, found);
+                let shared = self.shared_nodes(earlier, later);
+                if shared.contains(&node) {
+                    *worst = (*worst).max(self.suspect_until(earlier, later, until));
+                    found.extend(shared);
+                    self.placement_sources(later, found);
+                }
             }
         }
     }
@@ -505,7 +507,7 @@ impl Engine<'_> {
 
     /// Takes back what two accesses learned from each other.
     pub(super) fn retract_transfer(&mut self, earlier: u32, later: u32) {
-        let seeds = self.nodes_of_accesses(earlier, later);
+        let seeds = self.shared_nodes(earlier, later);
         self.retract(&seeds, |tracking, node| match later {
             NONE => tracking.may_follow(node, 0, Cause::Final(earlier)),
             later => tracking.may_follow(node, 0, Cause::Transfer(later)),

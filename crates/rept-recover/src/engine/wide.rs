@@ -47,7 +47,7 @@ impl Engine<'_> {
             let here = left.min(CELL - offset);
             let cell = self.cells.cell(at / CELL);
             // Extents of one call may share a cell: one entry an access and cell.
-            if !self.cells.contains(cell, id) {
+            if self.cells.entry_of(cell, id).is_none() {
                 let node = self.new_node(access.step);
                 let entry = Entry {
                     order: id,
@@ -116,6 +116,33 @@ impl Engine<'_> {
                 entries.into_iter().filter(|&entry| entry != NONE).collect()
             }
         }
+    }
+
+    /// The nodes that hold the bytes which two accesses share (`NONE`: the dump), of both.
+    pub(super) fn shared_nodes(&self, earlier: u32, later: u32) -> SmallVec<[u32; 4]> {
+        let node = |entry: &u32| self.cells.entries[*entry as usize].node;
+        if later == NONE {
+            let entries = self.entries_of(earlier).into_iter();
+            let last = |entry: &u32| self.cells.entries[*entry as usize].next == NONE;
+            return entries.filter(last).map(|entry| node(&entry)).collect();
+        }
+        if !self.wides.contains_key(&earlier) && !self.wides.contains_key(&later) {
+            let both = [earlier, later].map(|id| self.graph.accesses[id as usize].node);
+            return both.into_iter().filter(|&node| node != NONE).collect();
+        }
+        let (mut few, mut many) = (earlier, later);
+        if !self.wides.contains_key(&later) {
+            (few, many) = (later, earlier);
+        }
+        let entries = self.entries_of(few).into_iter();
+        entries
+            .filter_map(|entry| {
+                let cell = self.cells.entries[entry as usize].cell;
+                let other = self.cells.entry_of(cell, many)?;
+                Some([node(&entry), node(&other)])
+            })
+            .flatten()
+            .collect()
     }
 
     /// The nodes that hold an access's bytes.
