@@ -122,9 +122,7 @@ impl Engine<'_> {
     pub(super) fn shared_nodes(&self, earlier: u32, later: u32) -> SmallVec<[u32; 4]> {
         let node = |entry: &u32| self.cells.entries[*entry as usize].node;
         if later == NONE {
-            let entries = self.entries_of(earlier).into_iter();
-            let last = |entry: &u32| self.cells.entries[*entry as usize].next == NONE;
-            return entries.filter(last).map(|entry| node(&entry)).collect();
+            return self.nodes_of_access(earlier).into_iter().collect();
         }
         if !self.wides.contains_key(&earlier) && !self.wides.contains_key(&later) {
             let both = [earlier, later].map(|id| self.graph.accesses[id as usize].node);
