@@ -69,6 +69,9 @@ pub(crate) struct Known {
 /// Outcome of a rule.
 pub(crate) type Rule = Result<(), Contradiction>;
 
+/// Which words of a relation changed: bit 0 `d`, then `a`, `b`, `c`.
+pub(crate) type Changed = u8;
+
 /// How many operands an operation has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arity {
@@ -122,7 +125,7 @@ macro_rules! operations {
 
         impl MicroOp {
             /// One specialised copy of [`MicroOp::learn`] for each operation.
-            fn dispatch(&self, words: &mut [Bits]) -> Result<bool, Contradiction> {
+            fn dispatch(&self, words: &mut [Bits]) -> Result<Changed, Contradiction> {
                 match self.op {
                     $(Op::$name => self.learn::<{ Arity::$arity as u8 }, false>(words, $rule),)*
                     $(Op::$pname => self.learn::<{ Arity::$parity as u8 }, true>(words, $prule),)*
@@ -252,7 +255,8 @@ operations! {
     FloatFromExtended, Three, float::eval_from_extended, float::from_extended;
     /// `d` = that number as a signed integer of `n & 0x7f` bits, truncated when `n & 0x80`.
     IntFromExtended, Three, float::eval_int_from_extended, float::int_from_extended;
-    /// Each byte of `d` = the AES S-box of that of `a`, or with `n` = 1 its inverse; width 8.
+    /// Each byte of `d` = the AES S-box of that of `a`, with `n` = 1 its inverse, with `n` = 2 the
+    /// inverse in the field; width 8.
     SubstituteByte, One, crypto::eval_substitute, crypto::substitute;
     /// `d` = the column `a` of AES mixed, or with `n` = 1 unmixed; width 32.
     MixColumn, One, crypto::eval_mix, crypto::mix;
@@ -300,6 +304,28 @@ impl Op {
                 | Op::FloatFromInt
                 | Op::FloatToInt
                 | Op::FloatCompare
+        )
+    }
+}
+
+impl Op {
+    /// Its rule does not find all that follows from its own words in one run, at every width.
+    const fn is_heuristic(self) -> bool {
+        matches!(
+            self,
+            Op::MulLow
+                | Op::MulHigh
+                | Op::MulHighSigned
+                | Op::Quotient
+                | Op::QuotientSigned
+                | Op::Popcnt
+                | Op::Pdep
+                | Op::Pext
+                | Op::Shuffle
+                | Op::ClmulLow
+                | Op::ClmulHigh
+                | Op::Crc32
+                | Op::MixColumn
         )
     }
 }
@@ -364,7 +390,38 @@ impl MicroOp {
     /// [`Contradiction`] when no values satisfy the relation.
     #[inline]
     pub fn narrow(&self, words: &mut [Bits]) -> Result<bool, Contradiction> {
-        self.dispatch(words)
+        self.dispatch(words).map(|changed| changed != 0)
+    }
+
+    /// As [`MicroOp::narrow`], for words numbered below 64; says which of them changed.
+    #[inline]
+    pub(crate) fn run(&self, words: &mut [Bits]) -> Result<u64, Contradiction> {
+        let changed = self.dispatch(words)?;
+        if changed == 0 {
+            return Ok(0);
+        }
+        let bit = |at: u8, word: Word| u64::from(changed >> at & 1) << (word.0 & 63);
+        Ok(bit(0, self.d) | bit(1, self.a) | bit(2, self.b) | bit(3, self.c))
+    }
+
+    /// Its words, numbered below 64, as bits.
+    pub(crate) fn touches(&self) -> u64 {
+        let bit = |word: Word| 1 << (word.0 & 63);
+        bit(self.d) | bit(self.a) | bit(self.b) | bit(self.c)
+    }
+
+    /// Running the rule again on its own results may teach more: it is not exact, or two of its
+    /// words are one.
+    pub(crate) fn settles_slowly(&self) -> bool {
+        let aliased = match self.op.arity() {
+            Arity::One => self.d == self.a,
+            Arity::Two => self.d == self.a || self.d == self.b || self.a == self.b,
+            Arity::Three => {
+                let [d, a, b, c] = [self.d, self.a, self.b, self.c];
+                d == a || d == b || d == c || a == b || a == c || b == c
+            }
+        };
+        aliased || self.op.is_heuristic()
     }
 
     /// Cuts the words to the operation's width, runs its rule on each lane, and writes back what
@@ -374,53 +431,70 @@ impl MicroOp {
         &self,
         words: &mut [Bits],
         rule: impl Fn(u32, u16, &mut Known) -> Rule,
-    ) -> Result<bool, Contradiction> {
+    ) -> Result<Changed, Contradiction> {
+        if self.lanes == 1 {
+            return self.learn_lane::<ARITY, PREDICATE>(words, 0, &rule);
+        }
+        (0..u32::from(self.lanes)).try_fold(0, |changed, lane| {
+            Ok(changed | self.learn_lane::<ARITY, PREDICATE>(words, lane, &rule)?)
+        })
+    }
+
+    #[inline(always)]
+    fn learn_lane<const ARITY: u8, const PREDICATE: bool>(
+        &self,
+        words: &mut [Bits],
+        lane: u32,
+        rule: &impl Fn(u32, u16, &mut Known) -> Rule,
+    ) -> Result<Changed, Contradiction> {
         let width = u32::from(self.width);
-        let imm = if PREDICATE { self.imm >> 8 } else { self.imm };
-        let flip = if PREDICATE && self.imm & NEGATE != 0 {
-            1
-        } else {
-            0
+        let whole = mask(width);
+        let (imm, flip) = match PREDICATE {
+            true => (self.imm >> 8, u64::from(self.imm & NEGATE != 0)),
+            false => (self.imm, 0),
         };
         let expands = self.op == Op::Expand;
         let [d, a, b, c] = [self.d, self.a, self.b, self.c].map(|word| usize::from(word.0));
-        let mut changed = false;
-        for lane in 0..u32::from(self.lanes) {
-            let (at, bit_at) = (lane * width, u32::from(self.imm & 0x3f) + lane);
-            let load = |word: &Bits, single: bool| match single {
-                true => word.field(bit_at, 1),
-                false => word.field(at, width),
-            };
-            let before_a = load(&words[a], expands);
-            let before = Known {
-                d: negated(load(&words[d], PREDICATE), flip),
-                a: before_a,
-                b: if ARITY > Arity::One as u8 {
-                    load(&words[b], false)
-                } else {
-                    before_a
-                },
-                c: if ARITY > Arity::Two as u8 {
-                    load(&words[c], false)
-                } else {
-                    before_a
-                },
-            };
-            let mut after = before;
-            rule(width, imm, &mut after)?;
-            if after.d.known != before.d.known {
-                let place = if PREDICATE { bit_at } else { at };
-                changed |= words[d].learn(negated(after.d, flip).shifted(place))?;
-            }
-            if after.a.known != before.a.known {
-                changed |= words[a].learn(after.a.shifted(if expands { bit_at } else { at }))?;
-            }
-            if ARITY > Arity::One as u8 && after.b.known != before.b.known {
-                changed |= words[b].learn(after.b.shifted(at))?;
-            }
-            if ARITY > Arity::Two as u8 && after.c.known != before.c.known {
-                changed |= words[c].learn(after.c.shifted(at))?;
-            }
+        let (at, bit_at) = (lane * width, u32::from(self.imm & 0x3f) + lane);
+        let element = |word: &Bits| Bits {
+            known: word.known >> at & whole,
+            value: word.value >> at & whole,
+        };
+        let before_a = match expands {
+            true => words[a].field(bit_at, 1),
+            false => element(&words[a]),
+        };
+        let before = Known {
+            d: match PREDICATE {
+                true => negated(words[d].field(bit_at, 1), flip),
+                false => element(&words[d]),
+            },
+            a: before_a,
+            b: match ARITY > Arity::One as u8 {
+                true => element(&words[b]),
+                false => before_a,
+            },
+            c: match ARITY > Arity::Two as u8 {
+                true => element(&words[c]),
+                false => before_a,
+            },
+        };
+        let mut after = before;
+        rule(width, imm, &mut after)?;
+        let mut changed = 0;
+        if after.d.known != before.d.known {
+            let place = if PREDICATE { bit_at } else { at };
+            changed |= u8::from(words[d].learn(negated(after.d, flip).shifted(place))?);
+        }
+        if after.a.known != before.a.known {
+            let place = if expands { bit_at } else { at };
+            changed |= u8::from(words[a].learn(after.a.shifted(place))?) << 1;
+        }
+        if ARITY > Arity::One as u8 && after.b.known != before.b.known {
+            changed |= u8::from(words[b].learn(after.b.shifted(at))?) << 2;
+        }
+        if ARITY > Arity::Two as u8 && after.c.known != before.c.known {
+            changed |= u8::from(words[c].learn(after.c.shifted(at))?) << 3;
         }
         Ok(changed)
     }
