@@ -299,6 +299,22 @@ impl<'b> Val<'b> {
         d
     }
 
+    /// An operation on each element of `element` bits of this word and two others.
+    pub(super) fn packed3(self, op: Op, element: u32, b: Val<'b>, c: Val<'b>) -> Val<'b> {
+        let d = self.builder.temporary(64);
+        self.relate_packed(MicroOp {
+            op,
+            width: element as u8,
+            lanes: 1,
+            imm: 0,
+            d: d.word,
+            a: self.word,
+            b: b.word,
+            c: c.word,
+        });
+        d
+    }
+
     /// The differences of the elements.
     pub(super) fn packed_sub(self, element: u32, other: Val<'b>) -> Val<'b> {
         if self.is(other) {

@@ -17,9 +17,13 @@ mod system;
 mod vector_block;
 mod vector_convert;
 mod vector_crypto;
+mod vector_dot;
+mod vector_field;
 mod vector_float;
 mod vector_fused;
+mod vector_galois;
 mod vector_gather;
+mod vector_half;
 mod vector_integer;
 mod vector_mask;
 mod vector_move;
@@ -51,6 +55,7 @@ const FAMILIES: &[Family] = &[
     vector_float::lower,
     vector_convert::lower,
     vector_fused::lower,
+    vector_half::lower,
     vector_integer::lower,
     vector_mask::lower,
     opmask::lower,
@@ -58,7 +63,10 @@ const FAMILIES: &[Family] = &[
     vector_block::lower,
     vector_permute::lower,
     vector_sum::lower,
+    vector_dot::lower,
     vector_crypto::lower,
+    vector_galois::lower,
+    vector_field::lower,
     vector_string::lower,
     vector_gather::lower,
     string::lower,

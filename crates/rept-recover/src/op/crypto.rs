@@ -20,28 +20,35 @@ const fn product(mut x: u8, mut y: u8) -> u8 {
     sum
 }
 
-/// The S-box, and its inverse.
-const BOXES: [[u8; 256]; 2] = boxes();
+/// The S-box, its inverse, and the inverse in the field.
+const BOXES: [[u8; 256]; 3] = boxes();
 
-const fn boxes() -> [[u8; 256]; 2] {
-    let mut boxes = [[0; 256]; 2];
+const fn boxes() -> [[u8; 256]; 3] {
+    let mut boxes = [[0; 256]; 3];
     let mut x = 0;
     while x < 256 {
-        let y = substituted(x as u8);
+        let inverse = inverse(x as u8);
+        let y = transformed(inverse);
         boxes[0][x] = y;
         boxes[1][y as usize] = x as u8;
+        boxes[2][x] = inverse;
         x += 1;
     }
     boxes
 }
 
-const fn substituted(x: u8) -> u8 {
+/// Of zero, zero.
+const fn inverse(x: u8) -> u8 {
     // The inverse is the 254th power.
     let (mut inverse, mut power) = (1, 0);
     while power < 254 {
         inverse = product(inverse, x);
         power += 1;
     }
+    inverse
+}
+
+const fn transformed(inverse: u8) -> u8 {
     inverse
         ^ inverse.rotate_left(1)
         ^ inverse.rotate_left(2)
@@ -51,7 +58,7 @@ const fn substituted(x: u8) -> u8 {
 }
 
 pub(super) fn eval_substitute(_: u32, n: u16, a: u64, _: u64, _: u64) -> u64 {
-    BOXES[usize::from(n & 1)][(a & 0xff) as usize].into()
+    BOXES[usize::from(n) % BOXES.len()][(a & 0xff) as usize].into()
 }
 
 pub(super) fn substitute(w: u32, n: u16, k: &mut Known) -> Rule {

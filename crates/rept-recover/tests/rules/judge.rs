@@ -80,7 +80,8 @@ pub(crate) fn immediates(op: Op, width: u8) -> Vec<u16> {
         Op::FloatResize | Op::FloatFromInt => vec![w << 8 | w, w << 8 | (w - 1)],
         Op::FloatToInt => vec![w << 8 | w, w << 8 | 0x80 | w],
         Op::FloatCompare => (0..16).map(|outcomes| outcomes << 8).collect(),
-        Op::SubstituteByte | Op::MixColumn => vec![0, 1],
+        Op::SubstituteByte => vec![0, 1, 2],
+        Op::MixColumn => vec![0, 1],
         _ if op.is_predicate() => vec![0, NEGATE | 3],
         _ => vec![0],
     }

@@ -4,7 +4,6 @@ use crate::lift::Lowered;
 use crate::lift::builder::Builder;
 use crate::op::Op;
 use iced_x86::{Mnemonic as M, Register as R};
-use rept_trace::RegWord;
 
 pub(super) fn lower(b: &Builder, m: M) -> Lowered {
     let widen =
@@ -44,12 +43,13 @@ fn exchange(b: &Builder) {
 
 /// `al = [rbx + zero-extended al]`.
 fn table_lookup(b: &Builder) -> Lowered {
-    if b.instruction.op0_kind() != iced_x86::OpKind::Memory || b.instruction.memory_base() != R::RBX
-    {
+    let base = b.instruction.memory_base();
+    if b.instruction.op0_kind() != iced_x86::OpKind::Memory || !matches!(base, R::RBX | R::EBX) {
         return Lowered::Forget;
     }
-    let index = b.register(R::AL).map(Op::Copy, 0).zero_extended(64);
-    let linear = b.input(RegWord::RBX) + index;
+    let base = b.register(base);
+    let index = b.register(R::AL).map(Op::Copy, 0).zero_extended(base.width);
+    let linear = (base + index).zero_extended(64);
     let segment = b.segment_base(b.instruction.memory_segment());
     let address = segment.map_or(linear, |base| linear + base).word;
     let loaded = b.load(crate::lift::builder::Place { address, offset: 0 }, 1);

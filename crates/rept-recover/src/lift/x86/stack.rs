@@ -18,7 +18,9 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Leave => return leave(b),
         M::Enter => return enter(b),
         M::Pushfq => push(b, image(b), 8),
+        M::Pushf => push(b, image(b).low(16), 2),
         M::Popfq => set_flags(b, pop(b, 8)),
+        M::Popf => set_low_flags(b, pop(b, 2)),
         _ => return Lowered::Elsewhere,
     }
     Lowered::Done
@@ -114,37 +116,56 @@ fn ret(b: &Builder) -> Lowered {
 
 /// `rsp = rbp; pop rbp`.
 fn leave(b: &Builder) -> Lowered {
-    if b.instruction.code() != Code::Leaveq {
-        return Lowered::Forget;
-    }
+    let bytes = match b.instruction.code() {
+        Code::Leaveq => 8,
+        Code::Leavew => 2,
+        _ => return Lowered::Forget,
+    };
     let frame = b.input(RegWord::RBP);
-    b.write(
-        RegWord::RBP,
-        b.load(
-            Place {
-                address: frame.word,
-                offset: 0,
-            },
-            8,
-        ),
-    );
-    b.write(RegWord::RSP, frame + b.constant(8, 64));
+    b.write(RegWord::RSP, frame);
+    let popped = pop(b, bytes);
+    set_frame(b, popped);
     Lowered::Done
 }
 
-/// Without nesting levels: `push rbp; rbp = rsp; rsp -= size`.
-fn enter(b: &Builder) -> Lowered {
-    if b.instruction.code() != Code::Enterq_imm16_imm8
-        || !b.instruction.immediate8_2nd().is_multiple_of(32)
-    {
-        return Lowered::Forget;
+/// The frame pointer, or its lowest 16 bits.
+fn set_frame(b: &Builder, value: Val<'_>) {
+    match value.width {
+        64 => b.write(RegWord::RBP, value),
+        _ => b.set_register(R::BP, value),
     }
-    push(b, b.input(RegWord::RBP), 8);
+}
+
+/// `push rbp; rbp = rsp; rsp -= size`; nested, the frame pointers of the outer levels and the
+/// new one are pushed in between.
+fn enter(b: &Builder) -> Lowered {
+    let bytes = match b.instruction.code() {
+        Code::Enterq_imm16_imm8 => 8,
+        Code::Enterw_imm16_imm8 => 2,
+        _ => return Lowered::Forget,
+    };
+    let levels = u64::from(b.instruction.immediate8_2nd() % 32);
+    let outer = b.input(RegWord::RBP);
+    push(b, outer.low(bytes * 8), bytes);
     let frame = b.current(RegWord::RSP);
-    b.write(RegWord::RBP, frame);
+    for level in 1..levels {
+        let address = outer - b.constant(level * u64::from(bytes), 64);
+        let saved = b.load(
+            Place {
+                address: address.word,
+                offset: 0,
+            },
+            bytes,
+        );
+        push(b, saved, bytes);
+    }
+    if levels > 0 {
+        push(b, frame.low(bytes * 8), bytes);
+    }
+    set_frame(b, frame.low(bytes * 8));
     b.write(
         RegWord::RSP,
-        frame - b.constant(u64::from(b.instruction.immediate16()), 64),
+        b.current(RegWord::RSP) - b.constant(u64::from(b.instruction.immediate16()), 64),
     );
     Lowered::Done
 }
@@ -154,18 +175,29 @@ pub(super) fn image(b: &Builder) -> Val<'_> {
     b.old_flags() & b.constant(0xfffc_ffff, 64)
 }
 
-/// What a user-mode POPF may change: the status flags, TF, DF, NT, AC and ID; RF is cleared,
-/// IF and IOPL depend on the privilege level and are forgotten.
+/// What a user-mode POPF may change: the status flags, TF, DF, NT, AC and ID.
+const CHANGED: u64 = 0x24_4dd5;
+
+/// RF is cleared.
 fn set_flags(b: &Builder, popped: Val<'_>) {
-    const CHANGED: u64 = 0x24_4dd5;
     const WITHOUT_RESUME: u64 = 0xfffe_ffff;
-    const FORGOTTEN: u16 = 0x3200;
     let kept = b.old_flags() & b.constant(WITHOUT_RESUME, 64);
+    mix_flags(b, CHANGED, popped, kept);
+}
+
+/// POPF of 16 bits keeps what is above them.
+fn set_low_flags(b: &Builder, popped: Val<'_>) {
+    mix_flags(b, CHANGED & 0xffff, popped.zero_extended(64), b.old_flags());
+}
+
+/// IF and IOPL depend on the privilege level and are forgotten.
+fn mix_flags(b: &Builder, changed: u64, popped: Val<'_>, kept: Val<'_>) {
+    const FORGOTTEN: u16 = 0x3200;
     let mixed = b.apply(
         Op::Ternary,
         64,
         CHOOSE,
-        [b.constant(CHANGED, 64), popped, kept],
+        [b.constant(changed, 64), popped, kept],
         64,
     );
     b.write(

@@ -5,14 +5,14 @@ use crate::lift::builder::Builder;
 use crate::lift::value::Val;
 use crate::lift::vector::Lanes;
 use crate::lift::x86::vector_float::{
-    Elements, elements, lowest, mxcsr, set_packed, set_scalar, stick,
+    Elements, control, elements, lowest, mxcsr, set_packed, set_scalar, stick,
 };
 use crate::op::Op;
 use crate::op::float::{TRUNCATE, UNSIGNED};
 use iced_x86::{MemorySize, Mnemonic as M};
 
 /// MXCSR after reset, for operations that are exact whatever it says.
-const DEFAULT: u64 = 0x1f80;
+pub(super) const DEFAULT: u64 = 0x1f80;
 /// Flush-to-zero in MXCSR.
 const FLUSH_TO_ZERO: u64 = 0x8000;
 
@@ -101,7 +101,7 @@ fn with_mmx(b: &Builder, m: M) -> Option<()> {
     Some(())
 }
 
-fn converted<'b>(
+pub(super) fn converted<'b>(
     b: &'b Builder,
     op: Op,
     x: Val<'b>,
@@ -113,39 +113,42 @@ fn converted<'b>(
     b.apply(op, to.max(x.width), imm, [x, control, x], to)
 }
 
-/// MXCSR, or where no result is ever rounded a constant.
-fn control(b: &Builder, exact: bool) -> Val<'_> {
-    if exact {
-        b.constant(DEFAULT, 32)
-    } else {
-        mxcsr(b)
+/// MXCSR, or where no result is ever rounded a constant. Denormals of half precision are
+/// numbers like others, whatever it says.
+fn control_of(b: &Builder, exact: bool, from: u32, to: u32) -> Val<'_> {
+    match (exact, from, to) {
+        (true, ..) => b.constant(DEFAULT, 32),
+        (_, 16, _) => control(b, 16),
+        (_, _, 16) => mxcsr(b) & b.constant(!FLUSH_TO_ZERO, 64),
+        _ => mxcsr(b),
     }
 }
 
-fn stick_unless(b: &Builder, exact: bool) {
+pub(super) fn stick_unless(b: &Builder, exact: bool) {
     if !exact {
         stick(b);
     }
 }
 
-fn from_general(b: &Builder, to: u32, flags: u16) {
+pub(super) fn from_general(b: &Builder, to: u32, flags: u16) {
     let x = b.operand(b.last_vector());
     let exact = x.width < to;
-    let control = control(b, exact);
+    let control = control_of(b, exact, x.width, to);
     set_scalar(b, converted(b, Op::FloatFromInt, x, to, flags, control));
     stick_unless(b, exact);
 }
 
-fn to_general(b: &Builder, from: u32, flags: u16) {
+pub(super) fn to_general(b: &Builder, from: u32, flags: u16) {
     let x = lowest(b, from);
-    let result = converted(b, Op::FloatToInt, x, b.width(0), flags, mxcsr(b));
+    let result = converted(b, Op::FloatToInt, x, b.width(0), flags, control(b, from));
     b.set(0, result);
     stick(b);
 }
 
-fn scalar_conversion(b: &Builder, from: u32, to: u32) {
+pub(super) fn scalar_conversion(b: &Builder, from: u32, to: u32) {
     let x = lowest(b, from);
-    set_scalar(b, converted(b, Op::FloatResize, x, to, 0, mxcsr(b)));
+    let control = control_of(b, false, from, to);
+    set_scalar(b, converted(b, Op::FloatResize, x, to, 0, control));
     stick(b);
 }
 
@@ -153,6 +156,9 @@ fn scalar_conversion(b: &Builder, from: u32, to: u32) {
 fn broadcast_bits(size: MemorySize) -> u32 {
     use MemorySize::*;
     match size {
+        Broadcast128_Float16 | Broadcast128_Int16 | Broadcast128_UInt16 => 128,
+        Broadcast256_Float16 | Broadcast256_Int16 | Broadcast256_UInt16 => 256,
+        Broadcast512_Float16 | Broadcast512_Int16 | Broadcast512_UInt16 => 512,
         Broadcast128_UInt32 | Broadcast128_Int32 | Broadcast128_Float32 | Broadcast128_UInt64
         | Broadcast128_Int64 | Broadcast128_Float64 => 128,
         Broadcast256_UInt32 | Broadcast256_Int32 | Broadcast256_Float32 | Broadcast256_UInt64
@@ -164,7 +170,7 @@ fn broadcast_bits(size: MemorySize) -> u32 {
 }
 
 /// Converts as many elements as the wider of the two vectors holds; a result of half a register is zero above.
-fn convert(b: &Builder, op: Op, from: u32, to: u32, flags: u16) {
+pub(super) fn convert(b: &Builder, op: Op, from: u32, to: u32, flags: u16) {
     let source = match b.is_register(1) {
         true => b.width(1),
         false => broadcast_bits(b.instruction.memory_size())
@@ -173,7 +179,7 @@ fn convert(b: &Builder, op: Op, from: u32, to: u32, flags: u16) {
     };
     let n = (b.width(0).max(source) / from.max(to)) as usize;
     let exact = op == Op::FloatFromInt && from < to;
-    let control = control(b, exact);
+    let control = control_of(b, exact, from, to);
     let results: Elements<'_> = elements(b, 1, from, n)
         .iter()
         .map(|&x| converted(b, op, x, to, flags, control))
@@ -219,7 +225,7 @@ fn to_half(b: &Builder) {
 
 fn two(b: &Builder, op: Op, from: u32, to: u32, flags: u16) {
     let exact = op == Op::FloatFromInt && from < to;
-    let control = control(b, exact);
+    let control = control_of(b, exact, from, to);
     let results: Elements<'_> = elements(b, 1, from, 2)
         .iter()
         .map(|&x| converted(b, op, x, to, flags, control))

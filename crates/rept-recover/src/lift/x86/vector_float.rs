@@ -1,7 +1,7 @@
 //! Floating-point arithmetic of SSE, AVX and AVX-512: element by element, under MXCSR.
 //!
 //! Approximations (rcpps, rsqrtps and their successors) differ by processor and are left to
-//! the forgetting path, as are the forms of half precision.
+//! the forgetting path.
 
 use crate::lift::Lowered;
 use crate::lift::builder::Builder;
@@ -75,6 +75,30 @@ fn arithmetic(b: &Builder, m: M) -> Option<()> {
         M::Hsubpd | M::Vhsubpd => horizontal(b, 64, Op::FloatSub),
         M::Dpps | M::Vdpps => dot_product(b, 32),
         M::Dppd | M::Vdppd => dot_product(b, 64),
+        _ => return half_precision(b, m),
+    }
+    Some(())
+}
+
+/// AVX512-FP16.
+fn half_precision(b: &Builder, m: M) -> Option<()> {
+    match m {
+        M::Vaddph => packed(b, 16, Op::FloatAdd),
+        M::Vaddsh => scalar(b, 16, Op::FloatAdd),
+        M::Vsubph => packed(b, 16, Op::FloatSub),
+        M::Vsubsh => scalar(b, 16, Op::FloatSub),
+        M::Vmulph => packed(b, 16, Op::FloatMul),
+        M::Vmulsh => scalar(b, 16, Op::FloatMul),
+        M::Vdivph => packed(b, 16, Op::FloatDiv),
+        M::Vdivsh => scalar(b, 16, Op::FloatDiv),
+        M::Vminph => packed(b, 16, Op::FloatMin),
+        M::Vminsh => scalar(b, 16, Op::FloatMin),
+        M::Vmaxph => packed(b, 16, Op::FloatMax),
+        M::Vmaxsh => scalar(b, 16, Op::FloatMax),
+        M::Vsqrtph => packed_unary(b, 16, Op::FloatSqrt, 0),
+        M::Vsqrtsh => scalar_unary(b, 16, Op::FloatSqrt, 0),
+        M::Vrndscaleph if unscaled(b) => packed_unary(b, 16, Op::FloatRound, immediate(b) & 7),
+        M::Vrndscalesh if unscaled(b) => scalar_unary(b, 16, Op::FloatRound, immediate(b) & 7),
         _ => return None,
     }
     Some(())
@@ -84,6 +108,9 @@ fn comparison(b: &Builder, m: M) -> Option<()> {
     match m {
         M::Comiss | M::Ucomiss | M::Vcomiss | M::Vucomiss => order_flags(b, 32),
         M::Comisd | M::Ucomisd | M::Vcomisd | M::Vucomisd => order_flags(b, 64),
+        M::Vcomish | M::Vucomish => order_flags(b, 16),
+        M::Vcmpph => compare_packed(b, 16),
+        M::Vcmpsh => compare_scalar(b, 16),
         M::Cmpps | M::Vcmpps => compare_packed(b, 32),
         M::Cmppd | M::Vcmppd => compare_packed(b, 64),
         M::Cmpss | M::Vcmpss => compare_scalar(b, 32),
@@ -113,6 +140,15 @@ pub(super) fn mxcsr(b: &Builder) -> Val<'_> {
     };
     b.input(RegWord::MXCSR)
         .insert(ROUNDING_AT, b.constant(mode, 2))
+}
+
+/// MXCSR for numbers of this width: half precision knows neither flushing nor denormals as zero.
+pub(super) fn control(b: &Builder, width: u32) -> Val<'_> {
+    const FLUSHING: u64 = 0x8040;
+    match width {
+        16 => mxcsr(b) & b.constant(!FLUSHING, 64),
+        _ => mxcsr(b),
+    }
 }
 
 /// Exceptions are recorded, unless the instruction suppresses them.
@@ -174,13 +210,13 @@ fn packed(b: &Builder, width: u32, op: Op) {
 }
 
 fn binary<'b>(b: &'b Builder, op: Op, x: Val<'b>, y: Val<'b>) -> Val<'b> {
-    b.apply(op, x.width, 0, [x, y, mxcsr(b)], x.width)
+    b.apply(op, x.width, 0, [x, y, control(b, x.width)], x.width)
 }
 
 fn packed_unary(b: &Builder, width: u32, op: Op, imm: u16) {
     let results: Elements<'_> = elements(b, b.last_vector(), width, count(b, width))
         .iter()
-        .map(|&x| b.apply(op, width, imm, [x, mxcsr(b), x], width))
+        .map(|&x| b.apply(op, width, imm, [x, control(b, width), x], width))
         .collect();
     set_packed(b, &results);
     stick(b);
@@ -200,7 +236,7 @@ fn scalar(b: &Builder, width: u32, op: Op) {
 
 fn scalar_unary(b: &Builder, width: u32, op: Op, imm: u16) {
     let x = lowest(b, width);
-    set_scalar(b, b.apply(op, width, imm, [x, mxcsr(b), x], width));
+    set_scalar(b, b.apply(op, width, imm, [x, control(b, width), x], width));
     stick(b);
 }
 
@@ -271,7 +307,7 @@ fn horizontal(b: &Builder, width: u32, op: Op) {
 
 /// The order of `x` and `y` is one of `outcomes`.
 fn ordered<'b>(b: &'b Builder, x: Val<'b>, y: Val<'b>, outcomes: u16) -> Pred<'b> {
-    Pred::holds(Op::FloatCompare, outcomes, [x, y, mxcsr(b)])
+    Pred::holds(Op::FloatCompare, outcomes, [x, y, control(b, x.width)])
 }
 
 fn order_flags(b: &Builder, width: u32) {

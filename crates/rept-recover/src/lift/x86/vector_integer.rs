@@ -356,7 +356,8 @@ fn blend_by_mask(b: &Builder, element: u32) {
 fn blend_by_sign(b: &Builder, element: u32) -> Lowered {
     let legacy = b.instruction.op_count() < 4;
     let mask = if legacy { 2 } else { 3 };
-    if !b.is_register(mask.min(b.instruction.op_count() - 1)) {
+    // The SSE4.1 forms have XMM0 for the third operand.
+    if !legacy && !b.is_register(mask) {
         return Lowered::Forget;
     }
     let (x, y) = if legacy {

@@ -38,6 +38,7 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Vptestnmw => test(b, 16, false),
         M::Vptestnmd => test(b, 32, false),
         M::Vptestnmq => test(b, 64, false),
+        M::Vpshufbitqmb => chosen_bits(b),
         M::Ptest | M::Vptest => test_all(b, u64::MAX),
         M::Vtestps => test_all(b, 0x8000_0000_8000_0000),
         M::Vtestpd => test_all(b, 1 << 63),
@@ -112,6 +113,18 @@ fn test(b: &Builder, element: u32, nonzero: bool) {
         if nonzero { zero.negated() } else { zero }
     });
     b.set_mask(preds.collect(), 64 / element);
+}
+
+/// VPSHUFBITQMB: each byte of the second source names a bit of its quadword of the first.
+fn chosen_bits(b: &Builder) {
+    let (x, y) = b.sources(8);
+    let chosen = x.iter().zip(&y).flat_map(|(&x, &y)| {
+        (0..8).map(move |at| {
+            let place = y.extract(at * 8, 6).zero_extended(64);
+            x.by(Op::ShrBy, place).bit(0)
+        })
+    });
+    b.set_mask(chosen.collect(), 1);
 }
 
 /// ZF: no common bit. CF: the second has no bit that the first lacks. Only `tested` bits count.

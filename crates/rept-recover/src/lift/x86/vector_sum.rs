@@ -26,11 +26,6 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Pmulhrsw | M::Vpmulhrsw => zip(b, 16, rounded_product),
         M::Mpsadbw | M::Vmpsadbw => return block_differences(b),
         M::Phminposuw | M::Vphminposuw => least(b),
-        M::Vpdpbusd => accumulate(b, |x, y, sum| add(sum, four_products(x, y), 32)),
-        M::Vpdpbusds => accumulate(b, |x, y, sum| add_signed(sum, four_products(x, y), 32)),
-        M::Vpdpwssd => accumulate(b, |x, y, sum| add(sum, two_products(x, y), 32)),
-        M::Vpmadd52luq => multiply_52(b, false),
-        M::Vpmadd52huq => multiply_52(b, true),
         M::Vpconflictd => conflicts(b, 32),
         M::Vpconflictq => conflicts(b, 64),
         M::Vpshldw => funnel_constant(b, 16, true),
@@ -39,6 +34,12 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Vpshrdw => funnel_constant(b, 16, false),
         M::Vpshrdd => funnel_constant(b, 32, false),
         M::Vpshrdq => funnel_constant(b, 64, false),
+        M::Vpshldvw => funnel_variable(b, 16, true),
+        M::Vpshldvd => funnel_variable(b, 32, true),
+        M::Vpshldvq => funnel_variable(b, 64, true),
+        M::Vpshrdvw => funnel_variable(b, 16, false),
+        M::Vpshrdvd => funnel_variable(b, 32, false),
+        M::Vpshrdvq => funnel_variable(b, 64, false),
         M::Vprorvd => rotate_right(b, 32),
         M::Vprorvq => rotate_right(b, 64),
         _ => return Lowered::Elsewhere,
@@ -78,7 +79,7 @@ fn sum_of_differences<'b>(x: Val<'b>, y: Val<'b>, _: u32) -> Val<'b> {
 }
 
 /// Low and high bytes of words: unsigned of `x` times signed of `y`.
-fn byte_products<'b>(x: Val<'b>, y: Val<'b>) -> [Val<'b>; 2] {
+pub(super) fn byte_products<'b>(x: Val<'b>, y: Val<'b>) -> [Val<'b>; 2] {
     let low_x = x & x.builder.replicated(0xff, 16);
     let low_y = y.packed(Op::SignExtend, 16, 8, y);
     let (high_x, high_y) = (x.packed(Op::Shr, 16, 8, x), y.packed(Op::Sar, 16, 8, y));
@@ -147,53 +148,6 @@ fn least(b: &Builder) {
     b.set_lanes(0, &[low, b.constant(0, 64)]);
 }
 
-/// `f` of both sources and the destination, element by element of 32 bits.
-fn accumulate<'b>(b: &'b Builder, f: impl Fn(Val<'b>, Val<'b>, Val<'b>) -> Val<'b>) {
-    let (x, y, sum) = (b.elements(1, 32), b.elements(2, 32), b.lanes(0));
-    let result: Lanes<'b> = (0..x.len())
-        .map(|lane| f(x[lane], y[lane], sum[lane]))
-        .collect();
-    b.set_elements(0, 32, &result);
-}
-
-/// Sum of the products of four unsigned bytes of `x` with signed ones of `y`, in each doubleword.
-fn four_products<'b>(x: Val<'b>, y: Val<'b>) -> Val<'b> {
-    // Products of bytes fit in words, but their sum does not: it is made of doublewords.
-    let [low, high] = byte_products(x, y);
-    let both = |v: Val<'b>| {
-        add(
-            v.packed(Op::SignExtend, 32, 16, v),
-            v.packed(Op::Sar, 32, 16, v),
-            32,
-        )
-    };
-    add(both(low), both(high), 32)
-}
-
-fn two_products<'b>(x: Val<'b>, y: Val<'b>) -> Val<'b> {
-    super::vector_integer::multiply_pairs(x, y, 32)
-}
-
-/// VPMADD52: low or high 52 bits of the product of the low 52 bits, added to the destination.
-fn multiply_52<'b>(b: &'b Builder, high: bool) {
-    let (x, y, sum) = (b.elements(1, 64), b.elements(2, 64), b.lanes(0));
-    let result: Lanes<'_> = (0..x.len())
-        .map(|lane| {
-            let low_bits = |v: Val<'b>| v & b.constant(crate::bits::mask(52), 64);
-            let (x, y) = (low_bits(x[lane]), low_bits(y[lane]));
-            let low = x.with(Op::MulLow, y);
-            let part = if high {
-                let top = x.with(Op::MulHigh, y);
-                top.shl(12) | low.shr(52)
-            } else {
-                low_bits(low)
-            };
-            sum[lane] + part
-        })
-        .collect();
-    b.set_elements(0, 64, &result);
-}
-
 /// VPCONFLICT: for each element the earlier ones that equal it, as bits.
 fn conflicts(b: &Builder, w: u32) {
     let x = b.elements(1, w);
@@ -223,6 +177,26 @@ fn funnel_constant(b: &Builder, w: u32, left: bool) {
             (_, 0) => x,
             (true, _) => x.packed(Op::Funnel, w, count as u16, y),
             (false, _) => y.packed(Op::Funnel, w, (w - count) as u16, x),
+        })
+        .collect();
+    b.set_elements(0, w, &result);
+}
+
+/// VPSHLDV and VPSHRDV: the destination and the first source, by the counts of the second.
+fn funnel_variable(b: &Builder, w: u32, left: bool) {
+    let (x, y, counts) = (b.lanes(0), b.elements(1, w), b.elements(2, w));
+    let places = b.replicated(u64::from(w) - 1, w);
+    let result: Lanes<'_> = (0..x.len())
+        .map(|lane| {
+            let count = counts[lane] & places;
+            match left {
+                true => x[lane].packed3(Op::FunnelBy, w, y[lane], count),
+                // To the right by n is to the left by w - n.
+                false => {
+                    let count = sub(b.replicated(u64::from(w), w), count, w);
+                    y[lane].packed3(Op::FunnelBy, w, x[lane], count)
+                }
+            }
         })
         .collect();
     b.set_elements(0, w, &result);
