@@ -119,7 +119,7 @@ impl Cpu<'_> {
     }
 
     /// ZF and CF as given, OF, SF, AF and PF cleared.
-    fn set_zero_carry(&mut self, zero: bool, carry: bool) {
+    pub(super) fn set_zero_carry(&mut self, zero: bool, carry: bool) {
         let flags = &mut self.world.state.flags;
         *flags = *flags & !0x8d5 | u64::from(zero) << 6 | u64::from(carry);
     }
@@ -233,7 +233,7 @@ impl Cpu<'_> {
     }
 
     /// Writes a vector destination whatever the mask.
-    fn set_all_elements(&mut self, size: usize, result: &[u64]) -> Option<()> {
+    pub(super) fn set_all_elements(&mut self, size: usize, result: &[u64]) -> Option<()> {
         let mut lanes = [0u64; 8];
         for (i, &value) in result.iter().enumerate() {
             lanes[i * size / 8] |= (value & ones(8 * size)) << (i * size % 8 * 8);
@@ -243,7 +243,7 @@ impl Cpu<'_> {
     }
 
     /// Writes a mask destination under the mask; unselected elements are zero.
-    fn set_mask(&mut self, result: impl Iterator<Item = bool>) -> Option<()> {
+    pub(super) fn set_mask(&mut self, result: impl Iterator<Item = bool>) -> Option<()> {
         let bits = result.enumerate().fold(0, |bits, (i, set)| {
             bits | u64::from(set && self.selected(i)) << i
         });
@@ -266,6 +266,12 @@ impl Cpu<'_> {
             return self.set_elements(size, &all);
         }
         if let Some(outcome) = self.rearrange(name) {
+            return outcome;
+        }
+        if let Some(outcome) = self.products(name) {
+            return outcome;
+        }
+        if let Some(outcome) = self.float(name) {
             return outcome;
         }
         let (stem, size) = element(name)?;

@@ -91,6 +91,11 @@ pub(crate) const SABOTAGE: &[Sabotage] = &[
     row("vector_block", Silicon, "c4 e3 7d 39 c8 01", "c4 e3 7d 39 c8 00"), // vextracti128 xmm0,ymm1,1: 0
     row("vector_convert", Silicon, "f2 48 0f 2a c3", "f3 48 0f 2a c3"), // cvtsi2sd xmm0,rbx: cvtsi2ss
     row("vector_crypto", Silicon, "66 0f 38 dc c1", "66 0f 38 dd c1"), // aesenc xmm0,xmm1: aesenclast
+    row("vector_dot", Manual, "62 f2 75 48 50 c2", "62 f2 75 48 52 c2"), // vpdpbusd zmm0,zmm1,zmm2: vpdpwssd
+    row("vector_field", Silicon, "66 0f 78 c0 08 04", "66 0f 78 c0 08 05"), // extrq xmm0,8,4: xmm0,8,5
+    row("vector_galois", Manual, "62 f3 f5 48 ce c2 01", "62 f3 f5 48 cf c2 01"), // vgf2p8affineqb zmm0,zmm1,zmm2,1: vgf2p8affineinvqb
+    row("vector_half", Manual, "62 f5 76 08 10 c2", "62 f5 76 08 58 c2"), // vmovsh xmm0,xmm1,xmm2: vaddsh
+    row("vector_float", Manual, "62 f5 74 48 58 c2", "62 f5 74 48 5c c2"), // vaddph zmm0,zmm1,zmm2: vsubph
     row("vector_float", Silicon, "f2 0f 58 c1", "f2 0f 5c c1"), // addsd xmm0,xmm1: subsd
     row("vector_float", Silicon, "f2 0f c2 c1 01", "f2 0f c2 c1 02"), // cmpltsd xmm0,xmm1: cmplesd
     row("vector_fused", Silicon, "c4 e2 f1 b9 c2", "c4 e2 f1 bb c2"), // vfmadd231sd xmm0,xmm1,xmm2: vfmsub231sd

@@ -17,6 +17,8 @@ pub(crate) fn excused(instruction: &Instruction, word: RegWord) -> u64 {
             | Mnemonic::Rdpid
             | Mnemonic::Xgetbv
             | Mnemonic::Rdpkru
+            | Mnemonic::Rdsspd
+            | Mnemonic::Rdsspq
     );
     use Mnemonic as M;
     let mnemonic = instruction.mnemonic();
@@ -63,6 +65,8 @@ pub(crate) fn excused(instruction: &Instruction, word: RegWord) -> u64 {
             undefined | overflow | u64::from(shifted_out) | !u64::from(ALL_FLAGS)
         }
         RegWord::MXCSR => 0x3f,
+        // The upper quadword.
+        RegWord(64..) if matches!(mnemonic, M::Extrq | M::Insertq) && word.0 % 8 == 1 => u64::MAX,
         // Arithmetic, and use against the tags, leave registers, memory and condition codes open.
         RegWord(32..48) if is_x87(instruction) => u64::MAX,
         // Nor do the manuals say whether EMMS moves the top.

@@ -1,5 +1,5 @@
 //! The emulator's instructions that move elements between places: permutations, compression,
-//! narrowing, whole blocks; and those that combine neighbours.
+//! narrowing, whole blocks.
 
 use crate::emulate::{Cpu, Elements, element, ones, signed};
 use iced_x86::OpKind;
@@ -27,9 +27,6 @@ impl Cpu<'_> {
             "permilps" => ("permil", 4),
             "permilpd" => ("permil", 8),
             "pmultishiftqb" => return Some(self.multishift()),
-            "pmadd52luq" | "pmadd52huq" | "pdpbusd" | "pdpbusds" | "pdpwssd" => {
-                return Some(self.accumulate(name));
-            }
             _ => element(name)?,
         };
         let count = self.length() / size;
@@ -40,6 +37,7 @@ impl Cpu<'_> {
             "align" => Some(self.align(size, count)),
             "pcompress" | "compress" => Some(self.compress(size, count)),
             "pexpand" | "expand" => Some(self.expand(size, count)),
+            "pshldv" | "pshrdv" => Some(self.funnel_variable(size, count, stem == "pshldv")),
             "pconflict" => Some(self.conflict(size, count)),
             "pshld" | "pshrd" => Some(self.funnel(size, count, stem == "pshld")),
             _ => None,
@@ -189,6 +187,22 @@ impl Cpu<'_> {
         self.set_elements(size, &result)
     }
 
+    fn funnel_variable(&mut self, size: usize, count: usize, left: bool) -> Option<()> {
+        let bits = 8 * size as u32;
+        let [x, y, by] = [0, 1, 2].map(|operand| self.elements(operand, size, count));
+        let (x, y, by) = (x?, y?, by?);
+        let both = |high: u64, low: u64| u128::from(high) << bits | u128::from(low);
+        let one = |i: usize| {
+            let by = by[i] as u32 % bits;
+            let value = match left {
+                true => both(x[i], y[i]) << by >> bits,
+                false => both(y[i], x[i]) >> by,
+            };
+            value as u64 & ones(8 * size)
+        };
+        self.set_elements(size, &(0..count).map(one).collect::<Elements>())
+    }
+
     fn multishift(&mut self) -> Option<()> {
         let count = self.length() / 8;
         let (control, x) = (self.elements(1, 8, count)?, self.elements(2, 8, count)?);
@@ -199,20 +213,6 @@ impl Cpu<'_> {
             })
             .collect();
         self.set_elements(1, &result)
-    }
-
-    fn accumulate(&mut self, name: &str) -> Option<()> {
-        let size = if name.starts_with("pmadd52") { 8 } else { 4 };
-        let count = self.length() / size;
-        let sum = self.elements(0, size, count)?;
-        let (x, y) = (
-            self.elements(1, size, count)?,
-            self.elements(2, size, count)?,
-        );
-        let result: Elements = (0..count)
-            .map(|i| accumulated(name, sum[i], x[i], y[i]))
-            .collect();
-        self.set_elements(size, &result)
     }
 
     fn narrow(&mut self, rest: &str) -> Option<()> {
@@ -291,24 +291,4 @@ fn block(name: &str) -> Option<(usize, usize)> {
         "64x4" => (8, 4),
         _ => return None,
     })
-}
-
-fn accumulated(name: &str, sum: u64, x: u64, y: u64) -> u64 {
-    let low = ones(52);
-    let product = u128::from(x & low) * u128::from(y & low);
-    let byte = |word: u64, at: u32| word >> (at * 8) & 0xff;
-    let bytes: i64 = (0..4)
-        .map(|at| byte(x, at) as i64 * signed(byte(y, at), 1))
-        .sum();
-    let words: i64 = (0..2)
-        .map(|at| signed(x >> (at * 16) & 0xffff, 2) * signed(y >> (at * 16) & 0xffff, 2))
-        .sum();
-    let total = signed(sum, 4);
-    match name {
-        "pmadd52luq" => sum.wrapping_add(product as u64 & low),
-        "pmadd52huq" => sum.wrapping_add((product >> 52) as u64 & low),
-        "pdpbusd" => (total + bytes) as u64 & ones(32),
-        "pdpbusds" => (total + bytes).clamp(i32::MIN.into(), i32::MAX.into()) as u64 & ones(32),
-        _ => (total + words) as u64 & ones(32),
-    }
 }

@@ -105,7 +105,7 @@ fn coverage() -> BTreeMap<String, Coverage> {
 }
 
 /// What compilers emit: neither control, debug and segment registers nor far transfers.
-fn in_user_mode(code: Code) -> bool {
+pub(crate) fn in_user_mode(code: Code) -> bool {
     use iced_x86::OpCodeOperandKind as Kind;
     let opcode = code.op_code();
     let system = opcode.op_kinds().iter().any(|kind| {

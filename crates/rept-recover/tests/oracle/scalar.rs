@@ -1,0 +1,175 @@
+//! Floating-point arithmetic on one element, by the processor's own scalar instructions.
+//!
+//! It lends the emulator of AVX-512 an arithmetic that shares nothing with that of the crate.
+//! Half precision is computed in double precision, whose 53 bits are enough that rounding
+//! once more gives what rounding once would (Figueroa, "When is double rounding innocuous?").
+
+use std::arch::asm;
+
+/// Exceptions masked, none raised.
+const MASKED: u32 = 0x1f80;
+/// Denormals-are-zero and flush-to-zero.
+const FLUSHING: u32 = 0x8040;
+
+/// Runs one instruction on doubles under an MXCSR.
+macro_rules! on_doubles {
+    ($instruction:literal, $mxcsr:expr, $x:expr, $y:expr) => {{
+        let (new, mut old) = (($mxcsr as u32 & !0x3f) | MASKED, 0u32);
+        let mut x = f64::from_bits($x);
+        // SAFETY: changes nothing but the registers named, and MXCSR, which it puts back.
+        unsafe {
+            asm!(
+                "stmxcsr [{old}]",
+                "ldmxcsr [{new}]",
+                concat!($instruction, " {x}, {y}"),
+                "ldmxcsr [{old}]",
+                old = in(reg) &raw mut old,
+                new = in(reg) &raw const new,
+                x = inout(xmm_reg) x,
+                y = in(xmm_reg) f64::from_bits($y),
+            );
+        }
+        x.to_bits()
+    }};
+}
+
+macro_rules! fused {
+    ($instruction:literal, $mxcsr:expr, $x:expr, $y:expr, $z:expr) => {{
+        let (new, mut old) = (($mxcsr as u32 & !0x3f) | MASKED, 0u32);
+        let mut z = f64::from_bits($z);
+        // SAFETY: as above; the processor was asked whether it has the instruction.
+        unsafe {
+            asm!(
+                "stmxcsr [{old}]",
+                "ldmxcsr [{new}]",
+                concat!($instruction, " {z}, {x}, {y}"),
+                "ldmxcsr [{old}]",
+                old = in(reg) &raw mut old,
+                new = in(reg) &raw const new,
+                z = inout(xmm_reg) z,
+                x = in(xmm_reg) f64::from_bits($x),
+                y = in(xmm_reg) f64::from_bits($y),
+            );
+        }
+        z.to_bits()
+    }};
+}
+
+/// `name` of two elements of `size` bytes; unary operations take the second.
+pub(super) fn binary(name: &str, size: usize, x: u64, y: u64, mxcsr: u64) -> Option<u64> {
+    Some(match (name, size) {
+        ("add", 8) => on_doubles!("addsd", mxcsr, x, y),
+        ("sub", 8) => on_doubles!("subsd", mxcsr, x, y),
+        ("mul", 8) => on_doubles!("mulsd", mxcsr, x, y),
+        ("div", 8) => on_doubles!("divsd", mxcsr, x, y),
+        ("min", 8) => on_doubles!("minsd", mxcsr, x, y),
+        ("max", 8) => on_doubles!("maxsd", mxcsr, x, y),
+        ("sqrt", 8) => on_doubles!("sqrtsd", mxcsr, x, y),
+        ("add", 4) => on_doubles!("addss", mxcsr, x, y) & 0xffff_ffff,
+        ("sub", 4) => on_doubles!("subss", mxcsr, x, y) & 0xffff_ffff,
+        ("mul", 4) => on_doubles!("mulss", mxcsr, x, y) & 0xffff_ffff,
+        ("div", 4) => on_doubles!("divss", mxcsr, x, y) & 0xffff_ffff,
+        ("min", 4) => on_doubles!("minss", mxcsr, x, y) & 0xffff_ffff,
+        ("max", 4) => on_doubles!("maxss", mxcsr, x, y) & 0xffff_ffff,
+        ("sqrt", 4) => on_doubles!("sqrtss", mxcsr, x, y) & 0xffff_ffff,
+        ("min" | "max", 2) => {
+            let mxcsr = mxcsr & !u64::from(FLUSHING);
+            let chosen = binary(name, 8, from_half(x), from_half(y), mxcsr)?;
+            if chosen == from_half(y) { y } else { x }
+        }
+        (_, 2) => {
+            let mxcsr = mxcsr & !u64::from(FLUSHING);
+            let result = binary(name, 8, from_half(x), from_half(y), mxcsr)?;
+            to_half(result, mxcsr)
+        }
+        _ => return None,
+    })
+}
+
+/// `x * y + z`, rounded once, with the signs that `name` (`madd`, `nmsub`) gives product and addend.
+pub(super) fn fused(name: &str, size: usize, [x, y, z]: [u64; 3], mxcsr: u64) -> Option<u64> {
+    if !std::arch::is_x86_feature_detected!("fma") {
+        return None;
+    }
+    Some(match (name, size) {
+        ("madd", 8) => fused!("vfmadd231sd", mxcsr, x, y, z),
+        ("msub", 8) => fused!("vfmsub231sd", mxcsr, x, y, z),
+        ("nmadd", 8) => fused!("vfnmadd231sd", mxcsr, x, y, z),
+        ("nmsub", 8) => fused!("vfnmsub231sd", mxcsr, x, y, z),
+        ("madd", 4) => fused!("vfmadd231ss", mxcsr, x, y, z) & 0xffff_ffff,
+        ("msub", 4) => fused!("vfmsub231ss", mxcsr, x, y, z) & 0xffff_ffff,
+        ("nmadd", 4) => fused!("vfnmadd231ss", mxcsr, x, y, z) & 0xffff_ffff,
+        ("nmsub", 4) => fused!("vfnmsub231ss", mxcsr, x, y, z) & 0xffff_ffff,
+        _ => return None,
+    })
+}
+
+/// Less, equal, greater or (`None`) unordered.
+pub(super) fn order(size: usize, x: u64, y: u64, mxcsr: u64) -> Option<std::cmp::Ordering> {
+    let flushed =
+        |bits: u64, sign: u64, exponent: u64| match mxcsr & 0x40 != 0 && bits & exponent == 0 {
+            true => bits & sign,
+            false => bits,
+        };
+    let value = |bits: u64| match size {
+        8 => f64::from_bits(flushed(bits, 1 << 63, 0x7ff << 52)),
+        4 => f64::from(f32::from_bits(flushed(bits, 1 << 31, 0xff << 23) as u32)),
+        _ => f64::from_bits(from_half(bits)),
+    };
+    value(x).partial_cmp(&value(y))
+}
+
+/// A number of half precision as a double; a NaN keeps its payload and kind.
+pub(super) fn from_half(bits: u64) -> u64 {
+    let (sign, exponent, fraction) = (bits >> 15 & 1, bits >> 10 & 31, bits & 0x3ff);
+    let magnitude = match exponent {
+        31 => 0x7ff << 52 | fraction << 42,
+        0 => (fraction as f64 / f64::from(1 << 24)).to_bits(),
+        _ => (exponent + 1023 - 15) << 52 | fraction << 42,
+    };
+    sign << 63 | magnitude
+}
+
+/// A double rounded to half precision as MXCSR says; never flushed to zero.
+pub(super) fn to_half(bits: u64, mxcsr: u64) -> u64 {
+    let (sign, magnitude) = (bits >> 63, bits << 1 >> 1);
+    let (exponent, fraction) = ((magnitude >> 52) as i64, magnitude & ((1 << 52) - 1));
+    let signed = |half: u64| sign << 15 | half;
+    if exponent == 0x7ff {
+        let quiet = if fraction != 0 {
+            0x200 | fraction >> 42
+        } else {
+            0
+        };
+        return signed(0x7c00 | quiet);
+    }
+    if magnitude == 0 {
+        return signed(0);
+    }
+    // In units of the last place, which for denormals is 2^-24.
+    let power = exponent.max(1) - 1023;
+    let last = power.max(-14) - 10;
+    let significand = u128::from(if exponent == 0 {
+        fraction
+    } else {
+        fraction | 1 << 52
+    }) << 60;
+    let shift = (last - (power - 52) + 60).min(127);
+    let (quotient, rest) = (significand >> shift, significand & ((1 << shift) - 1));
+    let half = 1u128 << (shift - 1);
+    let up = match mxcsr >> 13 & 3 {
+        0 => rest > half || rest == half && quotient & 1 == 1,
+        1 => sign == 1 && rest != 0,
+        2 => sign == 0 && rest != 0,
+        _ => false,
+    };
+    let units = quotient as u64 + u64::from(up);
+    let half = units + ((last + 24) as u64) * 0x400;
+    let overflows = half >= 0x7c00 || last > 5;
+    let stays_finite = matches!((mxcsr >> 13 & 3, sign), (3, _) | (1, 0) | (2, 1));
+    match (overflows, stays_finite) {
+        (false, _) => signed(half),
+        (true, true) => signed(0x7bff),
+        (true, false) => signed(0x7c00),
+    }
+}
