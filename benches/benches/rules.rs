@@ -1,10 +1,15 @@
 //! What narrowing costs: per operation, and per instruction visited.
 //!
 //! The mix is what real programs execute (weights per thousand of their dynamic instructions),
-//! lowered once as the engine does, with the flags live that compilers use. Knowledge is
-//! random: a quarter of the words wholly known, a quarter unknown, the rest in part.
+//! lowered once as the engine does, with the flags live that compilers use; and the steps of a
+//! program that is built and recorded here. Of their operands nothing, everything, or part is
+//! known at random.
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{
+    BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,
+};
+use rept_benches::{Knowledge, Random, Recorded, lowered as lowered_blocks, steps, visit};
 use rept_recover::bits::Bits;
 use rept_recover::effect::{Effect, Word};
 use rept_recover::lift::lift;
@@ -77,27 +82,6 @@ const MIX: &[(usize, &str)] = &[
 /// CF, ZF, SF and OF, for instructions that exist to set them.
 const COMPARED: u16 = 0x8c1;
 
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        self.0.rotate_left(23) ^ self.0 >> 29
-    }
-
-    fn bits(&mut self) -> Bits {
-        let value = self.next();
-        match self.next() >> 62 {
-            0 => Bits::UNKNOWN,
-            1 => Bits::constant(value),
-            _ => Bits::new(self.next(), value),
-        }
-    }
-}
-
 fn decode_hex(text: &str) -> Vec<u8> {
     text.split(' ')
         .map(|byte| u8::from_str_radix(byte, 16).expect("a byte in hexadecimal"))
@@ -124,40 +108,11 @@ fn lowered() -> Vec<Effect> {
     effects
 }
 
-/// The words of an effect before a visit: nodes known in part, consistent with the relations
-/// where narrowing from scratch finds them so.
-fn visit(effect: &Effect, random: &mut Random) -> Vec<Bits> {
-    loop {
-        let mut words = effect.template.to_vec();
-        for word in words.iter_mut().take(effect.inputs()) {
-            *word = random.bits();
-        }
-        if effect.narrow(&mut words.clone()).is_ok() {
-            return words;
-        }
-    }
-}
-
 fn instructions(c: &mut Criterion) {
     let effects = lowered();
-    let mut random = Random(1);
-    let words: Vec<Vec<Bits>> = effects
-        .iter()
-        .map(|effect| visit(effect, &mut random))
-        .collect();
-    let longest = words.iter().map(Vec::len).max().unwrap_or(0);
     let mut group = c.benchmark_group("rules");
-    group.throughput(Throughput::Elements(effects.len() as u64));
-    group.bench_function("mix", |b| {
-        let mut buffer = vec![Bits::UNKNOWN; longest];
-        b.iter(|| {
-            for (effect, words) in effects.iter().zip(&words) {
-                let visited = &mut buffer[..words.len()];
-                visited.copy_from_slice(words);
-                black_box(effect.narrow(visited).is_ok());
-            }
-        });
-    });
+    let mix: Vec<&Effect> = effects.iter().collect();
+    narrow(&mut group, "mix", &mix);
     group.bench_function("lift", |b| {
         let bytes: Vec<Vec<u8>> = MIX.iter().map(|&(_, text)| decode_hex(text)).collect();
         b.iter(|| {
@@ -167,6 +122,49 @@ fn instructions(c: &mut Criterion) {
                 .sum::<usize>()
         });
     });
+    group.finish();
+}
+
+type Group<'a> = BenchmarkGroup<'a, WallTime>;
+
+/// Visits all effects, with nothing, everything and part known of their operands.
+fn narrow(group: &mut Group<'_>, name: &str, effects: &[&Effect]) {
+    group.throughput(Throughput::Elements(effects.len() as u64));
+    for knowledge in [Knowledge::None, Knowledge::All, Knowledge::Mixed] {
+        let mut random = Random(1);
+        let words: Vec<Vec<Bits>> = effects
+            .iter()
+            .map(|effect| visit(effect, knowledge, &mut random))
+            .collect();
+        let longest = words.iter().map(Vec::len).max().unwrap_or(0);
+        group.bench_function(format!("{name}, known: {knowledge:?}"), |b| {
+            let mut buffer = vec![Bits::UNKNOWN; longest];
+            b.iter(|| {
+                for (effect, words) in effects.iter().zip(&words) {
+                    let visited = &mut buffer[..words.len()];
+                    visited.copy_from_slice(words);
+                    black_box(effect.narrow(visited).is_ok());
+                }
+            });
+        });
+    }
+}
+
+/// The steps of a program recorded on the spot, as they ran.
+fn recording(c: &mut Criterion) {
+    const STEPS: usize = 1000;
+    let recorded = match Recorded::make("mixture") {
+        Ok(recorded) => recorded,
+        Err(reason) => return eprintln!("recording: skipped: {reason}"),
+    };
+    let trace = recorded.session.decode();
+    let blocks = lowered_blocks(trace);
+    let all = steps(trace, &blocks, usize::MAX);
+    // As many as stay in the cache, from all over the recording.
+    let apart = (all.len() / STEPS).max(1);
+    let sample: Vec<&Effect> = all.into_iter().step_by(apart).take(STEPS).collect();
+    let mut group = c.benchmark_group("recording");
+    narrow(&mut group, "steps", &sample);
     group.finish();
 }
 
@@ -190,7 +188,7 @@ fn operations(c: &mut Criterion) {
         let mut cases = Vec::new();
         while cases.len() < CASES {
             let low = |bits: Bits| Bits::new(bits.known | !0xffff_ffff, bits.value & 0xffff_ffff);
-            let [a, b, c] = [random.bits(), random.bits(), random.bits()].map(low);
+            let [a, b, c] = [(); 3].map(|()| low(random.word(Knowledge::Mixed)));
             let case = [a, b, c, Bits::unknown(32)];
             if relation.narrow(&mut case.clone()).is_ok() {
                 cases.push(case);
@@ -212,5 +210,5 @@ fn operations(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, instructions, operations);
+criterion_group!(benches, instructions, recording, operations);
 criterion_main!(benches);

@@ -1,0 +1,91 @@
+//! A recording made on the spot, so that figures need nothing but a C compiler.
+
+use rept_capture::{RecordOptions, Recorder};
+use rept_core::Session;
+use rept_recover::effect::Effect;
+use rept_recover::lift::{FlagUse, flag_use, lift};
+use rept_trace::{Block, Trace};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// CF, ZF, SF and OF: what a conditional in the next block may read.
+const LIVE: u16 = 0x8c1;
+
+/// A recording in a directory of its own, which goes with it.
+#[derive(Debug)]
+pub struct Recorded {
+    directory: PathBuf,
+    /// The recording, opened.
+    pub session: Session,
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Recorded {
+    /// Builds `programs/NAME.c` and records it from `main` to the signal that ends it.
+    ///
+    /// # Errors
+    /// There is no C compiler, or the system forbids ptrace; one sentence.
+    pub fn make(name: &str) -> Result<Recorded, String> {
+        let directory = std::env::temp_dir().join(format!("rept-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+        let program = build(name, &directory)?;
+        let mut options = RecordOptions::new(directory.join("capture"));
+        options.buffer = 8 << 20;
+        options.from = Some("main".parse().map_err(|error| format!("{error}"))?);
+        let recorder = Recorder::new(options, program, [] as [&str; 0]);
+        recorder.run(|_| ()).map_err(|error| error.to_string())?;
+        let session = Session::builder()
+            .directory(directory.join("capture"))
+            .open()
+            .map_err(|error| error.to_string())?;
+        Ok(Recorded { directory, session })
+    }
+}
+
+fn build(name: &str, directory: &Path) -> Result<PathBuf, String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("programs/{name}.c"));
+    let program = directory.join(name);
+    let status = Command::new("cc")
+        .args(["-g", "-O2", "-o"])
+        .args([&program, &source])
+        .status()
+        .map_err(|error| format!("no C compiler: {error}"))?;
+    match status.success() {
+        true => Ok(program),
+        false => Err(format!("cc does not build {}", source.display())),
+    }
+}
+
+/// The instructions of each block, lowered with the flags live that the block itself reads.
+pub fn lowered(trace: &Trace) -> Vec<Vec<Effect>> {
+    trace.code.blocks().iter().map(lower).collect()
+}
+
+fn lower(block: &Block) -> Vec<Effect> {
+    let mut live = LIVE;
+    let mut effects: Vec<Effect> = (0..block.instructions())
+        .rev()
+        .map(|index| {
+            let (at, bytes) = (block.address(index), block.instruction_bytes(index));
+            let effect = lift(bytes, at, block.bitness, live);
+            let FlagUse { reads, overwrites } = flag_use(bytes, at, block.bitness);
+            live = reads | live & !overwrites;
+            effect
+        })
+        .collect();
+    effects.reverse();
+    effects
+}
+
+/// The first `count` steps of the trace, in the order in which their thread ran them.
+pub fn steps<'a>(trace: &Trace, blocks: &'a [Vec<Effect>], count: usize) -> Vec<&'a Effect> {
+    let runs = trace.threads.iter().flat_map(|thread| thread.runs());
+    runs.flat_map(|run| &blocks[run.block.0 as usize][..usize::from(run.count)])
+        .take(count)
+        .collect()
+}
