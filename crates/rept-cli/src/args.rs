@@ -64,6 +64,9 @@ pub(crate) struct Input {
     /// Where to look for binaries before the paths that the core names; may be repeated.
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub(crate) binaries: Vec<PathBuf>,
+    /// The process to look at, in a trace of several; without it, that of the core.
+    #[arg(long, value_name = "PID")]
+    pub(crate) process: Option<u32>,
 }
 
 impl Input {
@@ -74,6 +77,7 @@ impl Input {
             core: None,
             trace: None,
             binaries: Vec::new(),
+            process: None,
         }
     }
 

@@ -41,6 +41,9 @@ impl Opened {
         if let Some(directory) = &input.directory {
             builder = builder.directory(directory);
         }
+        if let Some(process) = input.process {
+            builder = builder.process(process);
+        }
         let builder = input
             .binaries
             .iter()

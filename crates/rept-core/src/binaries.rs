@@ -101,7 +101,7 @@ impl Binaries {
     /// Looks in these directories first, then at the recorded path, then asks the providers.
     ///
     /// A directory may be a copy of the machine's root, a flat folder of files, or hold
-    /// `.build-id/ab/cdef…` links.
+    /// `.build-id/ab/cdef…` links, as perf's cache `~/.debug` does.
     pub fn new(directories: Vec<PathBuf>, providers: Vec<Box<dyn BinaryProvider>>) -> Binaries {
         Binaries {
             directories,
@@ -168,12 +168,17 @@ impl Binaries {
         let base = relative.rsplit('/').next().unwrap_or(relative);
         let named = !relative.is_empty() && !relative.starts_with('[');
         let in_directories = self.directories.iter().flat_map(move |directory| {
-            let by_id = wanted
-                .build_id
-                .as_ref()
-                .map(|id| directory.join(id_path(id, "")));
+            let by_id = wanted.build_id.as_ref().map(|id| {
+                let link = directory.join(id_path(id, ""));
+                // perf's cache (`~/.debug`) has a folder there.
+                let (elf, vdso) = (link.join("elf"), link.join("vdso"));
+                [link, elf, vdso]
+            });
             let by_name = named.then(|| [directory.join(relative), directory.join(base)]);
-            by_id.into_iter().chain(by_name.into_iter().flatten())
+            by_id
+                .into_iter()
+                .flatten()
+                .chain(by_name.into_iter().flatten())
         });
         let here = (named && recorded.starts_with('/')).then(|| PathBuf::from(recorded));
         let provided = self

@@ -39,7 +39,7 @@ pub fn dump(bytes: &[u8], options: DumpOptions, out: &mut impl Write) -> fmt::Re
             Ok(packet) => line(offset, &packet, &mut last_ip, out)?,
             Err(error) => {
                 writeln!(out, "{offset:016x}  error: {error}")?;
-                packets.sync(offset + 1);
+                packets.resync();
             }
         }
     }

@@ -147,3 +147,35 @@ fn a_file_of_another_build_is_named_and_not_used() {
         "{gap}"
     );
 }
+
+#[test]
+fn packets_are_listed_of_every_container() {
+    let scratch = Scratch::new("containers-packets");
+    // PSB, PSBEND.
+    let packets = [[0x02, 0x82].repeat(8), vec![0x02, 0x23]].concat();
+    let cpu = r#""cpuInfo":{"vendor":"GenuineIntel","family":6,"model":85,"stepping":4}"#;
+    let threads = r#"[{"tid":9,"iptTrace":"9.trace"}]"#;
+    let text =
+        format!(r#"{{"type":"intel-pt",{cpu},"processes":[{{"pid":7,"threads":{threads}}}]}}"#);
+    fs::write(scratch.join("trace.json"), text).unwrap();
+    fs::write(scratch.join("9.trace"), packets).unwrap();
+    for name in [".", "trace.json", "9.trace"] {
+        let output = rept(&["packets".as_ref(), scratch.join(name).as_os_str()]);
+        let listing = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{name}");
+        assert!(listing.contains("PSBEND"), "{name}: {listing}");
+        assert_eq!(
+            listing.contains("thread 9"),
+            name != "9.trace",
+            "{name}: {listing}"
+        );
+    }
+    let big_endian = scratch.join("big-endian");
+    fs::write(&big_endian, b"2ELIFREP\0\0\0\0\0\0\0\x68").unwrap();
+    let output = rept(&["packets".as_ref(), big_endian.as_os_str()]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && stderr.contains("big-endian machine"),
+        "{stderr}"
+    );
+}

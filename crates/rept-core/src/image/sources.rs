@@ -80,6 +80,20 @@ impl Sources<'_> {
             let what = "the kernel's code, which a recording with --kcore would hold";
             return Code::Missing(format!("{path}, {what}"));
         }
+        if path == "[vdso]" {
+            let wanted = Wanted {
+                path,
+                build_id: event.build_id.clone(),
+            };
+            let known = self
+                .binaries
+                .find(&wanted)
+                .ok()
+                .filter(|found| found.verified);
+            return known.map_or(Code::InDump, |found| {
+                Code::Held(found.binary.shared().clone(), event.file_offset)
+            });
+        }
         if !path.starts_with('/') || path.starts_with("//anon") || path.starts_with("/memfd:") {
             return Code::InDump;
         }

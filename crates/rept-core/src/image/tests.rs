@@ -104,6 +104,49 @@ fn code_is_that_of_its_time() {
     );
 }
 
+/// An ELF file with a build-id, as a PT_NOTE at its begin, filled up with `fill`.
+fn identified(fill: u8) -> Vec<u8> {
+    let mut file = kcore(0, &[]);
+    file[64] = 4;
+    let note = [4u32, 4, 3, 0x0055_4e47, 0xefcd_ab89];
+    file.extend(note.iter().flat_map(|word| word.to_le_bytes()));
+    for (at, word) in [(96, 20), (104, 20), (112, 4)] {
+        file[at..at + 8].copy_from_slice(&u64::to_le_bytes(word));
+    }
+    file.resize(0x2000, fill);
+    file
+}
+
+#[test]
+fn files_are_found_in_the_cache_of_perf() {
+    let folder = Folder::new("cache");
+    let link = folder.0.join(".build-id/89/abcdef");
+    std::fs::create_dir_all(&link).unwrap();
+    std::fs::write(link.join("elf"), identified(0x44)).unwrap();
+    let mut capture = capture();
+    let build_id = crate::BuildId::new(&[0x89, 0xab, 0xcd, 0xef]);
+    let known = |start: u64, name: &str| MappingEvent {
+        build_id: build_id.clone(),
+        ..mapped(None, start, 0x1000, name.to_owned())
+    };
+    capture.mappings = vec![known(0x1000, "/nowhere/lib.so"), known(0x2000, "[vdso]")];
+    let binaries = Binaries::new(vec![folder.0.clone()], Vec::new());
+    let image = ProcessImage::new(&capture, Some(1), None, &binaries, &[]);
+    assert_eq!(bytes(&image, 0x1ff8, 1).unwrap(), [0x44; 8]);
+    assert_eq!(bytes(&image, 0x2000, 1).unwrap()[..4], [0x44; 4]);
+    let bare = ProcessImage::new(&capture, Some(1), None, &Binaries::default(), &[]);
+    assert!(
+        bytes(&bare, 0x2000, 1)
+            .unwrap_err()
+            .contains("a dump that holds")
+    );
+    let wanted = bytes(&bare, 0x1000, 1).unwrap_err();
+    assert_eq!(
+        wanted,
+        "/nowhere/lib.so with build-id 89abcdef was not found"
+    );
+}
+
 #[test]
 fn times_of_another_clock_are_not_compared() {
     let folder = Folder::new("clock");

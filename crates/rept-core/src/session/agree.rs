@@ -24,6 +24,31 @@ pub(super) fn process(dump: Option<&Dump>, capture: Option<&Capture>) -> Option<
     })
 }
 
+/// Code of several processes would be taken together.
+pub(super) fn several_processes(capture: &Capture) -> Option<Diagnostic> {
+    let mapped = capture
+        .mappings
+        .iter()
+        .filter_map(|mapping| mapping.process);
+    let mapped: BTreeSet<u32> = mapped.collect();
+    if mapped.len() < 2 {
+        return None;
+    }
+    let named: Vec<String> = mapped.iter().take(8).map(u32::to_string).collect();
+    let message = format!(
+        "{} is a trace of {} processes ({}{}): code is looked for in all of them, which goes wrong where they differ; name one",
+        capture.path().display(),
+        mapped.len(),
+        named.join(", "),
+        if mapped.len() > named.len() {
+            ", …"
+        } else {
+            ""
+        },
+    );
+    Some(Diagnostic::new(Subject::Trace, message))
+}
+
 /// Signs that they do not.
 pub(super) fn mismatches(dump: &Dump, capture: &Capture, process: Option<u32>) -> Vec<Diagnostic> {
     let mut found = Vec::new();

@@ -168,6 +168,9 @@ fn findings(
                 .map(|problem| Diagnostic::new(Subject::Trace, problem.to_string())),
         );
     }
+    if let Some(capture) = capture.filter(|_| process.is_none()) {
+        found.extend(agree::several_processes(capture));
+    }
     if let (Some(dump), Some(capture)) = (dump, capture) {
         found.extend(agree::mismatches(dump, capture, process));
     }

@@ -63,6 +63,12 @@ impl<'a> Packets<'a> {
         self.item_bytes = None;
         found.is_some()
     }
+
+    /// Goes on behind an error, at the first PSB that ends behind it: what was taken for a packet
+    /// before the error may have begun as one that was cut, and have swallowed the PSB's begin.
+    pub fn resync(&mut self) -> bool {
+        self.sync(self.offset.saturating_sub(PSB.len() - 1))
+    }
 }
 
 /// What [`super::parse`] must know behind `packet`, given what it knew before.
@@ -78,7 +84,7 @@ pub(crate) fn item_bytes_after(packet: &Packet, before: Option<u8>) -> Option<u8
 impl Iterator for Packets<'_> {
     type Item = (usize, Result<Packet, ParseError>);
 
-    /// The next packet; an error is yielded again and again until [`Packets::sync`].
+    /// The next packet; an error is yielded again and again until [`Packets::resync`] or [`Packets::sync`].
     fn next(&mut self) -> Option<Self::Item> {
         let offset = self.offset;
         let rest = &self.bytes[offset..];

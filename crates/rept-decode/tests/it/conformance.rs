@@ -149,14 +149,7 @@ const FLOW_EXCEPTIONS: &[&str] = &[
 ];
 
 /// Cases in which ours is not the expected packet listing; `docs/conformance.md` says why.
-const PACKET_EXCEPTIONS: &[&str] = &[
-    // Listings without offsets.
-    "ptdump-no-offset",
-    "ptdump-no-offset-raw",
-    "ptdump-trunc-resync",
-    // The corrupted TMA is listed as PAD, not as invalid.
-    "skz84",
-];
+const PACKET_EXCEPTIONS: &[&str] = &[];
 
 /// Fails unless exactly the cases listed differ.
 fn judge(what: &str, compared: usize, differing: &[(String, String)], exceptions: &[&str]) {

@@ -44,15 +44,34 @@ fn dump(pt: &[u8], cpu: Option<CpuModel>, options: &str) -> Vec<String> {
     }
     let mut lines = Vec::new();
     while let Some((offset, parsed)) = packets.next() {
+        let bytes = &pt[offset..packets.offset()];
         match parsed {
             Ok(Packet::Cyc { .. }) if options.contains("--no-cyc") => {}
-            Ok(packet) => lines.push(format!("{offset:016x} {}", text(&packet))),
+            // What erratum SKZ84 leaves of a TMA is passed over in one.
+            Ok(Packet::Pad) if bytes.len() > 1 => {
+                lines.push(line(options, offset, bytes, "<invalid>"));
+            }
+            Ok(packet) => lines.push(line(options, offset, bytes, &text(&packet))),
             Err(_) => {
-                packets.sync(offset + 1);
+                packets.resync();
             }
         }
     }
     lines
+}
+
+/// The columns that the options ask for.
+fn line(options: &str, offset: usize, bytes: &[u8], text: &str) -> String {
+    let asked = |option: &str| options.split_whitespace().any(|word| word == option);
+    let mut line = String::new();
+    if !asked("--no-offset") {
+        line += &format!("{offset:016x} ");
+    }
+    if asked("--raw") {
+        line.extend(bytes.iter().map(|byte| format!("{byte:02x}")));
+        line.push(' ');
+    }
+    line + text
 }
 
 fn list(name: &str, fields: &[(bool, &str)]) -> String {

@@ -201,3 +201,20 @@ fn a_listing_tells_offsets_fields_and_addresses() {
 ";
     assert_eq!(listing, expected);
 }
+
+#[test]
+fn a_psb_that_a_cut_packet_swallows_is_found() {
+    // An MNT without its payload, then PSB, PSBEND: the payload seems to be the PSB's begin.
+    let mut bytes = vec![0x02, 0xc3, 0x88];
+    bytes.extend(PSB);
+    bytes.extend([0x02, 0x23]);
+    let mut packets = Packets::new(&bytes, 0);
+    let mut names = Vec::new();
+    while let Some((offset, parsed)) = packets.next() {
+        match parsed {
+            Ok(packet) => names.push((offset, packet.name())),
+            Err(_) => assert!(packets.resync()),
+        }
+    }
+    assert_eq!(names, [(0, "MNT"), (3, "PSB"), (19, "PSBEND")]);
+}
