@@ -7,6 +7,7 @@
 //! between the exact times around it. Source: SDM "Tracking Time".
 
 use crate::TimeParameters;
+use crate::packet::Packet;
 use rept_trace::{Interval, Timestamp};
 
 /// Bits of a TSC packet.
@@ -19,14 +20,14 @@ const MIN_CALIBRATION_CYCLES: u64 = 256;
 const CYCLE_ERROR_SHIFT: u32 = 5;
 
 /// Core cycles per TSC tick, as a fraction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Speed {
     cycles: u64,
     ticks: u64,
 }
 
 /// The crystal clock: a count and the TSC at its tick.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Crystal {
     // The TMA packet's 16-bit count, and the TSC at that tick.
     base_ctc: u64,
@@ -38,7 +39,7 @@ struct Crystal {
 }
 
 /// What the packets so far say about the time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Clock {
     parameters: TimeParameters,
     // The last time that is exact.
@@ -178,6 +179,19 @@ impl Clock {
         self.said = self.said.max(self.now().earliest.0);
         self.cycles = 0;
         self.complete = false;
+    }
+
+    /// Heeds a packet for its time alone.
+    pub(crate) fn heed(&mut self, packet: &Packet) {
+        match *packet {
+            Packet::Tsc { tsc } => drop(self.tsc(tsc)),
+            Packet::Mtc { ctc } => drop(self.mtc(ctc)),
+            Packet::Tma { ctc, fast_counter } => self.tma(ctc, fast_counter),
+            Packet::Cyc { cycles } => drop(self.cyc(cycles)),
+            Packet::Cbr { ratio } => self.cbr(ratio),
+            Packet::Ovf => self.overflow(),
+            _ => {}
+        }
     }
 
     fn shift(&self) -> u32 {

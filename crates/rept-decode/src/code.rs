@@ -24,6 +24,9 @@ const MAX_INSTRUCTION_BYTES: usize = 15;
 /// "Not linked yet".
 const UNLINKED: u32 = u32::MAX;
 
+/// The epoch of a block that must be asked for again.
+const NO_EPOCH: u32 = u32::MAX;
+
 /// What the flow reads at every block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hot {
@@ -186,6 +189,29 @@ impl CodeBuilder {
         let (block, hot, target) =
             decode(at, bitness, bytes, max).ok_or(GapReason::BadInstruction)?;
         Ok(self.insert(block, hot, target, found.generation, known))
+    }
+
+    /// Takes over the blocks of another table, in its order; says which is which here. They are
+    /// asked for again when next met.
+    pub(crate) fn adopt(&mut self, other: CodeBuilder) -> Vec<BlockId> {
+        let blocks = other.code.blocks().iter().zip(&other.hot).zip(&other.cold);
+        blocks
+            .map(|((block, hot), cold)| {
+                let hot = Hot {
+                    links: [UNLINKED; 2],
+                    ..*hot
+                };
+                let newest = self.by_start.get(&(block.at.0, block.bitness)).copied();
+                let id = self.insert(block.clone(), hot, cold.target, cold.generation, newest);
+                self.cold[id.0 as usize].epoch = NO_EPOCH;
+                id
+            })
+            .collect()
+    }
+
+    /// The epoch entered last.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// A block of one instruction whose length another decoder told.

@@ -16,6 +16,7 @@
 //! Source: SDM "Intel Processor Trace", sections "Trace Packets and Data Types" and
 //! "Software Implications".
 
+mod state;
 mod status;
 mod walk;
 
@@ -23,10 +24,13 @@ use crate::clock::Clock;
 use crate::code::CodeBuilder;
 use crate::errata::Errata;
 use crate::packet::{IpPayload, LastIp, Packet};
+use crate::reader::Sink;
 use crate::returns::Returns;
 use crate::{CodeImage, DecodeOptions, Resync};
 use rept_trace::{Address, Event, EventKind, Gap, GapReason, Interval, ThreadTrace, Timestamp};
+pub(crate) use state::{Path, State};
 use status::{Boundary, Waiting};
+pub(crate) use status::{exec_bitness, keep_mark};
 use walk::{Outcomes, Standing, Stop, Walk};
 
 /// What is known of where execution is.
@@ -48,6 +52,8 @@ pub(crate) enum Next {
     Packet,
     /// Packets up to the next PSB are of no use.
     Boundary,
+    /// Push no packet: the PSB+ that was asked for is over.
+    Stop,
 }
 
 /// The path of one thread in the making.
@@ -79,6 +85,30 @@ pub(crate) struct Flow<'c, I: ?Sized> {
     // Offset of the packet in hand.
     offset: u64,
     timing: status::Timing,
+    // Offset of the PSB at whose PSBEND to stop, and whether it is open.
+    watched: Option<u64>,
+    at_watched: bool,
+    // What was done would have been done otherwise, had a compressed return been seen before.
+    undecided: bool,
+}
+
+impl<I: CodeImage + ?Sized> Sink for Flow<'_, I> {
+    #[inline]
+    fn packet(&mut self, offset: u64, packet: &Packet) -> Next {
+        self.offset = offset;
+        match *packet {
+            Packet::Pad => Next::Packet,
+            Packet::Tnt { bits, len, .. } if self.boundary.is_none() => self.tnt(bits, len),
+            _ => self.other(packet),
+        }
+    }
+
+    fn broken(&mut self, offset: u64, reason: GapReason) {
+        self.offset = offset;
+        self.flush_waiting(None);
+        self.gap(reason);
+        self.lose();
+    }
 }
 
 impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
@@ -112,6 +142,9 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             at_boundary: false,
             offset: 0,
             timing: status::Timing::default(),
+            watched: None,
+            at_watched: false,
+            undecided: false,
         }
     }
 
@@ -119,17 +152,6 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
     pub(crate) fn finish(mut self) -> ThreadTrace {
         self.flush_waiting(None);
         self.out
-    }
-
-    /// Uses up the packet at byte `offset` of the stream.
-    #[inline]
-    pub(crate) fn packet(&mut self, offset: u64, packet: &Packet) -> Next {
-        self.offset = offset;
-        match *packet {
-            Packet::Pad => Next::Packet,
-            Packet::Tnt { bits, len, .. } if self.boundary.is_none() => self.tnt(bits, len),
-            _ => self.other(packet),
-        }
     }
 
     fn other(&mut self, packet: &Packet) -> Next {
@@ -400,14 +422,6 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         self.at_boundary = false;
         self.next_mode = None;
         self.bitness_known = false;
-    }
-
-    /// The stream has a hole or is unreadable at `offset`; the next packet is a PSB.
-    pub(crate) fn broken(&mut self, offset: u64, reason: GapReason) {
-        self.offset = offset;
-        self.flush_waiting(None);
-        self.gap(reason);
-        self.lose();
     }
 
     fn gap(&mut self, reason: GapReason) {

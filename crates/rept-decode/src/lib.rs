@@ -37,6 +37,8 @@ mod image;
 pub mod libipt;
 mod options;
 pub mod packet;
+pub mod parts;
+mod reader;
 mod returns;
 
 pub use code::CodeBuilder;

@@ -3,7 +3,7 @@
 use super::{Flow, Next, Outcomes, Place};
 use crate::CodeImage;
 use crate::packet::Packet;
-use rept_trace::{Address, EventKind, Interval, TimeMark, Timestamp};
+use rept_trace::{Address, EventKind, Interval, ThreadTrace, TimeMark, Timestamp};
 
 /// Block items kept of one group; a PEBS record has fewer than a hundred.
 const MAX_GROUP_ITEMS: usize = 512;
@@ -16,7 +16,7 @@ pub(super) struct Boundary {
 }
 
 /// Events that wait for the FUP that tells their instruction.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Waiting {
     events: Vec<EventKind>,
     // Type of the group of block items that is open.
@@ -48,6 +48,34 @@ pub(super) struct Timing {
     floor: u64,
     /// Time at which the last packet that moved execution was sent, at the earliest.
     sent: u64,
+    // The first exact time since the path began.
+    first_exact: Option<u64>,
+}
+
+impl Timing {
+    /// What later bounds depend on.
+    pub(super) fn bounds(&self) -> (u64, u64, bool) {
+        (self.floor, self.sent, self.fresh)
+    }
+
+    /// At the begin of a path.
+    pub(super) fn within((floor, sent, fresh): (u64, u64, bool)) -> Timing {
+        Timing {
+            floor,
+            sent,
+            fresh,
+            ..Timing::default()
+        }
+    }
+
+    /// The first exact time, and how many marks and events at the end of `path` are open.
+    pub(super) fn open(&self, path: &ThreadTrace) -> (Option<u64>, usize, usize) {
+        (
+            self.first_exact,
+            path.times.len() - self.open_mark,
+            path.events.len() - self.open_event,
+        )
+    }
 }
 
 /// Whether a packet may stand between PSB and PSBEND.
@@ -58,9 +86,28 @@ pub(super) fn may_be_in_boundary(packet: &Packet) -> bool {
     )
 }
 
+/// Width of the execution mode that CS.L and CS.D make.
+pub(crate) fn exec_bitness(long: bool, default_32: bool) -> u8 {
+    match (long, default_32) {
+        (true, _) => 64,
+        (false, true) => 32,
+        (false, false) => 16,
+    }
+}
+
+/// Keeps the first and the last mark before a step: the first bounds what ran before it,
+/// the last what runs after it.
+pub(crate) fn keep_mark(times: &mut Vec<TimeMark>, mark: TimeMark) {
+    match times.as_mut_slice() {
+        [.., first, last] if first.step == mark.step && last.step == mark.step => *last = mark,
+        _ => times.push(mark),
+    }
+}
+
 impl<I: CodeImage + ?Sized> Flow<'_, I> {
     pub(super) fn begin_boundary(&mut self) -> Next {
         self.last_ip.reset();
+        self.at_watched = self.watched == Some(self.offset);
         self.flush_waiting(None);
         if self.pending.len > 0 || self.interrupted.is_some() {
             let _ = self.unexpected("PSB", "TIP");
@@ -81,14 +128,21 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 let _ = self.unexpected("PSB+ without FUP", "TIP.PGD");
                 self.place = Place::Off;
             }
-            (None, _) => self.place = Place::Off,
+            (None, _) => {
+                self.place = Place::Off;
+                // An overflow that ends here ends with tracing off: it has no address.
+                self.timing.overflow = None;
+            }
         }
         self.returns.clear();
         self.returns_reliable = true;
         self.pending = Outcomes::default();
         self.at_boundary = true;
         self.mark_flow();
-        Next::Packet
+        match std::mem::take(&mut self.at_watched) {
+            true => Next::Stop,
+            false => Next::Packet,
+        }
     }
 
     /// The processor says where it is: that is where the path must lead.
@@ -100,6 +154,9 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         }
         if self.place != Place::Traced {
             self.enter_at_boundary(ip, bitness);
+        } else if let Some(bitness) = bitness {
+            self.bitness = bitness;
+            self.bitness_known = true;
         }
     }
 
@@ -273,11 +330,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     }
 
     fn exec_mode(&mut self, long: bool, default_32: bool) {
-        let bitness = match (long, default_32) {
-            (true, _) => 64,
-            (false, true) => 32,
-            (false, false) => 16,
-        };
+        let bitness = exec_bitness(long, default_32);
         match &mut self.boundary {
             Some(boundary) => boundary.bitness = Some(bitness),
             None => self.next_mode = Some(bitness),
@@ -320,6 +373,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     /// An exact time: all steps so far ran before it.
     fn exact_time(&mut self, time: Option<u64>) {
         let Some(time) = time else { return };
+        self.timing.first_exact.get_or_insert(time);
         self.close_marks(time);
         self.push_mark(Interval {
             earliest: Timestamp(self.timing.floor),
@@ -371,15 +425,10 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         }
     }
 
-    /// Keeps the first and the last mark before a step: the first bounds what ran before it,
-    /// the last what runs after it.
     fn push_mark(&mut self, time: Interval) {
         let step = self.out.steps();
         let mark = TimeMark { step, time };
-        match self.out.times.as_mut_slice() {
-            [.., first, last] if first.step == step && last.step == step => *last = mark,
-            _ => self.out.times.push(mark),
-        }
+        keep_mark(&mut self.out.times, mark);
         self.timing.open_mark = self.timing.open_mark.min(self.out.times.len() - 1);
     }
 

@@ -244,7 +244,9 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             .options
             .return_compression
             .or(self.compression_seen.then_some(true));
-        match (known, taken, self.returns.is_empty()) {
+        let empty = self.returns.is_empty();
+        self.undecided |= known.is_none() && (!taken || (empty && self.returns_reliable));
+        match (known, taken, empty) {
             (Some(false), ..) => Ok(false),
             (_, true, false) => Ok(true),
             (Some(true), false, _) => Err(Stop::Needs("TNT with a taken bit for the return")),

@@ -11,4 +11,5 @@ mod flow;
 mod hardware;
 mod listing;
 mod packets;
+mod parts;
 mod program;

@@ -1,0 +1,202 @@
+//! From bytes to packets: pieces of a stream, lost data, damage, a new begin.
+
+use crate::flow::Next;
+use crate::packet::{
+    MAX_PACKET_BYTES, Packet, ParseErrorKind, find_psb, item_bytes_after, parse_with_errata,
+};
+use crate::{DecodeOptions, Errata};
+use rept_trace::GapReason;
+
+/// What packets are handed to.
+pub(crate) trait Sink {
+    /// The packet at byte `offset` of the stream.
+    fn packet(&mut self, offset: u64, packet: &Packet) -> Next;
+
+    /// The stream has a hole or is unreadable at `offset`; the next packet is a PSB.
+    fn broken(&mut self, offset: u64, reason: GapReason);
+}
+
+/// Finds the packets of a stream whose bytes come in piece by piece.
+pub(crate) struct Reader<S> {
+    pub(crate) sink: S,
+    errata: Errata,
+    // Bytes of a packet that is not complete yet, or of what may be a PSB.
+    carry: Vec<u8>,
+    // Stream offset of the first byte in `carry`, or of the next one to come.
+    offset: u64,
+    item_bytes: Option<u8>,
+    searching: Option<Search>,
+    stopped: bool,
+}
+
+/// A search for the next PSB.
+#[derive(Clone, Copy, Debug)]
+struct Search {
+    // Nothing was decoded yet, and of the bytes passed over not all were padding.
+    skipped_data: bool,
+    at_start: bool,
+}
+
+impl<S: Sink> Reader<S> {
+    /// A reader that has seen no bytes.
+    pub(crate) fn new(sink: S, options: &DecodeOptions) -> Reader<S> {
+        Reader {
+            sink,
+            errata: options.cpu.map(Errata::of).unwrap_or_default(),
+            carry: Vec::new(),
+            offset: 0,
+            item_bytes: None,
+            searching: Some(Search {
+                skipped_data: false,
+                at_start: true,
+            }),
+            stopped: false,
+        }
+    }
+
+    /// Goes on at `offset`, where a packet begins.
+    pub(crate) fn go_to(&mut self, offset: u64) {
+        self.offset = offset;
+        self.searching = None;
+    }
+
+    /// Whether the sink asked to stop. What was fed from [`Reader::offset`] on was not used then.
+    pub(crate) fn take_stop(&mut self) -> bool {
+        std::mem::take(&mut self.stopped)
+    }
+
+    /// Whether a group of block items is open.
+    pub(crate) fn in_group(&self) -> bool {
+        self.item_bytes.is_some()
+    }
+
+    /// Stream offset of the next packet.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Takes in the next bytes of the stream.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
+        let old = self.carry.len();
+        if old > 0 {
+            let take = bytes.len().min(2 * MAX_PACKET_BYTES);
+            let mut seam = std::mem::take(&mut self.carry);
+            seam.extend_from_slice(&bytes[..take]);
+            let used = self.consume(&seam, old);
+            if self.stopped {
+                return;
+            }
+            if used < old {
+                // Not even with what came is the packet complete: it has all been taken.
+                self.carry = seam.split_off(used);
+                return;
+            }
+            bytes = &bytes[used - old..];
+        }
+        let used = self.consume(bytes, bytes.len());
+        if !self.stopped {
+            self.carry.extend_from_slice(&bytes[used..]);
+        }
+    }
+
+    /// The recording lost data here.
+    pub(crate) fn lost_data(&mut self) {
+        self.carry_is_cut();
+        self.sink.broken(self.offset, GapReason::LostData);
+        self.search(false);
+    }
+
+    /// The end of the stream.
+    pub(crate) fn finish(mut self) -> S {
+        self.carry_is_cut();
+        if let Some(search) = self.searching
+            && search.at_start
+            && search.skipped_data
+        {
+            self.sink.broken(self.offset, GapReason::BeforeFirstPsb);
+        }
+        self.sink
+    }
+
+    /// What was kept of an incomplete packet will not be completed.
+    fn carry_is_cut(&mut self) {
+        let carry = std::mem::take(&mut self.carry);
+        if carry.is_empty() {
+            return;
+        }
+        match &mut self.searching {
+            Some(search) => search.skipped_data |= carry.iter().any(|&byte| byte != 0),
+            None => self.sink.broken(self.offset, GapReason::BadPacket),
+        }
+        self.offset += carry.len() as u64;
+    }
+
+    /// Uses up the packets that begin before `limit`; returns the number of bytes used.
+    fn consume(&mut self, bytes: &[u8], limit: usize) -> usize {
+        let base = self.offset;
+        let mut at = 0;
+        while at < limit && !self.stopped {
+            let used = match self.searching {
+                Some(search) => self.find_boundary(search, bytes, at),
+                // Much of a stream is padding.
+                None if bytes[at] == 0 => Some(1),
+                None => self.step(base + at as u64, &bytes[at..]),
+            };
+            match used {
+                Some(used) => at += used,
+                None => break,
+            }
+        }
+        self.offset = base + at as u64;
+        at
+    }
+
+    /// Uses up one packet; `None` when it is not complete.
+    #[inline]
+    fn step(&mut self, offset: u64, bytes: &[u8]) -> Option<usize> {
+        match parse_with_errata(bytes, self.item_bytes, &self.errata) {
+            Ok((packet, len)) => {
+                self.item_bytes = item_bytes_after(&packet, self.item_bytes);
+                match self.sink.packet(offset, &packet) {
+                    Next::Packet => {}
+                    Next::Boundary => self.search(false),
+                    Next::Stop => self.stopped = true,
+                }
+                Some(len)
+            }
+            Err(error) if error.kind() == ParseErrorKind::Truncated => None,
+            Err(_) => {
+                self.sink.broken(offset, GapReason::BadPacket);
+                self.search(false);
+                Some(1)
+            }
+        }
+    }
+
+    fn search(&mut self, at_start: bool) {
+        self.item_bytes = None;
+        self.searching = Some(Search {
+            skipped_data: false,
+            at_start,
+        });
+    }
+
+    /// Goes to the next PSB; `None` when it is not in `bytes`, of which the last 15 may begin one.
+    fn find_boundary(&mut self, search: Search, bytes: &[u8], at: usize) -> Option<usize> {
+        let found = find_psb(bytes, at);
+        let end = found.unwrap_or(bytes.len().saturating_sub(MAX_PACKET_BYTES - 1).max(at));
+        let skipped_data = search.skipped_data || bytes[at..end].iter().any(|&byte| byte != 0);
+        self.searching = match found {
+            Some(_) => None,
+            None => Some(Search {
+                skipped_data,
+                ..search
+            }),
+        };
+        if found.is_some() && search.at_start && skipped_data {
+            self.sink
+                .broken(self.offset + end as u64, GapReason::BeforeFirstPsb);
+        }
+        (end > at || found.is_some()).then_some(end - at)
+    }
+}
