@@ -207,11 +207,8 @@ impl<'a> Cursor<'a> {
                 let Some(before) = step.checked_sub(1) else {
                     return;
                 };
-                if let Some(call) = calls
-                    .iter()
-                    .rev()
-                    .find(|call| call.returned == Some(before))
-                {
+                let returned = Position::new(self.position.thread, before);
+                if let Some(call) = self.history.returned_at(returned) {
                     self.position.step = call.site + 1;
                 }
             }

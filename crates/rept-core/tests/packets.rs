@@ -8,7 +8,6 @@ use rept_core::{GdbOptions, History, Position, Trust};
 use rept_trace::{Address, RegWord};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 use victim::recover;
 
 /// A client that sends what it is told.
@@ -30,12 +29,13 @@ impl Client {
     fn answer(&mut self) -> String {
         let mut text = Vec::new();
         let mut byte = [0];
-        while self.0.read(&mut byte).is_ok_and(|count| count == 1) {
+        // A read that a signal interrupts is tried again.
+        while self.0.read_exact(&mut byte).is_ok() {
             match byte[0] {
                 b'+' | b'-' if text.is_empty() => {}
                 b'$' => text = vec![b'$'],
                 b'#' if !text.is_empty() => {
-                    let _ = self.0.read(&mut [0; 2]);
+                    let _ = self.0.read_exact(&mut [0; 2]);
                     self.send(b"+");
                     return expanded(&String::from_utf8_lossy(&text[1..]));
                 }
@@ -83,8 +83,6 @@ fn unhex(text: &str) -> String {
 /// Serves a client that does this; the stub has to end when the client is gone.
 fn serve(history: &History, trust: Trust, talk: impl FnOnce(&mut Client)) {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-    ours.set_read_timeout(Some(Duration::from_secs(60)))
-        .expect("a timeout");
     let mut options = GdbOptions::default();
     options.trust = trust;
     std::thread::scope(|scope| {

@@ -19,6 +19,8 @@ pub(super) const CELL: u64 = 8;
 #[derive(Debug, Default)]
 pub(super) struct AccessIndex {
     cells: BTreeMap<u64, Vec<Entry>>,
+    /// The stores among them once more: a place is read far more often than written.
+    stores: BTreeMap<u64, Vec<Entry>>,
     /// By grade: numbers of the steps that stored somewhere that is not known at that grade, the
     /// kernel's among them, ascending; a step may be there twice.
     pending: [Vec<u64>; GRADES],
@@ -84,12 +86,16 @@ impl AccessIndex {
 
     fn add(&mut self, address: Address, size: u8, store: bool, number: u64, grade: Trust) {
         for (cell, bytes) in cells(address, size.into()) {
-            self.cells.entry(cell).or_default().push(Entry {
+            let entry = Entry {
                 number,
                 bytes,
                 store,
                 grade,
-            });
+            };
+            self.cells.entry(cell).or_default().push(entry);
+            if store {
+                self.stores.entry(cell).or_default().push(entry);
+            }
         }
     }
 
@@ -99,43 +105,32 @@ impl AccessIndex {
         cells.map(|(&cell, entries)| (cell, entries.as_slice()))
     }
 
-    /// The newest entry before step number `before` that touches any of the bytes and satisfies `want`.
-    pub(super) fn last(
+    /// The newest store before step number `before` that touches any of the bytes, by an address known at
+    /// grade `trust` or better.
+    pub(super) fn last_store(
         &self,
         at: Address,
         len: u64,
         before: u64,
-        want: impl Fn(&Entry) -> bool,
+        trust: Trust,
     ) -> Option<Entry> {
         let newest = cells(at, len).filter_map(|(cell, bytes)| {
-            let entries = self.cells.get(&cell)?;
+            let entries = self.stores.get(&cell)?;
             let end = entries.partition_point(|entry| entry.number < before);
-            entries[..end]
-                .iter()
-                .rev()
-                .find(|entry| entry.bytes & bytes != 0 && want(entry))
-                .copied()
+            let touches = |entry: &&Entry| entry.bytes & bytes != 0 && entry.grade <= trust;
+            entries[..end].iter().rev().find(touches).copied()
         });
         newest.max_by_key(|entry| entry.number)
     }
 
-    /// The oldest entry from step number `from` on that touches any of the bytes and satisfies `want`.
-    pub(super) fn next(
-        &self,
-        at: Address,
-        len: u64,
-        from: u64,
-        want: impl Fn(&Entry) -> bool,
-    ) -> Option<Entry> {
-        let oldest = cells(at, len).filter_map(|(cell, bytes)| {
-            let entries = self.cells.get(&cell)?;
-            let start = entries.partition_point(|entry| entry.number < from);
-            entries[start..]
-                .iter()
-                .find(|entry| entry.bytes & bytes != 0 && want(entry))
-                .copied()
-        });
-        oldest.min_by_key(|entry| entry.number)
+    /// The oldest store from step number `from` on that touches any of the bytes.
+    pub(super) fn next_store(&self, at: Address, len: u64, from: u64) -> Option<Entry> {
+        next(&self.stores, at, len, from)
+    }
+
+    /// The oldest entry from step number `from` on that touches any of the bytes.
+    pub(super) fn next(&self, at: Address, len: u64, from: u64) -> Option<Entry> {
+        next(&self.cells, at, len, from)
     }
 
     /// Stores to places that are not known at a grade, by steps from number `from` to before `to`.
@@ -144,6 +139,17 @@ impl AccessIndex {
         let count = |bound: u64| pending.partition_point(|&number| number < bound);
         count(to).saturating_sub(count(from)) as u64
     }
+}
+
+/// The oldest entry from step number `from` on that touches any of the bytes.
+fn next(all: &BTreeMap<u64, Vec<Entry>>, at: Address, len: u64, from: u64) -> Option<Entry> {
+    let oldest = cells(at, len).filter_map(|(cell, bytes)| {
+        let entries = all.get(&cell)?;
+        let start = entries.partition_point(|entry| entry.number < from);
+        let touches = |entry: &&Entry| entry.bytes & bytes != 0;
+        entries[start..].iter().find(touches).copied()
+    });
+    oldest.min_by_key(|entry| entry.number)
 }
 
 /// Cells that `len` bytes from `at` on lie in, with the bytes of each.
@@ -188,18 +194,14 @@ mod tests {
         index.add(Address(102), 1, true, 9, Trust::Certain);
         let last = |before| {
             index
-                .last(Address(102), 1, before, |entry| entry.store)
+                .last_store(Address(102), 1, before, Trust::Inferred)
                 .map(|entry| entry.number)
         };
         assert_eq!(
             (last(5), last(6), last(9), last(10)),
             (None, Some(5), Some(5), Some(9))
         );
-        let next = |from| {
-            index
-                .next(Address(103), 1, from, |_| true)
-                .map(|entry| entry.number)
-        };
+        let next = |from| index.next(Address(103), 1, from).map(|entry| entry.number);
         assert_eq!((next(0), next(6), next(8)), (Some(5), Some(7), None));
     }
 

@@ -79,6 +79,16 @@ pub(super) fn calls(code: &Code, thread: &ThreadTrace) -> Vec<Call> {
     calls
 }
 
+/// Steps of the returns of these calls, with the indices of the calls, ascending.
+pub(super) fn returns(calls: &[Call]) -> Vec<(u64, u32)> {
+    let numbered = calls.iter().zip(0..);
+    let mut returns: Vec<(u64, u32)> = numbered
+        .filter_map(|(call, index)| Some((call.returned?, index)))
+        .collect();
+    returns.sort_unstable();
+    returns
+}
+
 fn last_flow(block: &Block) -> Option<FlowControl> {
     let last = block.instructions().checked_sub(1)?;
     let mut decoder = Decoder::new(

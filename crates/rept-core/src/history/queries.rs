@@ -26,6 +26,8 @@ pub(super) struct Indices {
     executions: OnceLock<ExecutionIndex>,
     registers: RegisterWrites,
     calls: OnceLock<Vec<Vec<Call>>>,
+    /// Calls of each thread by the step of their return: (that step, index of the call), ascending.
+    returns: OnceLock<Vec<Vec<(u64, u32)>>>,
     barriers: OnceLock<Vec<Vec<u64>>>,
     handled: OnceLock<Vec<Vec<Handled>>>,
 }
@@ -198,9 +200,8 @@ impl History {
         Some(match location {
             Location::Reg(word) => self.last_register_write(thread, word, before),
             Location::Mem { address, size } => {
-                let found = self.access_index().last(address, size, number, |entry| {
-                    entry.store && entry.grade <= trust
-                });
+                let index = self.access_index();
+                let found = index.last_store(address, size, number, trust);
                 let since = found.map_or(0, |entry| entry.number + 1);
                 let stores = self.access_index().pending_between(since, number, trust);
                 let known = found.and_then(|entry| self.position_of(entry.number));
@@ -217,9 +218,7 @@ impl History {
         Some(match location {
             Location::Reg(word) => self.next_register_write(thread, word, from),
             Location::Mem { address, size } => {
-                let found = self
-                    .access_index()
-                    .next(address, size, number, |entry| entry.store);
+                let found = self.access_index().next_store(address, size, number);
                 let until = found.map_or(self.sequence().len(), |entry| entry.number);
                 let stores = self
                     .access_index()
@@ -240,9 +239,9 @@ impl History {
         let mut number = self.numbered(from).map_or(u64::MAX, |(_, number)| number);
         std::iter::from_fn(move || {
             let index = self.access_index();
-            let entry = index.next(address, size, number, |_| true)?;
+            let entry = index.next(address, size, number)?;
             number = entry.number + 1;
-            let store = index.next(address, size, entry.number, |other| other.store);
+            let store = index.next_store(address, size, entry.number);
             Some(Touch {
                 position: self.position_of(entry.number)?,
                 write: store.is_some_and(|store| store.number == entry.number),
@@ -288,6 +287,21 @@ impl History {
         self.thread_index(thread)
             .map(|index| all[index].as_slice())
             .unwrap_or_default()
+    }
+
+    /// The call that returned by a step.
+    pub(crate) fn returned_at(&self, position: Position) -> Option<&Call> {
+        let make = || {
+            let calls = self
+                .threads()
+                .map(|thread| calls::returns(self.calls(thread)));
+            calls.collect()
+        };
+        let all: &Vec<Vec<(u64, u32)>> = self.indices.returns.get_or_init(make);
+        let of_thread = &all[self.thread_index(position.thread)?];
+        let found = of_thread.binary_search_by_key(&position.step, |&(step, _)| step);
+        let (_, call) = of_thread[found.ok()?];
+        self.calls(position.thread).get(call as usize)
     }
 
     /// The calls that are open at a position, outermost first, as indices into [`History::calls`].
@@ -356,8 +370,9 @@ impl History {
         loop {
             let found = writes.partition_point(|&step| step < end).checked_sub(1);
             let step = found.map(|index| writes[index]);
-            let newest = |barrier: &&u64| **barrier < barriers;
-            let barrier = self.barriers(thread).iter().rev().find(newest).copied();
+            let all = self.barriers(thread);
+            let older = all.partition_point(|&barrier| barrier < barriers);
+            let barrier = older.checked_sub(1).map(|index| all[index]);
             let barrier = barrier.filter(|&barrier| step.is_none_or(|step| step < barrier));
             match barrier.and_then(|barrier| self.handler_before(thread, barrier)) {
                 Some(handler) if self.is_kept(word, before.thread, handler) => {
@@ -397,10 +412,8 @@ impl History {
         let step = writes
             .get(writes.partition_point(|&step| step < from.step))
             .copied();
-        let barrier = self
-            .barriers(thread)
-            .iter()
-            .find(|&&barrier| barrier > from.step);
+        let all = self.barriers(thread);
+        let barrier = all.get(all.partition_point(|&barrier| barrier <= from.step));
         let barrier = barrier.filter(|&&barrier| step.is_none_or(|step| barrier <= step));
         let at = |step: u64| Position::new(from.thread, step);
         Write::new(step.map(at), 0, barrier.copied().map(at))
