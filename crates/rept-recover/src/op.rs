@@ -232,8 +232,11 @@ operations! {
     FloatMax, Three, float::eval_max, float::max;
     /// `d` = the square root of `a`, under MXCSR `b`.
     FloatSqrt, Two, float::eval_sqrt, float::sqrt;
-    /// `d = a` rounded to an integral value as `n` says (the immediate of `roundsd`), under MXCSR `b`.
+    /// `d = a` rounded to a multiple of `2^-(n >> 4)` as `n` says (the immediate of `vrndscalesd`),
+    /// under MXCSR `b`.
     FloatRound, Two, float::eval_round, float::round;
+    /// `d` = the exponent of `a` as a number, under MXCSR `b`.
+    FloatExponent, Two, float::eval_exponent_of, float::exponent_of;
     /// `d` = the number `a` of `n & 0x7f` bits in the format of `n >> 8` bits, under MXCSR `b`.
     FloatResize, Two, float::eval_resize, float::resize;
     /// `d` = the signed integer `a` of `n & 0x7f` bits in the format of `n >> 8 & 0x7f` bits,
@@ -284,6 +287,8 @@ operations! {
     /// The order of the numbers `a` and `b`, under MXCSR `c`, is one of `n`: 1 less, 2 equal,
     /// 4 greater, 8 unordered.
     FloatCompare, Three, float::eval_compare, float::compare;
+    /// The number `a`, under MXCSR `b`, is of one of the kinds `n` (the immediate of `vfpclasssd`).
+    FloatClass, Two, float::eval_class, float::classify;
     }
 }
 
@@ -300,6 +305,8 @@ impl Op {
                 | Op::FloatMax
                 | Op::FloatSqrt
                 | Op::FloatRound
+                | Op::FloatExponent
+                | Op::FloatClass
                 | Op::FloatResize
                 | Op::FloatFromInt
                 | Op::FloatToInt

@@ -79,7 +79,28 @@ pub(super) fn eval_round(w: u32, n: u16, a: u64, b: u64, _: u64) -> u64 {
         0 => Rounding::from_bits(u64::from(n)),
         _ => control.rounding,
     };
-    Format::of(w).map_or(0, |format| format.round_to_integral(a, rounding, control))
+    let places = i32::from(n >> 4 & 15);
+    Format::of(w).map_or(0, |format| {
+        format.round_to_places(a, places, rounding, control)
+    })
+}
+
+pub(super) fn eval_exponent_of(w: u32, _: u16, a: u64, b: u64, _: u64) -> u64 {
+    Format::of(w).map_or(0, |format| format.exponent_of(a, Control::from_mxcsr(b)))
+}
+
+pub(super) fn eval_class(w: u32, n: u16, a: u64, b: u64, _: u64) -> bool {
+    Format::of(w).is_some_and(|format| format.kinds(a, Control::from_mxcsr(b)) & n != 0)
+}
+
+/// What kind a number is of, forward.
+pub(super) fn classify(w: u32, n: u16, k: &mut Known) -> Rule {
+    let a = k.a;
+    if known(w, a) {
+        let holds = |b| u64::from(eval_class(w, n, a.value, b, 0));
+        k.d.learn(under_all_controls(w, k.b, holds).low(1))?;
+    }
+    Ok(())
 }
 
 /// Widths of source and result of a conversion, in `n` as low and high byte, within `w` bits.
@@ -213,6 +234,7 @@ rules! {
     unary {
         sqrt eval_sqrt,
         round eval_round,
+        exponent_of eval_exponent_of,
     }
 }
 

@@ -35,6 +35,19 @@ impl Cpu<'_> {
             "add" | "sub" | "mul" | "div" | "min" | "max" | "sqrt" => {
                 self.arithmetic(stem, size, count, packed)
             }
+            "rndscale" => {
+                let imm = u64::from(self.instruction.immediate8());
+                let mxcsr = self.world.state.mxcsr;
+                let rounding = if imm & 4 == 0 { imm } else { mxcsr >> 13 } & 3;
+                self.unary(size, count, packed, |x| {
+                    scalar::rounded(size, x, imm >> 4, rounding, mxcsr)
+                })
+            }
+            "getexp" => {
+                let mxcsr = self.world.state.mxcsr;
+                self.unary(size, count, packed, |x| scalar::exponent(size, x, mxcsr))
+            }
+            "fpclass" => self.classify(size, if packed { 0 } else { 1 }),
             "cmp" => self.compare_floats(size, count),
             "comi" | "ucomi" => self.order_flags(size),
             "mov" if size == 2 && self.instruction.op_count() == 3 => {
@@ -55,6 +68,38 @@ impl Cpu<'_> {
             RoundingControl::RoundTowardZero => 3,
         };
         self.world.state.mxcsr & !0x6000 | rounding << 13
+    }
+
+    fn unary(
+        &mut self,
+        size: usize,
+        count: usize,
+        packed: bool,
+        f: impl Fn(u64) -> u64,
+    ) -> Option<()> {
+        let vectors = self.instruction.op_count() - 1 - u32::from(self.has_immediate());
+        let x = self.elements(vectors, size, count)?;
+        let results: Elements = x.iter().map(|&x| f(x)).collect();
+        match packed {
+            true => self.set_elements(size, &results),
+            false => self.set_scalar_element(1, size, results[0]),
+        }
+    }
+
+    /// `count` elements, or with 0 as many as the source has; a broadcast source does not say.
+    fn classify(&mut self, size: usize, count: usize) -> Option<()> {
+        let name = format!("{:?}", self.instruction.code());
+        let bits = [("zmmm512", 512), ("ymmm256", 256), ("xmmm128", 128)];
+        let count = match count {
+            0 => bits.iter().find(|(part, _)| name.contains(part))?.1 / 8 / size,
+            _ => count,
+        };
+        let (kinds, mxcsr) = (self.instruction.immediate8(), self.world.state.mxcsr);
+        let x = self.elements(1, size, count)?;
+        self.set_mask(
+            x.into_iter()
+                .map(|x| scalar::kinds(size, x, mxcsr) & kinds != 0),
+        )
     }
 
     fn arithmetic(&mut self, stem: &str, size: usize, count: usize, packed: bool) -> Option<()> {

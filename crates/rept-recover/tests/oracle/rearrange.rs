@@ -44,7 +44,7 @@ impl Cpu<'_> {
         }
     }
 
-    fn has_immediate(&self) -> bool {
+    pub(super) fn has_immediate(&self) -> bool {
         let last = self.instruction.op_count() - 1;
         self.instruction.op_kind(last) == OpKind::Immediate8
     }

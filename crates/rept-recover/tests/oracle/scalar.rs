@@ -119,6 +119,117 @@ pub(super) fn order(size: usize, x: u64, y: u64, mxcsr: u64) -> Option<std::cmp:
     value(x).partial_cmp(&value(y))
 }
 
+/// A format's fields: (sign, exponent, fraction), their masks, and the bits of the fraction.
+struct Fields {
+    sign: bool,
+    exponent: u64,
+    fraction: u64,
+    greatest: u64,
+    places: u32,
+}
+
+/// Denormals count as zeros where MXCSR says so, but for half precision.
+fn fields(size: usize, bits: u64, mxcsr: u64) -> Fields {
+    let (places, wide) = match size {
+        8 => (52, 11),
+        4 => (23, 8),
+        _ => (10, 5),
+    };
+    let (exponent, greatest) = (bits >> places & ((1 << wide) - 1), (1 << wide) - 1);
+    let fraction = match exponent == 0 && mxcsr & 0x40 != 0 && size != 2 {
+        true => 0,
+        false => bits & ((1 << places) - 1),
+    };
+    Fields {
+        sign: bits >> (places + wide) & 1 == 1,
+        exponent,
+        fraction,
+        greatest,
+        places,
+    }
+}
+
+/// CheckFPClass of the manual (SDM volume 2, VFPCLASSPD), all kinds at once.
+pub(super) fn kinds(size: usize, bits: u64, mxcsr: u64) -> u8 {
+    let x = fields(size, bits, mxcsr);
+    let (ones, zeros) = (x.exponent == x.greatest, x.exponent == 0);
+    let (empty, quiet) = (x.fraction == 0, x.fraction >> (x.places - 1) & 1 == 1);
+    let kinds = [
+        ones && !empty && quiet,
+        !x.sign && zeros && empty,
+        x.sign && zeros && empty,
+        !x.sign && ones && empty,
+        x.sign && ones && empty,
+        zeros && !empty,
+        x.sign && !ones && !(zeros && empty),
+        ones && !empty && !quiet,
+    ];
+    (0..8).fold(0, |all, kind| all | u8::from(kinds[kind]) << kind)
+}
+
+/// The exponent of a number as a number: by counting, not by arithmetic.
+pub(super) fn exponent(size: usize, bits: u64, mxcsr: u64) -> u64 {
+    let x = fields(size, bits, mxcsr);
+    let infinity = x.greatest << x.places;
+    let bias = (x.greatest / 2) as i64;
+    match (x.exponent == x.greatest, x.fraction == 0) {
+        (true, true) => infinity,
+        (true, false) => bits | 1 << (x.places - 1),
+        _ if x.exponent == 0 && x.fraction == 0 => infinity | (x.greatest + 1) << x.places,
+        _ => {
+            let power = match x.exponent {
+                0 => 1 - bias - i64::from(x.places) + i64::from(x.fraction.ilog2()),
+                field => field as i64 - bias,
+            };
+            shrink(size, power as f64)
+        }
+    }
+}
+
+/// A double that the format holds exactly.
+fn shrink(size: usize, x: f64) -> u64 {
+    match size {
+        8 => x.to_bits(),
+        4 => u64::from((x as f32).to_bits()),
+        _ => to_half(x.to_bits(), 0),
+    }
+}
+
+/// Rounded to a multiple of `2^-places`.
+pub(super) fn rounded(size: usize, bits: u64, places: u64, rounding: u64, mxcsr: u64) -> u64 {
+    let x = fields(size, bits, mxcsr);
+    if x.exponent == x.greatest {
+        let quiet = if x.fraction == 0 {
+            0
+        } else {
+            1 << (x.places - 1)
+        };
+        return bits | quiet;
+    }
+    let sign = u64::from(x.sign) << (size * 8 - 1);
+    if x.exponent == 0 && x.fraction == 0 {
+        return sign;
+    }
+    let value = match size {
+        8 => f64::from_bits(bits),
+        4 => f64::from(f32::from_bits(bits as u32)),
+        _ => f64::from_bits(from_half(bits)),
+    };
+    // What has no bits below the unit stays; the rest can be scaled without overflow.
+    if value.abs() >= 4_503_599_627_370_496.0 {
+        return bits;
+    }
+    let scaled = value * (1u64 << places) as f64;
+    let integral = match rounding {
+        0 => scaled.round_ties_even(),
+        1 => scaled.floor(),
+        2 => scaled.ceil(),
+        _ => scaled.trunc(),
+    };
+    let result = integral / (1u64 << places) as f64;
+    shrink(size, result.copysign(value))
+}
+
 /// A number of half precision as a double; a NaN keeps its payload and kind.
 pub(super) fn from_half(bits: u64) -> u64 {
     let (sign, exponent, fraction) = (bits >> 15 & 1, bits >> 10 & 31, bits & 0x3ff);

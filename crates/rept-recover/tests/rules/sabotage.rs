@@ -36,6 +36,7 @@ const FAMILIES: &[(&str, &[Op])] = &[
             Op::FloatMax,
             Op::FloatSqrt,
             Op::FloatRound,
+            Op::FloatExponent,
             Op::FloatResize,
             Op::FloatFromInt,
             Op::FloatToInt,
@@ -45,6 +46,7 @@ const FAMILIES: &[(&str, &[Op])] = &[
             Op::FloatFromExtended,
             Op::IntFromExtended,
             Op::FloatCompare,
+            Op::FloatClass,
         ],
     ),
     (

@@ -153,7 +153,7 @@ pub(super) fn scalar_conversion(b: &Builder, from: u32, to: u32) {
 }
 
 /// Bits of the vector that a broadcast operand stands for; 0 for others.
-fn broadcast_bits(size: MemorySize) -> u32 {
+pub(super) fn broadcast_bits(size: MemorySize) -> u32 {
     use MemorySize::*;
     match size {
         Broadcast128_Float16 | Broadcast128_Int16 | Broadcast128_UInt16 => 128,

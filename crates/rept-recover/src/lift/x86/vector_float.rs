@@ -8,12 +8,15 @@ use crate::lift::builder::Builder;
 use crate::lift::flags::{AF, CF, OF, PF, SF, ZF};
 use crate::lift::value::{Pred, Val};
 use crate::lift::vector::Lanes;
+use crate::lift::x86::vector_convert::broadcast_bits;
 use crate::op::Op;
 use crate::op::float::{EQUAL, GREATER, LESS, UNORDERED};
 use iced_x86::{EncodingKind, Mnemonic as M, RoundingControl};
 use rept_trace::RegWord;
 use smallvec::SmallVec;
 
+/// The places that VRNDSCALE keeps and its rounding; not the bit that suppresses an exception.
+const SCALED: u16 = 0xf7;
 /// First of the two bits of rounding control in MXCSR.
 const ROUNDING_AT: u32 = 13;
 
@@ -63,10 +66,14 @@ fn arithmetic(b: &Builder, m: M) -> Option<()> {
         M::Roundpd | M::Vroundpd => packed_unary(b, 64, Op::FloatRound, immediate(b) & 7),
         M::Roundss | M::Vroundss => scalar_unary(b, 32, Op::FloatRound, immediate(b) & 7),
         M::Roundsd | M::Vroundsd => scalar_unary(b, 64, Op::FloatRound, immediate(b) & 7),
-        M::Vrndscaleps if unscaled(b) => packed_unary(b, 32, Op::FloatRound, immediate(b) & 7),
-        M::Vrndscalepd if unscaled(b) => packed_unary(b, 64, Op::FloatRound, immediate(b) & 7),
-        M::Vrndscaless if unscaled(b) => scalar_unary(b, 32, Op::FloatRound, immediate(b) & 7),
-        M::Vrndscalesd if unscaled(b) => scalar_unary(b, 64, Op::FloatRound, immediate(b) & 7),
+        M::Vrndscaleps => packed_unary(b, 32, Op::FloatRound, immediate(b) & SCALED),
+        M::Vrndscalepd => packed_unary(b, 64, Op::FloatRound, immediate(b) & SCALED),
+        M::Vrndscaless => scalar_unary(b, 32, Op::FloatRound, immediate(b) & SCALED),
+        M::Vrndscalesd => scalar_unary(b, 64, Op::FloatRound, immediate(b) & SCALED),
+        M::Vgetexpps => packed_unary(b, 32, Op::FloatExponent, 0),
+        M::Vgetexppd => packed_unary(b, 64, Op::FloatExponent, 0),
+        M::Vgetexpss => scalar_unary(b, 32, Op::FloatExponent, 0),
+        M::Vgetexpsd => scalar_unary(b, 64, Op::FloatExponent, 0),
         M::Addsubps | M::Vaddsubps => alternating(b, 32),
         M::Addsubpd | M::Vaddsubpd => alternating(b, 64),
         M::Haddps | M::Vhaddps => horizontal(b, 32, Op::FloatAdd),
@@ -95,10 +102,12 @@ fn half_precision(b: &Builder, m: M) -> Option<()> {
         M::Vminsh => scalar(b, 16, Op::FloatMin),
         M::Vmaxph => packed(b, 16, Op::FloatMax),
         M::Vmaxsh => scalar(b, 16, Op::FloatMax),
+        M::Vgetexpph => packed_unary(b, 16, Op::FloatExponent, 0),
+        M::Vgetexpsh => scalar_unary(b, 16, Op::FloatExponent, 0),
         M::Vsqrtph => packed_unary(b, 16, Op::FloatSqrt, 0),
         M::Vsqrtsh => scalar_unary(b, 16, Op::FloatSqrt, 0),
-        M::Vrndscaleph if unscaled(b) => packed_unary(b, 16, Op::FloatRound, immediate(b) & 7),
-        M::Vrndscalesh if unscaled(b) => scalar_unary(b, 16, Op::FloatRound, immediate(b) & 7),
+        M::Vrndscaleph => packed_unary(b, 16, Op::FloatRound, immediate(b) & SCALED),
+        M::Vrndscalesh => scalar_unary(b, 16, Op::FloatRound, immediate(b) & SCALED),
         _ => return None,
     }
     Some(())
@@ -109,6 +118,12 @@ fn comparison(b: &Builder, m: M) -> Option<()> {
         M::Comiss | M::Ucomiss | M::Vcomiss | M::Vucomiss => order_flags(b, 32),
         M::Comisd | M::Ucomisd | M::Vcomisd | M::Vucomisd => order_flags(b, 64),
         M::Vcomish | M::Vucomish => order_flags(b, 16),
+        M::Vfpclassps => classify(b, 32, packed_count(b, 32)),
+        M::Vfpclasspd => classify(b, 64, packed_count(b, 64)),
+        M::Vfpclassph => classify(b, 16, packed_count(b, 16)),
+        M::Vfpclassss => classify(b, 32, 1),
+        M::Vfpclasssd => classify(b, 64, 1),
+        M::Vfpclasssh => classify(b, 16, 1),
         M::Vcmpph => compare_packed(b, 16),
         M::Vcmpsh => compare_scalar(b, 16),
         M::Cmpps | M::Vcmpps => compare_packed(b, 32),
@@ -122,11 +137,6 @@ fn comparison(b: &Builder, m: M) -> Option<()> {
 
 fn immediate(b: &Builder) -> u16 {
     u16::from(b.instruction.immediate8())
-}
-
-/// VRNDSCALE keeps no bits of the fraction: ROUND by another name.
-fn unscaled(b: &Builder) -> bool {
-    immediate(b) >> 4 == 0
 }
 
 /// MXCSR as it controls this instruction: static rounding overrides its rounding control.
@@ -378,6 +388,25 @@ fn compare_scalar(b: &Builder, width: u32) {
         set_scalar(b, compare(b, x, y));
     }
     stick(b);
+}
+
+/// Elements of the source of an instruction whose result is a mask.
+fn packed_count(b: &Builder, width: u32) -> usize {
+    let bits = match b.is_register(1) {
+        true => b.width(1),
+        false => broadcast_bits(b.instruction.memory_size()).max(b.width(1)),
+    };
+    (bits / width) as usize
+}
+
+/// VFPCLASS: of which kinds the elements are; exceptions are not raised.
+fn classify(b: &Builder, width: u32, n: usize) {
+    let kinds = immediate(b);
+    let preds = elements(b, 1, width, n)
+        .iter()
+        .map(|&x| Pred::holds(Op::FloatClass, kinds, [x, control(b, width), x]))
+        .collect();
+    b.set_mask(preds, 1);
 }
 
 /// `f` of the products that the immediate's high bits select, in the places of its low bits.

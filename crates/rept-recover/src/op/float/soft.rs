@@ -46,6 +46,13 @@ impl Rounding {
 }
 
 impl Control {
+    /// For results that need no rounding.
+    const EXACT: Control = Control {
+        rounding: Rounding::Nearest,
+        denormals_are_zero: false,
+        flush_to_zero: false,
+    };
+
     pub(super) fn from_mxcsr(mxcsr: u64) -> Control {
         Control {
             rounding: Rounding::from_bits(mxcsr >> 13),
@@ -491,24 +498,66 @@ impl Format {
         }
     }
 
-    /// Rounded to an integral value of the same format; zeros keep the sign.
-    pub(super) fn round_to_integral(self, a: u64, rounding: Rounding, control: Control) -> u64 {
+    /// Rounded to a multiple of `2^-places` in the same format; zeros keep the sign.
+    pub(super) fn round_to_places(
+        self,
+        a: u64,
+        places: i32,
+        rounding: Rounding,
+        control: Control,
+    ) -> u64 {
         let a = self.flush(a, control);
         if let Some(nan) = self.propagate(&[a]) {
             return nan;
         }
         match self.class(a) {
-            Class::Finite(x) if x.exponent < 0 => {
-                let magnitude = x.quotient(0, rounding) as u64;
-                let nearest = Control {
-                    rounding: Rounding::Nearest,
-                    denormals_are_zero: false,
-                    flush_to_zero: false,
+            Class::Finite(x) if x.exponent < -places => {
+                let significand = x.quotient(-places, rounding);
+                if significand == 0 {
+                    return self.with_sign(x.negative, 0);
+                }
+                let multiple = Number {
+                    exponent: -places,
+                    significand,
+                    sticky: false,
+                    ..x
                 };
-                let value = self.integral(false, magnitude, nearest);
-                self.with_sign(x.negative, value)
+                self.round(multiple, Control::EXACT)
             }
             _ => a,
+        }
+    }
+
+    /// The exponent of a number, as a number.
+    pub(super) fn exponent_of(self, a: u64, control: Control) -> u64 {
+        let a = self.flush(a, control);
+        if let Some(nan) = self.propagate(&[a]) {
+            return nan;
+        }
+        match self.class(a) {
+            Class::Zero => self.with_sign(true, self.infinity()),
+            Class::Finite(x) => {
+                let power = i64::from(x.exponent) + i64::from(x.significand.ilog2());
+                self.integral(power < 0, power.unsigned_abs(), Control::EXACT)
+            }
+            _ => self.infinity(),
+        }
+    }
+
+    /// The kinds of VFPCLASS that a number is of: quiet NaN, zeros, infinities (each first the
+    /// positive), denormal, negative and finite, signalling NaN, from bit 0 on.
+    pub(super) fn kinds(self, a: u64, control: Control) -> u16 {
+        let a = self.flush(a, control);
+        let negative = u16::from(self.is_negative(a));
+        match self.class(a) {
+            Class::Nan if a & self.quiet() != 0 => 1,
+            Class::Nan => 1 << 7,
+            Class::Zero => 2 << negative,
+            Class::Infinite => 8 << negative,
+            Class::Finite(_) => {
+                let denormal = a & self.infinity() == 0;
+                u16::from(denormal) << 5 | negative << 6
+            }
         }
     }
 
