@@ -231,7 +231,7 @@ impl Engine<'_> {
             )
             .is_err()
         {
-            self.transfer_conflict(order, entry.order);
+            self.transfer_conflict(order, entry.order, &[entry.node]);
         }
     }
 
@@ -272,7 +272,7 @@ impl Engine<'_> {
         if (forward && self.learn(later.node, later.to_node(a), cause).is_err())
             || self.learn(earlier.node, earlier.to_node(b), cause).is_err()
         {
-            self.transfer_conflict(earlier.order, later.order);
+            self.transfer_conflict(earlier.order, later.order, &[earlier.node, later.node]);
         }
     }
 
@@ -291,7 +291,7 @@ impl Engine<'_> {
             .learn(entry.node, entry.to_node(last), Cause::Final(entry.order))
             .is_err()
         {
-            self.transfer_conflict(entry.order, NONE);
+            self.transfer_conflict(entry.order, NONE, &[entry.node]);
         }
     }
 

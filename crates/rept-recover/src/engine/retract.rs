@@ -73,7 +73,7 @@ pub(super) struct Tracking {
 /// Times a node may be taken back on average before optimism ends.
 const RETRACTIONS_PER_NODE: u64 = 8;
 /// Nodes searched for the cause of one contradiction.
-const MAX_BLAMED: usize = 4096;
+const MAX_BLAMED: usize = 1024;
 
 impl Tracking {
     pub(super) fn begin(&mut self, nodes: usize) {
@@ -170,16 +170,15 @@ impl Engine<'_> {
     }
 
     /// Two accesses that should hold the same bytes do not (`NONE`: the dump).
-    pub(super) fn transfer_conflict(&mut self, earlier: u32, later: u32) {
+    pub(super) fn transfer_conflict(&mut self, earlier: u32, later: u32, nodes: &[u32]) {
         if self.fails_trial() {
             return;
         }
         if !self.without.has(Technique::Correction) && self.refute_equals(earlier, later) {
             return;
         }
-        let nodes = self.shared_nodes(earlier, later);
-        let own = self.suspect(earlier, later);
-        if !self.correct(&nodes, own) {
+        let own = self.suspect(earlier, later, nodes);
+        if !self.correct(nodes, own) {
             self.refuted.insert((earlier, later));
             self.conflicts
                 .push(self.graph.accesses[earlier as usize].step);
@@ -283,31 +282,25 @@ impl Engine<'_> {
         (passed > 0 && !self.refuted.contains(&(earlier, later))).then_some(passed)
     }
 
-    /// The transfer as a suspect, if it passed pending stores.
-    fn suspect(&self, earlier: u32, later: u32) -> Option<Suspect> {
+    /// The transfer as a suspect, if it passed pending stores; `nodes` hold bytes that it concerns.
+    fn suspect(&self, earlier: u32, later: u32, nodes: &[u32]) -> Option<Suspect> {
         self.passed(earlier, later)?;
-        Some(Suspect::Transfer(
-            self.newest(earlier, later),
-            later,
-            earlier,
-        ))
+        // What was consistent longer is more likely right.
+        let learned = nodes.iter().map(|&node| self.tracking.last(node));
+        let newest = learned.max().unwrap_or(0);
+        Some(Suspect::Transfer(newest, later, earlier))
     }
 
-    /// The transfer as a suspect, if one of its accesses had learned something by then.
-    fn suspect_until(&self, earlier: u32, later: u32, until: u32) -> Option<Suspect> {
-        let nodes = self.shared_nodes(earlier, later);
-        let knew = nodes.into_iter().any(|node| self.knew(node, until));
-        self.suspect(earlier, later).filter(|_| knew)
-    }
-
-    /// When the accesses last learned something: what was consistent longer is more likely right.
-    fn newest(&self, earlier: u32, later: u32) -> u32 {
-        let nodes = self.shared_nodes(earlier, later);
-        nodes
-            .into_iter()
-            .map(|node| self.tracking.last(node))
-            .max()
-            .unwrap_or(0)
+    /// The transfer as a suspect, if one of its nodes had learned something by then.
+    fn suspect_until(
+        &self,
+        earlier: u32,
+        later: u32,
+        nodes: &[u32],
+        until: u32,
+    ) -> Option<Suspect> {
+        let knew = nodes.iter().any(|&node| self.knew(node, until));
+        knew.then(|| self.suspect(earlier, later, nodes)).flatten()
     }
 
     /// The newest assumption behind what the nodes learned in this grade.
@@ -347,7 +340,8 @@ impl Engine<'_> {
             Cause::Step(step) => found.extend(self.nodes_of(step)),
             Cause::Transfer(later) => self.transfer_sources(node, later, until, found, worst),
             Cause::Final(earlier) => {
-                *worst = (*worst).max(self.suspect_until(earlier, NONE, until));
+                let nodes = self.facing(node, earlier, NONE);
+                *worst = (*worst).max(self.suspect_until(earlier, NONE, &nodes, until));
                 self.placement_sources(earlier, found);
             }
             Cause::Pair(number) => {
@@ -404,10 +398,10 @@ impl Engine<'_> {
             self.placement_sources(call, found);
         }
         for earlier in self.neighbours(later, Direction::Before) {
-            let shared = self.shared_nodes(earlier, later);
-            if shared.contains(&node) {
-                *worst = (*worst).max(self.suspect_until(earlier, later, until));
-                found.extend(shared);
+            let nodes = self.facing(node, earlier, later);
+            if !nodes.is_empty() {
+                *worst = (*worst).max(self.suspect_until(earlier, later, &nodes, until));
+                found.extend(nodes);
                 self.placement_sources(earlier, found);
             }
         }
@@ -422,16 +416,16 @@ impl Engine<'_> {
         found: &mut Vec<u32>,
         worst: &mut Option<Suspect>,
     ) {
-        *worst = (*worst).max(
-            self.suspect_until(earlier, NONE, until)
-                .filter(|_| self.is_last(earlier)),
-        );
+        if self.is_last(earlier) {
+            let nodes = self.facing(node, earlier, NONE);
+            *worst = (*worst).max(self.suspect_until(earlier, NONE, &nodes, until));
+        }
         for later in self.neighbours(earlier, Direction::After) {
             if !self.graph.accesses[later as usize].kind.writes() {
-                let shared = self.shared_nodes(earlier, later);
-                if shared.contains(&node) {
-                    *worst = (*worst).max(self.suspect_until(earlier, later, until));
-                    found.extend(shared);
+                let nodes = self.facing(node, earlier, later);
+                if !nodes.is_empty() {
+                    *worst = (*worst).max(self.suspect_until(earlier, later, &nodes, until));
+                    found.extend(nodes);
                     self.placement_sources(later, found);
                 }
             }
@@ -495,7 +489,7 @@ impl Engine<'_> {
                     break;
                 }
                 let other = self.cells.entries[at as usize];
-                if other.bytes & left != 0 {
+                if other.bytes & left != 0 && found.last() != Some(&other.order) {
                     found.push(other.order);
                 }
                 left &= !other.bytes;

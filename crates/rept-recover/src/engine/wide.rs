@@ -143,6 +143,46 @@ impl Engine<'_> {
             .collect()
     }
 
+    /// Of the nodes that hold the bytes which two accesses share, those in the cells of one of them
+    /// (`NONE`: the dump); empty when it is of neither.
+    pub(super) fn facing(&self, node: u32, earlier: u32, later: u32) -> SmallVec<[u32; 4]> {
+        let mut found = SmallVec::new();
+        for (id, other) in [(earlier, later), (later, earlier)] {
+            for entry in self.entries_holding(id, node) {
+                let cell = self.cells.entries[entry as usize].cell;
+                if other == NONE {
+                    found.push(node);
+                } else if let Some(there) = self.cells.entry_of(cell, other) {
+                    found.extend([node, self.cells.entries[there as usize].node]);
+                }
+            }
+        }
+        found
+    }
+
+    /// The entries of an access (`NONE`: the dump) that hold their bytes in a node.
+    pub(super) fn entries_holding(&self, id: u32, node: u32) -> SmallVec<[u32; 2]> {
+        if id == NONE {
+            return SmallVec::new();
+        }
+        let Some(wide) = self.wides.get(&id) else {
+            if self.graph.accesses[id as usize].node == node {
+                return self.entries_of(id);
+            }
+            return SmallVec::new();
+        };
+        // The nodes of a wide access were made one after the other.
+        let holder = |entry: &u32| self.cells.entries[*entry as usize].node;
+        let first = wide.entries.first().map(holder);
+        let index = first.and_then(|first| node.checked_sub(first));
+        let entry = index.and_then(|index| wide.entries.get(index as usize));
+        entry
+            .filter(|entry| holder(entry) == node)
+            .copied()
+            .into_iter()
+            .collect()
+    }
+
     /// The nodes that hold an access's bytes.
     pub(super) fn nodes_of_access(&self, id: u32) -> SmallVec<[u32; 2]> {
         match self.wides.get(&id) {
