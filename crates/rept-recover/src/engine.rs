@@ -8,7 +8,8 @@
 //! 1. *certain*: a store whose address is unknown may have written anywhere, so that no memory
 //!    value passes it;
 //! 2. *assumed*: calls that returned handed the preserved registers back;
-//! 3. *inferred*: memory values pass 4, 16 … 4096 pending stores that may plausibly hit them. Contradictions are
+//! 3. *inferred*: memory values pass 4, 16, 64 … pending stores that may plausibly hit them, as long
+//!    as that teaches more than it has to take back. Contradictions are
 //!    blamed on the newest transfer behind them, and what followed from it is taken back; at the end
 //!    of a stage what was blamed gets a second chance. Then all of it once more, by what is known
 //!    of where the stores went (`rounds`).
@@ -152,9 +153,10 @@ pub(crate) enum Grade {
     Inferred,
 }
 
-/// Pending stores that a memory value may pass, stage by stage. A stage without bound was measured
-/// too: on a recording of lua it made ten times more values wrong than right.
-const STAGES: [u32; 5] = [4, 16, 64, 256, 4096];
+/// Pending stores that a memory value may pass, stage by stage.
+const STAGES: [u32; 10] = [
+    4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576,
+];
 /// Phases: certain, assumed, and the stages of each round.
 const PHASES: u8 = 2 + ROUNDS * STAGES.len() as u8;
 
@@ -256,6 +258,10 @@ pub(crate) struct Engine<'a> {
     stage: u8,
     /// Rounds of the inferred grade that are over.
     round: u8,
+    /// The last stage of a round.
+    last_stage: u8,
+    /// Where stores were at the end of the last stage that paid: address and bytes.
+    store_places: Vec<Option<(u64, u8)>>,
     /// Transfers between two accesses that turned out wrong; the later is `NONE` for the dump.
     refuted: HashSet<(u32, u32)>,
     /// Those of them of which one may be right, and nothing says which.
@@ -317,6 +323,8 @@ impl<'a> Engine<'a> {
             lessons: Lessons::new(graph.nodes.len()),
             stage: 0,
             round: 0,
+            last_stage: Options::STAGES,
+            store_places: Vec::new(),
             refuted: HashSet::new(),
             undecided: HashSet::new(),
             disabled: HashSet::new(),
@@ -380,7 +388,8 @@ impl<'a> Engine<'a> {
 
     /// The stages of the inferred grade.
     fn run_stages(&mut self, stages: u8) {
-        for (stage, limit) in (1..=stages).zip(STAGES) {
+        for (stage, limit) in (1..=stages.min(self.last_stage)).zip(STAGES) {
+            let before = self.balance();
             self.stage = stage;
             self.limit = limit;
             self.observe_kinds();
@@ -389,6 +398,10 @@ impl<'a> Engine<'a> {
             self.give_second_chances();
             self.observe_kinds();
             self.fixpoint();
+            if !self.pays(before) {
+                return;
+            }
+            self.store_places = self.places_of_stores();
         }
     }
 

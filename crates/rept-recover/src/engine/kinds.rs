@@ -13,26 +13,36 @@ use rept_trace::{Mapping, RegWord};
 use smallvec::SmallVec;
 
 /// Kinds of memory.
-const KINDS: usize = 3;
+const KINDS: usize = 16;
+/// The kind of memory that belongs to no file, where mappings are made: large blocks, arenas.
+const MAPPED: u8 = 0;
 /// The kind of the threads' stacks: one lost stack pointer makes all their stores pending at once.
 const STACK: usize = 1;
+/// The kind of the heap, below everything that is mapped.
+const HEAP: u8 = 2;
+/// The kind of the data of the first file; each file has one of its own, as far as they go.
+const FIRST_FILE: u8 = 3;
+/// Mappings at lower addresses that belong to no file are the heap.
+const ABOVE_HEAP: u64 = 0x7000_0000_0000;
+/// A mapping of at most this many bytes right behind a file's is its data that begins as zero.
+const MAX_ZERO_DATA: u64 = 1 << 20;
 /// Executions that must be known before they speak for the others.
 const ENOUGH: u32 = 2;
 
 /// What an instruction is known to write.
 #[derive(Clone, Copy, Default)]
 struct Observed {
-    kinds: u8,
+    kinds: u16,
     times: u32,
 }
 
 /// The pending stores that may hit each kind of memory.
 #[derive(Default)]
 pub(super) struct Kinds {
-    /// Stacks, and mappings of files, as (start, end, kind), ascending.
+    /// Mappings as (start, end, kind), ascending.
     regions: Vec<(u64, u64, u8)>,
     /// Kinds that the store of an access may hit, one bit each.
-    may_hit: Vec<u8>,
+    may_hit: Vec<u16>,
     pending: [PendingSet; KINDS],
     /// Instructions that are known to write a cell, and few others.
     writers: HashMap<u64, SmallVec<[u32; 2]>>,
@@ -53,21 +63,15 @@ const MAX_LOOKED_AT: usize = 64;
 
 impl Kinds {
     pub(super) fn new(mappings: &[Mapping], stack_pointers: &[u64]) -> Kinds {
-        let kind = |mapping: &Mapping| {
-            let stack = stack_pointers
-                .iter()
-                .any(|&rsp| (mapping.start.0..mapping.end.0).contains(&rsp));
-            if stack {
-                STACK as u8
-            } else {
-                u8::from(mapping.file.is_some()) * 2
-            }
-        };
-        let regions = mappings
-            .iter()
-            .map(|mapping| (mapping.start.0, mapping.end.0, kind(mapping)));
+        let mut kinds_of = KindsOf::default();
+        let regions = mappings.iter().map(|mapping| {
+            let range = mapping.start.0..mapping.end.0;
+            let stack = stack_pointers.iter().any(|rsp| range.contains(rsp));
+            let kind = kinds_of.next(mapping, stack);
+            (range.start, range.end, kind)
+        });
         Kinds {
-            regions: regions.filter(|&(_, _, kind)| kind != 0).collect(),
+            regions: regions.filter(|&(_, _, kind)| kind != MAPPED).collect(),
             ..Kinds::default()
         }
     }
@@ -110,10 +114,10 @@ impl Kinds {
     }
 
     /// Takes the places of stores as those where they will be found again.
-    pub(super) fn expect(&mut self, places: impl Iterator<Item = Option<(u64, u8)>>) {
+    pub(super) fn expect(&mut self, places: &[Option<(u64, u8)>]) {
         self.expected.clear();
         self.expected_in.clear();
-        for (place, id) in places.zip(0..) {
+        for (place, id) in places.iter().zip(0..) {
             self.expected.push(place.map(|(address, _)| address));
             let Some((address, size)) = place else {
                 continue;
@@ -147,6 +151,40 @@ impl Kinds {
             if may_hit >> kind & 1 == 1 {
                 pending.insert(id);
             }
+        }
+    }
+}
+
+/// Gives mappings their kinds, in ascending order.
+#[derive(Default)]
+struct KindsOf<'a> {
+    files: Vec<&'a str>,
+    /// End and kind of the mapping before, if it is of a file.
+    before: Option<(u64, u8)>,
+}
+
+impl<'a> KindsOf<'a> {
+    fn next(&mut self, mapping: &'a Mapping, stack: bool) -> u8 {
+        let before = self.before.take();
+        if stack {
+            return STACK as u8;
+        }
+        if let Some(file) = mapping.file.as_deref() {
+            let known = self.files.iter().position(|&other| other == file);
+            let index = known.unwrap_or_else(|| {
+                self.files.push(file);
+                self.files.len() - 1
+            });
+            let kinds = KINDS - usize::from(FIRST_FILE);
+            let kind = FIRST_FILE + (index % kinds) as u8;
+            self.before = Some((mapping.end.0, kind));
+            return kind;
+        }
+        let (start, bytes) = (mapping.start.0, mapping.end.0 - mapping.start.0);
+        match before {
+            Some((end, kind)) if end == start && bytes <= MAX_ZERO_DATA => kind,
+            _ if start < ABOVE_HEAP => HEAP,
+            _ => MAPPED,
         }
     }
 }
@@ -198,7 +236,7 @@ impl Engine<'_> {
             }
         }
         self.kinds.stores = stores;
-        let all = (1 << KINDS) - 1;
+        let all = u16::MAX >> (u16::BITS as usize - KINDS);
         self.kinds.may_hit = accesses
             .iter()
             .enumerate()

@@ -5,7 +5,9 @@
 //! have a place. The next round starts from what was assumed, takes those places as where the
 //! stores will be found again, and lets a value pass none of them that will hit it and all of the
 //! others: so it comes to the same values on a surer way, and to others that a contradiction
-//! barred before. Values are not handed on, only places, and of the refuted transfers those
+//! barred before. A stage that has to take back too much of what it teaches ends its round, and
+//! later rounds end before it: where stores went by then is not expected either.
+//! Values are not handed on, only places, and of the refuted transfers those
 //! between accesses that held different values in the end.
 //!
 //! DIVERGENCE: not in the paper. Measured on recordings of CPython, Lua, SQLite, Rust programs and
@@ -18,6 +20,18 @@ use crate::bits::Bits;
 
 /// Rounds of the inferred grade.
 pub(super) const ROUNDS: u8 = 2;
+/// Words that a stage must make known for each transfer that it has to refute. Held against truth,
+/// stages come to twenty and more where they are right, and to less than two where they are not.
+const WORTH: usize = 2;
+/// Refuted transfers that say nothing about a stage.
+const FEW_REFUTED: usize = 32;
+
+/// Words known whole, and transfers refuted.
+#[derive(Clone, Copy)]
+pub(super) struct Balance {
+    known: usize,
+    refuted: usize,
+}
 
 impl Engine<'_> {
     /// Back to what was assumed; where stores went, and what turned out to have changed, is kept.
@@ -31,10 +45,7 @@ impl Engine<'_> {
         self.disabled.clear();
         self.statistics.unexplained = 0;
         self.conflicts.truncate(self.assumed_conflicts);
-        self.kinds.expect(self.graph.accesses.iter().map(|access| {
-            let placed = access.kind == AccessKind::Store && access.state == AccessState::Placed;
-            placed.then_some((access.address, access.size))
-        }));
+        self.kinds.expect(&std::mem::take(&mut self.store_places));
         self.displace_inferred();
         for node in 0..self.graph.nodes.len() as u32 {
             let bits = &mut self.graph.nodes.bits[node as usize];
@@ -43,6 +54,36 @@ impl Engine<'_> {
         }
         self.begin(Grade::Inferred);
         self.work = Worklist::full(self.graph.steps.len() as u32);
+    }
+
+    /// What the stages so far came to.
+    pub(super) fn balance(&self) -> Balance {
+        let bits = self.graph.nodes.bits.iter();
+        Balance {
+            known: bits.filter(|bits| bits.known == u64::MAX).count(),
+            refuted: self.refuted.len(),
+        }
+    }
+
+    /// Did the stage since then pay? When one of the first round did not, later rounds end before it.
+    pub(super) fn pays(&mut self, before: Balance) -> bool {
+        let now = self.balance();
+        let known = now.known.saturating_sub(before.known);
+        let refuted = now.refuted.saturating_sub(before.refuted);
+        let pays = refuted <= FEW_REFUTED || known >= WORTH * refuted;
+        if !pays && self.round == 0 {
+            self.last_stage = self.stage - 1;
+        }
+        pays
+    }
+
+    /// Where the stores are that have a place, as address and bytes.
+    pub(super) fn places_of_stores(&self) -> Vec<Option<(u64, u8)>> {
+        let places = self.graph.accesses.iter().map(|access| {
+            let placed = access.kind == AccessKind::Store && access.state == AccessState::Placed;
+            placed.then_some((access.address, access.size))
+        });
+        places.collect()
     }
 
     /// All accesses that were placed in the inferred grade are pending again.
