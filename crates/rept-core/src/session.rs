@@ -6,6 +6,7 @@ mod builder;
 mod decode;
 mod percpu;
 mod watch;
+mod workers;
 
 use crate::Error;
 use crate::binaries::Binaries;

@@ -2,18 +2,16 @@
 
 use super::agree::{self, End};
 use super::watch::{Limits, Progress};
+use super::workers::{self, Share};
 use super::{Decoded, births, percpu};
 use crate::capture::{Capture, Stream};
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::Dump;
 use crate::image::ProcessImage;
-use rept_decode::{CodeBuilder, CpuModel, DecodeOptions, Decoder, TimeParameters};
+use rept_decode::{Chunk, CodeBuilder, CpuModel, DecodeOptions, TimeParameters};
 use rept_trace::{Gap, GapReason, ThreadId, ThreadTrace, Trace};
 use std::cell::Cell;
 use std::ops::ControlFlow;
-
-/// Bytes decoded between two words to the observer.
-const CHUNK: usize = 1 << 14;
 
 /// How much of the streams is decoded, and who is told how far it is.
 struct Pace<'a> {
@@ -27,6 +25,13 @@ impl Pace<'_> {
     /// Oldest bytes of a stream that are left out.
     fn skipped(&self, stream: &Stream) -> u64 {
         bytes_of(stream).saturating_sub(self.limits.stream_bytes)
+    }
+
+    /// Tells of so many bytes more.
+    fn advance(&self, bytes: u64) -> ControlFlow<()> {
+        self.done.update(|done| done + bytes);
+        let (bytes, of) = (self.done.get(), self.of);
+        (self.tell)(Progress::Decoding { bytes, of })
     }
 }
 
@@ -125,26 +130,27 @@ fn one(
     code: &mut CodeBuilder,
     pace: &Pace<'_>,
 ) -> ThreadTrace {
-    let mut decoder = Decoder::new(thread, image, options, code);
     let mut skip = pace.skipped(stream);
     let whole = skip == 0 && stream.pieces.first().is_some_and(|first| first.offset == 0);
-    for (index, piece) in stream.pieces.iter().enumerate() {
-        if index > 0 {
-            decoder.lost_data();
-        }
-        let bytes = capture.bytes(piece);
+    let pieces: Vec<_> = stream
+        .pieces
+        .iter()
+        .map(|piece| capture.bytes(piece))
+        .collect();
+    let mut chunks = Vec::new();
+    for (index, bytes) in pieces.iter().enumerate() {
         let skipped = skip.min(bytes.len() as u64);
         skip -= skipped;
-        for chunk in bytes[skipped as usize..].chunks(CHUNK) {
-            decoder.feed(chunk);
-            pace.done.update(|done| done + chunk.len() as u64);
-            let (bytes, of) = (pace.done.get(), pace.of);
-            if (pace.tell)(Progress::Decoding { bytes, of }).is_break() {
-                return decoder.finish();
-            }
-        }
+        chunks.push(Chunk {
+            bytes: &bytes[skipped as usize..],
+            lost_before: index > 0,
+        });
     }
-    let mut trace = decoder.finish();
+    let bytes = rept_decode::Stream { thread, chunks };
+    let share = Share::among(pace.limits.workers);
+    let mut trace = workers::decode(&bytes, image, options, code, share, &mut |bytes| {
+        pace.advance(bytes)
+    });
     // In a thread's own trace such a gap parts nothing.
     if stream.cpu.is_some() && whole {
         trace.gaps.retain(|gap| !before_the_beginning(gap));

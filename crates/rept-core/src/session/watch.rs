@@ -83,6 +83,9 @@ pub struct Limits {
     pub recovered_steps: u64,
     /// Bytes that are decoded at most of each stream of the trace, the newest.
     pub stream_bytes: u64,
+    /// Threads that decode a long stream at once, by default as many as there are processors.
+    /// The result does not depend on it.
+    pub workers: usize,
 }
 
 impl Default for Limits {
@@ -90,6 +93,7 @@ impl Default for Limits {
         Limits {
             recovered_steps: rept_recover::Options::default().max_steps,
             stream_bytes: u64::MAX,
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 }
