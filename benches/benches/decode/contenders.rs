@@ -39,10 +39,10 @@ impl<'a> Contender<'a> {
 
 /// All of them, ours first in each kind.
 pub(crate) fn contenders(sample: &Sample) -> Vec<Contender<'_>> {
-    let mut all = vec![packets(sample), blocks(sample), addresses(sample)];
+    let own = [packets(sample), blocks(sample), addresses(sample)].into_iter();
     #[cfg(feature = "baselines")]
-    all.extend(baselines::contenders(sample));
-    all
+    let own = own.chain(baselines::contenders(sample));
+    own.collect()
 }
 
 fn packets(sample: &Sample) -> Contender<'_> {

@@ -16,6 +16,10 @@ const MADE_INSTRUCTIONS: u64 = 50_000_000;
 /// Code of a sample: a part of a file, and where it was mapped.
 pub(crate) struct Section {
     pub(crate) file: PathBuf,
+    #[cfg_attr(
+        not(feature = "baselines"),
+        expect(dead_code, reason = "the baselines map files themselves")
+    )]
     pub(crate) offset: u64,
     pub(crate) at: Address,
     pub(crate) bytes: Vec<u8>,
