@@ -1,22 +1,16 @@
-//! Error correction: who is to blame for a contradiction, and what else goes with it.
+//! Error correction: what was refuted is taken back, and all that followed from it; who is to blame
+//! for a contradiction, `blame` finds out.
 //!
 //! Within a grade each node remembers when it first and last learned something, and from which
 //! step, transfer or pair. A node depends on another of the same step or transfer that knew
 //! something earlier. That may take back too much, never too little (OSDI 2018, section 4.3:
 //! transitive invalidation); what was taken back wrongly is learned again.
-//!
-//! DIVERGENCE: the paper blames by dereference level. Here the transfer (over pending stores) whose
-//! accesses learned something last is blamed: stages go from cautious to bold, so the newest is the
-//! boldest, and what was consistent with everything until now is more likely right. Measured on
-//! recordings of lua, sqlite and ld.so against blaming the transfer that passed most stores: up to
-//! 13 points more registers right.
 
+use super::blame::Suspect;
 use super::graph::{AccessState, NONE};
 use super::{Engine, Grade};
 use crate::bits::Bits;
 use crate::experiment::Technique;
-use hashbrown::HashSet;
-use std::collections::VecDeque;
 
 /// What taught a node something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +66,6 @@ pub(super) struct Tracking {
 
 /// Times a node may be taken back on average before optimism ends.
 const RETRACTIONS_PER_NODE: u64 = 8;
-/// Nodes searched for the cause of one contradiction.
-const MAX_BLAMED: usize = 1024;
 
 impl Tracking {
     pub(super) fn begin(&mut self, nodes: usize) {
@@ -107,13 +99,18 @@ impl Tracking {
         self.last[node] = now;
     }
 
+    /// What taught the node in this grade, if it learned anything.
+    pub(super) fn cause(&self, node: u32) -> Cause {
+        Cause::decode(self.cause[node as usize])
+    }
+
     /// When the node last learned something in this grade, 0 when it did not.
-    fn last(&self, node: u32) -> u32 {
+    pub(super) fn last(&self, node: u32) -> u32 {
         self.last.get(node as usize).copied().unwrap_or(0)
     }
 
     /// When the node first learned something in this grade; `None` when it did not.
-    fn first(&self, node: u32) -> Option<u32> {
+    pub(super) fn first(&self, node: u32) -> Option<u32> {
         self.first
             .get(node as usize)
             .copied()
@@ -141,15 +138,6 @@ impl Tracking {
         let node = node as usize;
         (self.first[node], self.last[node], self.cause[node]) = (0, 0, 0);
     }
-}
-
-/// Something that may be to blame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Suspect {
-    /// An assumed equality.
-    Pair(u32),
-    /// When its accesses last learned something, later access (or `NONE`: the dump), earlier access.
-    Transfer(u32, u32, u32),
 }
 
 impl Engine<'_> {
@@ -236,7 +224,7 @@ impl Engine<'_> {
         }
     }
 
-    fn nodes_of(&self, step: u32) -> Vec<u32> {
+    pub(super) fn nodes_of(&self, step: u32) -> Vec<u32> {
         (0..self.graph.effect(step).nodes())
             .map(|word| self.graph.node(step, word))
             .collect()
@@ -276,179 +264,10 @@ impl Engine<'_> {
         true
     }
 
-    /// Pending stores that a transfer not yet refuted passed; `None` when it passed none.
-    fn passed(&self, earlier: u32, later: u32) -> Option<u32> {
-        let passed = self.counted_between(earlier, later);
-        (passed > 0 && !self.refuted.contains(&(earlier, later))).then_some(passed)
-    }
-
-    /// The transfer as a suspect, if it passed pending stores; `nodes` hold bytes that it concerns.
-    fn suspect(&self, earlier: u32, later: u32, nodes: &[u32]) -> Option<Suspect> {
-        self.passed(earlier, later)?;
-        // What was consistent longer is more likely right.
-        let learned = nodes.iter().map(|&node| self.tracking.last(node));
-        let newest = learned.max().unwrap_or(0);
-        Some(Suspect::Transfer(newest, later, earlier))
-    }
-
-    /// The transfer as a suspect, if one of its nodes had learned something by then.
-    fn suspect_until(
-        &self,
-        earlier: u32,
-        later: u32,
-        nodes: &[u32],
-        until: u32,
-    ) -> Option<Suspect> {
-        let knew = nodes.iter().any(|&node| self.knew(node, until));
-        knew.then(|| self.suspect(earlier, later, nodes)).flatten()
-    }
-
-    /// The newest assumption behind what the nodes learned in this grade.
-    fn blame(&self, nodes: &[u32]) -> Option<Suspect> {
-        let mut seen: HashSet<u32> = nodes.iter().copied().collect();
-        let mut queue: VecDeque<(u32, u32)> = nodes.iter().map(|&node| (node, u32::MAX)).collect();
-        let mut worst = None;
-        while let Some((node, until)) = queue.pop_front() {
-            if self.tracking.first(node).is_none() || seen.len() > MAX_BLAMED {
-                continue;
-            }
-            // What a node learned came from what was known by then.
-            let until = until.min(self.tracking.last(node));
-            let mut found = Vec::new();
-            self.sources(node, until, &mut found, &mut worst);
-            queue.extend(
-                found
-                    .into_iter()
-                    .filter(|&source| self.knew(source, until) && seen.insert(source))
-                    .map(|source| (source, until)),
-            );
-        }
-        worst
-    }
-
-    /// The node had learned something in this grade by then.
-    fn knew(&self, node: u32, until: u32) -> bool {
-        self.tracking
-            .first(node)
-            .is_some_and(|first| first <= until)
-    }
-
-    /// Nodes from which `node` may have learned until a moment; suspects met on the way go into `worst`.
-    fn sources(&self, node: u32, until: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
-        let cause = Cause::decode(self.tracking.cause[node as usize]);
-        match cause {
-            Cause::Step(step) => found.extend(self.nodes_of(step)),
-            Cause::Transfer(later) => self.transfer_sources(node, later, until, found, worst),
-            Cause::Final(earlier) => {
-                let nodes = self.facing(node, earlier, NONE);
-                *worst = (*worst).max(self.suspect_until(earlier, NONE, &nodes, until));
-                self.placement_sources(earlier, found);
-            }
-            Cause::Pair(number) => {
-                let pair = self.graph.pairs[number as usize];
-                found.extend(pair.nodes);
-                if self.grade == Grade::Assumed && !pair.refuted {
-                    *worst = (*worst).max(Some(Suspect::Pair(number)));
-                }
-            }
-            Cause::Many => self.many_sources(node, until, found, worst),
-        }
-    }
-
-    /// A node that learned from more than one place: all that touch it are looked at.
-    fn many_sources(
-        &self,
-        node: u32,
-        until: u32,
-        found: &mut Vec<u32>,
-        worst: &mut Option<Suspect>,
-    ) {
-        for step in self.graph.touching(node) {
-            found.extend(self.nodes_of(step));
-            for id in self.graph.accesses_of(step) {
-                let access = self.graph.accesses[id as usize];
-                if access.state == AccessState::Placed && self.nodes_of_access(id).contains(&node) {
-                    if !access.kind.writes() {
-                        self.transfer_sources(node, id, until, found, worst);
-                    }
-                    self.later_sources(node, id, until, found, worst);
-                }
-            }
-        }
-        for &number in self.graph.pairs_of.get(&node).into_iter().flatten() {
-            let pair = self.graph.pairs[number as usize];
-            found.extend(pair.nodes);
-            if self.grade == Grade::Assumed && !pair.refuted {
-                *worst = (*worst).max(Some(Suspect::Pair(number)));
-            }
-        }
-    }
-
-    /// The accesses before a load, and the transfers from them.
-    fn transfer_sources(
-        &self,
-        node: u32,
-        later: u32,
-        until: u32,
-        found: &mut Vec<u32>,
-        worst: &mut Option<Suspect>,
-    ) {
-        self.placement_sources(later, found);
-        for call in self.freshened_by(later) {
-            self.placement_sources(call, found);
-        }
-        for earlier in self.neighbours(later, Direction::Before) {
-            let nodes = self.facing(node, earlier, later);
-            if !nodes.is_empty() {
-                *worst = (*worst).max(self.suspect_until(earlier, later, &nodes, until));
-                found.extend(nodes);
-                self.placement_sources(earlier, found);
-            }
-        }
-    }
-
-    /// The loads after an access, and the dump.
-    fn later_sources(
-        &self,
-        node: u32,
-        earlier: u32,
-        until: u32,
-        found: &mut Vec<u32>,
-        worst: &mut Option<Suspect>,
-    ) {
-        if self.is_last(earlier) {
-            let nodes = self.facing(node, earlier, NONE);
-            *worst = (*worst).max(self.suspect_until(earlier, NONE, &nodes, until));
-        }
-        for later in self.neighbours(earlier, Direction::After) {
-            if !self.graph.accesses[later as usize].kind.writes() {
-                let nodes = self.facing(node, earlier, later);
-                if !nodes.is_empty() {
-                    *worst = (*worst).max(self.suspect_until(earlier, later, &nodes, until));
-                    found.extend(nodes);
-                    self.placement_sources(later, found);
-                }
-            }
-        }
-    }
-
     pub(super) fn is_last(&self, id: u32) -> bool {
         self.entries_of(id)
             .into_iter()
             .any(|entry| self.cells.entries[entry as usize].next == NONE)
-    }
-
-    /// What the place of an access was taken from, if it was placed in this grade.
-    fn placement_sources(&self, id: u32, found: &mut Vec<u32>) {
-        let access = self.graph.accesses[id as usize];
-        if access.state == AccessState::Placed && access.phase == self.grade as u8 {
-            if let Some(call) = self.kernel_call(access.step) {
-                found.extend(call.arguments);
-                found.push(call.result);
-                return;
-            }
-            found.extend(self.address_nodes(access.step));
-        }
     }
 
     /// Nodes that the addresses of a step are computed from.
