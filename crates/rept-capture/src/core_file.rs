@@ -10,7 +10,7 @@ mod own;
 
 use crate::sys;
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,8 @@ pub(crate) struct KernelCore {
     place: PathBuf,
     // A file of the same name that was there before, and where it waits meanwhile.
     moved_aside: Option<PathBuf>,
+    // Held until the core is taken: processes that die in one directory give their cores one name.
+    _turn: Option<File>,
 }
 
 impl CoreWriter {
@@ -54,12 +56,20 @@ impl CoreWriter {
                 directory.display()
             ));
         }
+        // Without a lock (some file systems have none) the core is expected all the same.
+        let turn = File::open(&directory)
+            .ok()
+            .filter(|directory| sys::lock(directory).is_ok());
         let place = directory.join(name);
         let moved_aside = match place.symlink_metadata() {
             Ok(_) => Some(move_aside(&place, pid)?),
             Err(_) => None,
         };
-        Ok(KernelCore { place, moved_aside })
+        Ok(KernelCore {
+            place,
+            moved_aside,
+            _turn: turn,
+        })
     }
 
     /// Takes the core that the kernel wrote; returns its size in bytes.

@@ -15,8 +15,10 @@ pub(crate) use shared::{Shared, time_stamp, time_stamp_rate};
 use crate::error::Error;
 use libc::{c_int, c_long, c_void, pid_t, siginfo_t, user_regs_struct};
 use std::ffi::CStr;
+use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, offset_of};
+use std::os::fd::AsRawFd;
 
 /// What `waitpid` reported of a traced thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +161,15 @@ pub(crate) fn register_bytes(registers: &user_regs_struct) -> Vec<u8> {
 pub(crate) fn is_writable(path: &CStr) -> bool {
     // SAFETY: a null-terminated string.
     unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
+}
+
+/// Waits until no other holds a lock on the file, and holds it until the file is closed.
+pub(crate) fn lock(file: &File) -> io::Result<()> {
+    // SAFETY: no memory is passed; the descriptor is open as long as `file` is.
+    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The signal's cause as it stands in a core's NT_SIGINFO note.
