@@ -53,7 +53,7 @@ pub(crate) enum Command {
 pub(crate) struct Input {
     /// Directory written by `rept record`, with `core` and `perf.data`; or a trace alone: a perf.data
     /// file, or a trace bundle of LLDB (its folder, or the trace.json in it).
-    #[arg(value_name = "DIR", required_unless_present_any = ["core", "trace"])]
+    #[arg(value_name = "DIR", required_unless_present = "trace")]
     pub(crate) directory: Option<PathBuf>,
     /// Core dump, instead of DIR/core.
     #[arg(long, value_name = "FILE")]
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_or_both_files_must_be_given() {
+    fn a_directory_or_a_trace_must_be_given() {
         let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
         assert!(parse("rept report").is_err());
         assert!(parse("rept report --core a").is_err());

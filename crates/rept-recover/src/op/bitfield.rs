@@ -79,7 +79,7 @@ const CASTAGNOLI: u32 = 0x82f6_3b78;
 pub(super) fn eval_crc32(_: u32, n: u16, a: u64, b: u64, _: u64) -> u64 {
     let mut crc = a & mask(32);
     for bit in 0..n {
-        let feedback = (crc ^ (b >> bit)) & 1;
+        let feedback = (crc ^ b.checked_shr(bit.into()).unwrap_or(0)) & 1;
         crc = (crc >> 1) ^ (feedback * u64::from(CASTAGNOLI));
     }
     crc
