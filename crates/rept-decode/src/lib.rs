@@ -74,10 +74,20 @@ pub fn decode(
     image: &(impl CodeImage + ?Sized),
     options: &DecodeOptions,
 ) -> Trace {
+    decode_each(streams, |stream, code| {
+        decode_thread(stream, image, options, code)
+    })
+}
+
+/// The trace of all streams, each decoded by `decode_thread` with one code table.
+fn decode_each<'a>(
+    streams: &[Stream<'a>],
+    mut decode_thread: impl FnMut(&Stream<'a>, &mut CodeBuilder) -> ThreadTrace,
+) -> Trace {
     let mut code = CodeBuilder::new();
     let mut threads: Vec<ThreadTrace> = streams
         .iter()
-        .map(|stream| decode_thread(stream, image, options, &mut code))
+        .map(|stream| decode_thread(stream, &mut code))
         .collect();
     threads.sort_by_key(|thread| thread.thread);
     Trace {

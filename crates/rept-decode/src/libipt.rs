@@ -44,16 +44,9 @@ pub fn decode(
     image: &(impl CodeImage + ?Sized),
     options: &DecodeOptions,
 ) -> Trace {
-    let mut code = CodeBuilder::new();
-    let mut threads: Vec<ThreadTrace> = streams
-        .iter()
-        .map(|stream| decode_thread(stream, image, options, &mut code))
-        .collect();
-    threads.sort_by_key(|thread| thread.thread);
-    Trace {
-        code: code.finish(),
-        threads,
-    }
+    crate::decode_each(streams, |stream, code| {
+        decode_thread(stream, image, options, code)
+    })
 }
 
 /// Decodes the stream of one thread, as [`crate::decode_thread`] does.

@@ -389,8 +389,8 @@ impl<'a> Engine<'a> {
 
     /// The stages of the inferred grade.
     fn run_stages(&mut self, stages: u8) {
+        let mut before = self.balance();
         for (stage, limit) in (1..=stages.min(self.last_stage)).zip(STAGES) {
-            let before = self.balance();
             self.stage = stage;
             self.limit = limit;
             self.observe_kinds();
@@ -399,9 +399,11 @@ impl<'a> Engine<'a> {
             self.give_second_chances();
             self.observe_kinds();
             self.fixpoint();
-            if !self.pays(before) {
+            let now = self.balance();
+            if !self.pays(before, now) {
                 return;
             }
+            before = now;
             self.store_places = self.places_of_stores();
         }
     }

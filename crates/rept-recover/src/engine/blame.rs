@@ -94,13 +94,7 @@ impl Engine<'_> {
                 *worst = (*worst).max(self.suspect_until(earlier, NONE, &nodes, until));
                 self.placement_sources(earlier, found);
             }
-            Cause::Pair(number) => {
-                let pair = self.graph.pairs[number as usize];
-                found.extend(pair.nodes);
-                if self.grade == Grade::Assumed && !pair.refuted {
-                    *worst = (*worst).max(Some(Suspect::Pair(number)));
-                }
-            }
+            Cause::Pair(number) => self.pair_sources(number, found, worst),
             Cause::Many => self.many_sources(node, until, found, worst),
         }
     }
@@ -126,11 +120,16 @@ impl Engine<'_> {
             }
         }
         for &number in self.graph.pairs_of.get(&node).into_iter().flatten() {
-            let pair = self.graph.pairs[number as usize];
-            found.extend(pair.nodes);
-            if self.grade == Grade::Assumed && !pair.refuted {
-                *worst = (*worst).max(Some(Suspect::Pair(number)));
-            }
+            self.pair_sources(number, found, worst);
+        }
+    }
+
+    /// The nodes of a pair, itself a suspect while pairs are.
+    fn pair_sources(&self, number: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
+        let pair = self.graph.pairs[number as usize];
+        found.extend(pair.nodes);
+        if self.grade == Grade::Assumed && !pair.refuted {
+            *worst = (*worst).max(Some(Suspect::Pair(number)));
         }
     }
 

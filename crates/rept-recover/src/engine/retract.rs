@@ -361,7 +361,7 @@ impl Engine<'_> {
     }
 
     /// Back to what earlier grades knew.
-    fn unlearn(&mut self, node: u32) {
+    pub(super) fn unlearn(&mut self, node: u32) {
         let base = match self.grade {
             Grade::Inferred => self.assumed[node as usize],
             _ => self.certain[node as usize],

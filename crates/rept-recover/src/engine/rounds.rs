@@ -48,9 +48,7 @@ impl Engine<'_> {
         self.kinds.expect(&std::mem::take(&mut self.store_places));
         self.displace_inferred();
         for node in 0..self.graph.nodes.len() as u32 {
-            let bits = &mut self.graph.nodes.bits[node as usize];
-            *bits = Bits::new(bits.known & self.assumed[node as usize], bits.value);
-            self.lessons.forget(node, Grade::Inferred);
+            self.unlearn(node);
         }
         self.begin(Grade::Inferred);
         self.work = Worklist::full(self.graph.steps.len() as u32);
@@ -65,9 +63,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Did the stage since then pay? When one of the first round did not, later rounds end before it.
-    pub(super) fn pays(&mut self, before: Balance) -> bool {
-        let now = self.balance();
+    /// Did the stage between them pay? When one of the first round did not, later rounds end before it.
+    pub(super) fn pays(&mut self, before: Balance, now: Balance) -> bool {
         let known = now.known.saturating_sub(before.known);
         let refuted = now.refuted.saturating_sub(before.refuted);
         let pays = refuted <= FEW_REFUTED || known >= WORTH * refuted;
