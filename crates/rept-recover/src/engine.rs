@@ -38,6 +38,7 @@ mod race;
 mod retract;
 mod rounds;
 mod second_chance;
+mod shared;
 mod string;
 mod view;
 mod visit;
@@ -61,6 +62,7 @@ use rept_trace::{Address, FinalState, RegWord, ThreadId, Trace};
 use retract::Tracking;
 use rounds::ROUNDS;
 use second_chance::Trial;
+use shared::Shared;
 use std::ops::ControlFlow;
 pub use view::History;
 use wide::Wide;
@@ -246,6 +248,8 @@ pub(crate) struct Engine<'a> {
     flags: HashSet<u32>,
     /// Several threads have steps: races are possible.
     threaded: bool,
+    /// Which threads touch which cells, when several have steps.
+    shared: Shared,
     /// Bits known at the end of the certain phase.
     certain: Vec<u64>,
     /// Bits known at the end of the assumed phase.
@@ -316,6 +320,7 @@ impl<'a> Engine<'a> {
             given: Vec::new(),
             flags: HashSet::new(),
             threaded,
+            shared: Shared::default(),
             certain: Vec::new(),
             assumed: Vec::new(),
             pending_certain: PendingSet::default(),

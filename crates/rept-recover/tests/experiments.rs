@@ -178,6 +178,30 @@ fn without_races_a_guess_is_called_certain() {
     assert_eq!((guessed.certain, guessed.bits), (u64::MAX, 7));
 }
 
+// However often a thread stores at a place of its own, a thread elsewhere does not race with it.
+#[test]
+fn own_accesses_are_no_race_however_many() {
+    let mut trace = Trace::default();
+    let store: &[u8] = &[0x48, 0xc7, 4, 0x25, 0, 0x20, 0x40, 0, 7, 0, 0, 0];
+    let load: &[u8] = &[0x48, 0x8b, 4, 0x25, 0, 0x20, 0x40, 0];
+    let forget: &[u8] = &[0x31, 0xc0];
+    let round = [store, load, forget];
+    thread(&mut trace, 1, &round.repeat(200));
+    // mov rax,[402008h]
+    thread(
+        &mut trace,
+        2,
+        &[&[0x48, 0x8b, 4, 0x25, 8, 0x20, 0x40, 0], forget],
+    );
+    let case = parse(SEVEN);
+    let order = Order::new(&trace);
+    let history = recover(&trace, &order, &case.final_state(), &Options::default());
+    for step in (2..600).step_by(3) {
+        let loaded = history.register(Position { thread: 0, step }, RegWord::RAX);
+        assert_eq!((loaded.certain, loaded.bits), (u64::MAX, 7), "at {step}");
+    }
+}
+
 /// A branch that was not taken says what was compared.
 const BRANCH: &str = "
 code 0x401000

@@ -73,6 +73,10 @@ impl Engine<'_> {
     /// Adds an entry to its timeline; what passed over a store there is taken back.
     pub(super) fn insert_entry(&mut self, entry: Entry) -> u32 {
         let id = self.cells.insert(entry);
+        if self.threaded {
+            let thread = self.graph.thread_of(entry.order);
+            self.shared.added(id, thread, &self.cells, &self.graph);
+        }
         if entry.store && self.grade == Grade::Inferred && !self.without.has(Technique::Correction)
         {
             self.cut_transfers(id);
@@ -96,8 +100,11 @@ impl Engine<'_> {
             self.displace_kernel(id);
         }
         for entry in entries {
-            let Entry { previous, next, .. } = self.cells.entries[entry as usize];
+            let taken @ Entry { previous, next, .. } = self.cells.entries[entry as usize];
             self.cells.remove(entry);
+            if self.threaded {
+                self.shared.removed(taken, self.graph.thread_of(id));
+            }
             for neighbour in [previous, next] {
                 if neighbour != NONE {
                     self.block(self.cells.entries[neighbour as usize].order);
@@ -131,9 +138,8 @@ impl Engine<'_> {
         if self.pending_of.is_empty() {
             return None;
         }
-        let segment = self.graph.segment_of(self.graph.accesses[id as usize].step);
-        self.pending_of
-            .get_mut(self.graph.segments[segment].thread as usize)
+        let thread = self.graph.thread_of(id);
+        self.pending_of.get_mut(thread as usize)
     }
 
     /// Exchanges what is known of an access with its neighbours in time.

@@ -229,6 +229,12 @@ impl Graph {
         self.segments.partition_point(|s| s.global <= step) - 1
     }
 
+    /// The thread that makes an access.
+    pub(crate) fn thread_of(&self, access: u32) -> u32 {
+        let segment = self.segment_of(self.accesses[access as usize].step);
+        self.segments[segment].thread
+    }
+
     /// Steps that touch a node: its definition, then its uses.
     pub(crate) fn touching(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
         let def = Some(self.nodes.def[node as usize]).filter(|&def| def != NONE);

@@ -7,10 +7,9 @@
 
 use super::Engine;
 use super::cells::Entry;
-use super::graph::NONE;
 use rept_order::{Relation, SegmentId};
 
-/// Other accesses of the cell looked at on each side at most; more count as a race.
+/// Stores of other threads into the cell looked at; more count as a race.
 const MAX_NEAR: usize = 64;
 
 /// An access seen as a point of the sequence.
@@ -50,14 +49,30 @@ impl Engine<'_> {
             return false;
         }
         let bytes = later.map_or(earlier.bytes, |later| later.bytes & earlier.bytes);
-        let before = self.no_race_towards(earlier.previous, bytes, [Some(from), to], |e| {
-            (e.order >= first).then_some(e.previous)
-        });
-        let start = later.map_or(NONE, |later| later.next);
-        before
-            && self.no_race_towards(start, bytes, [Some(from), to], |e| {
-                (e.order < behind).then_some(e.next)
-            })
+        let places = [Some(from), to];
+        // What a thread stores itself does not race with it.
+        let own = to
+            .is_none_or(|to| to.thread == from.thread)
+            .then_some(from.thread);
+        let mut stores = self.shared.stores(earlier.cell, own, first..behind);
+        !stores
+            .by_ref()
+            .take(MAX_NEAR)
+            .any(|store| self.races(store, bytes, places))
+            && stores.next().is_none()
+    }
+
+    /// A store may have hit `bytes` beside one of the places.
+    fn races(&self, store: u32, bytes: u8, places: [Option<Place>; 2]) -> bool {
+        let entry = self.cells.entries[store as usize];
+        if entry.bytes & bytes == 0 {
+            return false;
+        }
+        let other = self.place_of(entry.order);
+        places.into_iter().flatten().any(|place| {
+            place.thread != other.thread
+                && self.order.relation(place.segment, other.segment) == Relation::Concurrent
+        })
     }
 
     /// Id of the first access of the segment at a position of the sequence.
@@ -100,58 +115,13 @@ impl Engine<'_> {
             self.first_access(window.start),
             self.first_access(window.end),
         );
-        let mut near = Vec::new();
-        let mut at = store.previous;
-        while at != NONE && near.len() < MAX_NEAR && self.cells.entries[at as usize].order >= first
-        {
-            near.push(at);
-            at = self.cells.entries[at as usize].previous;
-        }
-        at = store.next;
-        while at != NONE
-            && near.len() < 2 * MAX_NEAR
-            && self.cells.entries[at as usize].order < behind
-        {
-            near.push(at);
-            at = self.cells.entries[at as usize].next;
-        }
+        let touches = self.shared.touches(store.cell, place.thread, first..behind);
+        let near: Vec<u32> = touches.collect();
         for entry in near {
             let entry = self.cells.entries[entry as usize];
-            if entry.bytes & store.bytes != 0 && self.place_of(entry.order).thread != place.thread {
+            if entry.bytes & store.bytes != 0 {
                 self.retract_around(entry.order);
             }
         }
-    }
-
-    /// None of the stores of a timeline from `start` on, as far as `onward` leads, may have hit `bytes` between the places.
-    fn no_race_towards(
-        &self,
-        start: u32,
-        bytes: u8,
-        places: [Option<Place>; 2],
-        onward: impl Fn(&Entry) -> Option<u32>,
-    ) -> bool {
-        let mut at = start;
-        for _ in 0..MAX_NEAR {
-            if at == NONE {
-                return true;
-            }
-            let entry = self.cells.entries[at as usize];
-            let Some(next) = onward(&entry) else {
-                return true;
-            };
-            if entry.store && entry.bytes & bytes != 0 {
-                let other = self.place_of(entry.order);
-                let races = |place: Place| {
-                    place.thread != other.thread
-                        && self.order.relation(place.segment, other.segment) == Relation::Concurrent
-                };
-                if places.into_iter().flatten().any(races) {
-                    return false;
-                }
-            }
-            at = next;
-        }
-        false
     }
 }
