@@ -107,6 +107,7 @@ cases! {
     system_call_into_a_live_buffer "syscall-buffer"
     signal_handler_in_the_middle "signal-handler"
     longjmp_across_frames "longjmp"
+    setjmp_returns_twice "setjmp"
     list_walked_backward "list-walk"
 }
 

@@ -1,11 +1,12 @@
 //! From the trace to the graph: which node every step reads and defines, in sequence order.
 //! One pass back over each thread for the liveness of flags, one pass forward over the sequence.
 
+mod frames;
 mod known;
 
 use super::cuts::{Cut, CutKind, cuts};
 use super::graph::{
-    Access, AccessKind, AccessState, Graph, KernelCall, NONE, Outcome, Pair, SegmentStart, Step,
+    Access, AccessKind, AccessState, Graph, KernelCall, NONE, Outcome, SegmentStart, Step,
     ThreadVersions, address_words,
 };
 use super::kernel::ARGUMENTS;
@@ -17,40 +18,14 @@ use crate::experiment::{Technique, Without};
 use crate::lift::ALL_FLAGS;
 use crate::progress::{Pace, Progress};
 use crate::syscall::number_before;
+use frames::{Frame, Interrupted, PRESERVED, Returned, Saved};
+use hashbrown::HashMap;
 use iced_x86::Mnemonic;
 use known::written_out;
 use rept_order::Order;
 use rept_trace::{Address, Block, FinalState, RegWord, ThreadTrace, Trace};
 
-/// Registers that a called function hands back as it found them (System V ABI), and rsp.
-const PRESERVED: [RegWord; 7] = [
-    RegWord::RSP,
-    RegWord::RBX,
-    RegWord::RBP,
-    RegWord::gpr(12),
-    RegWord::gpr(13),
-    RegWord::gpr(14),
-    RegWord::gpr(15),
-];
-
-/// Calls that may be open between a call and its return before the search for it ends.
-const MAX_UNMATCHED: usize = 64;
-/// Open calls remembered a thread; older ones are forgotten, a deep recursion stays bounded.
-const MAX_FRAMES: usize = 1 << 20;
-
 const ARCH_PRCTL: u32 = 158;
-
-/// A call that has not returned yet.
-struct Frame {
-    returns_to: Address,
-    saved: [u32; PRESERVED.len()],
-}
-
-/// A signal handler that has not returned yet: the registers it interrupted.
-struct Interrupted {
-    at: Address,
-    saved: [u32; 17],
-}
 
 /// Where the pass stands in one thread.
 struct Cursor<'a> {
@@ -68,7 +43,14 @@ struct Cursor<'a> {
     step: u64,
     /// Current node of each register word.
     current: Vec<u32>,
+    /// Calls that are open, the innermost last.
     frames: Vec<Frame>,
+    /// Activations so far.
+    activations: u32,
+    /// The activation below all open calls.
+    outermost: u32,
+    /// The last call that returned to each place.
+    returned: HashMap<Address, Returned>,
     interrupted: Vec<Interrupted>,
 }
 
@@ -180,6 +162,9 @@ impl<'a> Builder<'a> {
             step: 0,
             current: vec![NONE; RegWord::COUNT],
             frames: Vec::new(),
+            activations: 0,
+            outermost: 0,
+            returned: HashMap::new(),
             interrupted: Vec::new(),
         }
     }
@@ -349,24 +334,8 @@ impl<'a> Builder<'a> {
             CutKind::Unknown => {
                 self.graph.unseen.extend(barrier);
                 self.forget_all(thread);
-                let cursor = &mut self.cursors[thread];
-                cursor.frames.clear();
-                cursor.interrupted.clear();
+                self.cursors[thread].lose_frames();
             }
-        }
-    }
-
-    /// A handler returned to where it was called: if it left the saved context alone, all registers are as before.
-    fn resume(&mut self, thread: usize, ip: Address) {
-        let interrupted = &mut self.cursors[thread].interrupted;
-        let Some(index) = interrupted.iter().rposition(|frame| frame.at == ip) else {
-            return;
-        };
-        let saved = interrupted[index].saved;
-        interrupted.truncate(index);
-        for (word, &node) in saved.iter().enumerate() {
-            let now = self.current(thread, RegWord(word as u16));
-            self.pair(node, now);
         }
     }
 
@@ -485,7 +454,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Nodes that pairing or the kernel will need, as they are before the step.
-    fn before_flow(&mut self, thread: usize, effect: &Effect) -> [u32; PRESERVED.len()] {
+    fn before_flow(&mut self, thread: usize, effect: &Effect) -> Saved {
         let words = match effect.flow {
             Flow::Call { .. } => PRESERVED,
             Flow::Syscall => ARGUMENTS,
@@ -512,7 +481,7 @@ impl<'a> Builder<'a> {
         &mut self,
         thread: usize,
         effect: &Effect,
-        saved: [u32; PRESERVED.len()],
+        saved: Saved,
         block: &Block,
         index: usize,
         next: Option<Address>,
@@ -540,6 +509,7 @@ impl<'a> Builder<'a> {
         match effect.flow {
             Flow::Call { .. } if next.is_some() => self.call(thread, saved, behind),
             Flow::Return { .. } => self.returned(thread, next),
+            Flow::Indirect { .. } => self.jumped(thread, next),
             Flow::Syscall => self.syscall(thread, saved, block, index),
             _ => {}
         }
@@ -554,47 +524,6 @@ impl<'a> Builder<'a> {
         let bits = &mut self.graph.nodes.bits[node as usize];
         if bits.learn(value).is_err() {
             self.contradictions += 1;
-        }
-    }
-
-    fn call(&mut self, thread: usize, saved: [u32; PRESERVED.len()], returns_to: Address) {
-        let frames = &mut self.cursors[thread].frames;
-        if frames.len() == MAX_FRAMES {
-            frames.drain(..MAX_FRAMES / 2);
-        }
-        frames.push(Frame { returns_to, saved });
-    }
-
-    /// A return to where an open call said: the callee handed the preserved registers back.
-    fn returned(&mut self, thread: usize, next: Option<Address>) {
-        let Some(next) = next else { return };
-        let frames = &mut self.cursors[thread].frames;
-        let recent = frames.len().saturating_sub(MAX_UNMATCHED);
-        let Some(index) = frames[recent..]
-            .iter()
-            .rposition(|frame| frame.returns_to == next)
-        else {
-            return;
-        };
-        let saved = frames[recent + index].saved;
-        frames.truncate(recent + index);
-        for (word, before) in PRESERVED.into_iter().zip(saved) {
-            let after = self.current(thread, word);
-            self.pair(before, after);
-        }
-    }
-
-    fn pair(&mut self, a: u32, b: u32) {
-        if a == b {
-            return;
-        }
-        let number = self.graph.pairs.len() as u32;
-        self.graph.pairs.push(Pair {
-            nodes: [a, b],
-            refuted: false,
-        });
-        for node in [a, b] {
-            self.graph.pairs_of.entry(node).or_default().push(number);
         }
     }
 

@@ -3,7 +3,8 @@
 use super::super::graph::{AccessKind, NONE};
 use super::super::lower::decode;
 use super::super::{Anchor, AnchorPoint};
-use super::{Builder, PRESERVED, of_word};
+use super::frames::PRESERVED;
+use super::{Builder, of_word};
 use crate::bits::{Bits, mask};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use rept_trace::{Address, Code, Event, EventKind, RegWord, ThreadTrace};
