@@ -36,21 +36,31 @@ impl Engine<'_> {
     pub(super) fn suspect(&self, earlier: u32, later: u32, nodes: &[u32]) -> Option<Suspect> {
         self.passed(earlier, later)?;
         // What was consistent longer is more likely right.
-        let learned = nodes.iter().map(|&node| self.tracking.last(node));
-        let newest = learned.max().unwrap_or(0);
-        Some(Suspect::Transfer(newest, later, earlier))
+        Some(Suspect::Transfer(self.newest(nodes), later, earlier))
     }
 
-    /// The transfer as a suspect, if one of its nodes had learned something by then.
-    fn suspect_until(
+    /// Suspects the transfer rather than `worst`, if one of its nodes had learned something by then.
+    fn accuse(
         &self,
+        worst: &mut Option<Suspect>,
         earlier: u32,
         later: u32,
         nodes: &[u32],
         until: u32,
-    ) -> Option<Suspect> {
-        let knew = nodes.iter().any(|&node| self.knew(node, until));
-        knew.then(|| self.suspect(earlier, later, nodes)).flatten()
+    ) {
+        let newest = self.newest(nodes);
+        // Whether stores were passed is asked last: it costs most.
+        if Some(Suspect::Transfer(newest, later, earlier)) > *worst
+            && nodes.iter().any(|&node| self.knew(node, until))
+        {
+            *worst = (*worst).max(self.suspect(earlier, later, nodes));
+        }
+    }
+
+    /// When the last of the nodes to learn something did.
+    fn newest(&self, nodes: &[u32]) -> u32 {
+        let learned = nodes.iter().map(|&node| self.tracking.last(node));
+        learned.max().unwrap_or(0)
     }
 
     /// The newest assumption behind what the nodes learned in this grade.
@@ -58,17 +68,17 @@ impl Engine<'_> {
         let mut seen: HashSet<u32> = nodes.iter().copied().collect();
         let mut queue: VecDeque<(u32, u32)> = nodes.iter().map(|&node| (node, u32::MAX)).collect();
         let mut worst = None;
+        let mut found = Vec::new();
         while let Some((node, until)) = queue.pop_front() {
             if self.tracking.first(node).is_none() || seen.len() > MAX_BLAMED {
                 continue;
             }
             // What a node learned came from what was known by then.
             let until = until.min(self.tracking.last(node));
-            let mut found = Vec::new();
             self.sources(node, until, &mut found, &mut worst);
             queue.extend(
                 found
-                    .into_iter()
+                    .drain(..)
                     .filter(|&source| self.knew(source, until) && seen.insert(source))
                     .map(|source| (source, until)),
             );
@@ -87,11 +97,11 @@ impl Engine<'_> {
     fn sources(&self, node: u32, until: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
         let cause = self.tracking.cause(node);
         match cause {
-            Cause::Step(step) => found.extend(self.nodes_of(step)),
+            Cause::Step(step) => found.extend(self.graph.nodes_of(step)),
             Cause::Transfer(later) => self.transfer_sources(node, later, until, found, worst),
             Cause::Final(earlier) => {
                 let nodes = self.facing(node, earlier, NONE);
-                *worst = (*worst).max(self.suspect_until(earlier, NONE, &nodes, until));
+                self.accuse(worst, earlier, NONE, &nodes, until);
                 self.placement_sources(earlier, found);
             }
             Cause::Pair(number) => self.pair_sources(number, found, worst),
@@ -108,7 +118,7 @@ impl Engine<'_> {
         worst: &mut Option<Suspect>,
     ) {
         for step in self.graph.touching(node) {
-            found.extend(self.nodes_of(step));
+            found.extend(self.graph.nodes_of(step));
             for id in self.graph.accesses_of(step) {
                 let access = self.graph.accesses[id as usize];
                 if access.state == AccessState::Placed && self.nodes_of_access(id).contains(&node) {
@@ -149,7 +159,7 @@ impl Engine<'_> {
         for earlier in self.neighbours(later, Direction::Before) {
             let nodes = self.facing(node, earlier, later);
             if !nodes.is_empty() {
-                *worst = (*worst).max(self.suspect_until(earlier, later, &nodes, until));
+                self.accuse(worst, earlier, later, &nodes, until);
                 found.extend(nodes);
                 self.placement_sources(earlier, found);
             }
@@ -167,13 +177,13 @@ impl Engine<'_> {
     ) {
         if self.is_last(earlier) {
             let nodes = self.facing(node, earlier, NONE);
-            *worst = (*worst).max(self.suspect_until(earlier, NONE, &nodes, until));
+            self.accuse(worst, earlier, NONE, &nodes, until);
         }
         for later in self.neighbours(earlier, Direction::After) {
             if !self.graph.accesses[later as usize].kind.writes() {
                 let nodes = self.facing(node, earlier, later);
                 if !nodes.is_empty() {
-                    *worst = (*worst).max(self.suspect_until(earlier, later, &nodes, until));
+                    self.accuse(worst, earlier, later, &nodes, until);
                     found.extend(nodes);
                     self.placement_sources(later, found);
                 }

@@ -210,6 +210,15 @@ impl Graph {
         }
     }
 
+    /// The nodes of a step's inputs and fresh words, in the order of the words.
+    pub(crate) fn nodes_of(&self, step: u32) -> impl Iterator<Item = u32> + '_ {
+        let s = self.steps[step as usize];
+        let effect = &self.effects[s.effect as usize];
+        let inputs = &self.use_node[s.uses as usize..][..effect.inputs()];
+        let fresh = s.fresh..s.fresh + u32::from(effect.fresh);
+        inputs.iter().copied().chain(fresh)
+    }
+
     /// Range of the step's access ids.
     pub(crate) fn accesses_of(&self, step: u32) -> std::ops::Range<u32> {
         let end = self

@@ -6,6 +6,7 @@ use super::cells::CELL;
 use super::graph::{AccessState, KernelCall, NONE};
 use super::retract::Cause;
 use crate::bits::Bits;
+use crate::effect::Flow;
 use crate::experiment::Technique;
 use crate::syscall::{Argument, Case, Effect, Frame, SystemCall, is_error, lookup};
 use rept_trace::{FinalState, RegWord};
@@ -91,6 +92,9 @@ impl Engine<'_> {
     }
 
     pub(super) fn kernel_call(&self, step: u32) -> Option<KernelCall> {
+        if self.graph.effect(step).flow != Flow::Syscall {
+            return None;
+        }
         let calls = &self.graph.kernel_calls;
         let ids = self.graph.accesses_of(step);
         let index = calls.partition_point(|call| call.access < ids.start);

@@ -11,6 +11,7 @@ use super::graph::{AccessState, NONE};
 use super::{Engine, Grade};
 use crate::bits::Bits;
 use crate::experiment::Technique;
+use smallvec::SmallVec;
 
 /// What taught a node something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +144,7 @@ impl Tracking {
 impl Engine<'_> {
     /// The step's relations contradict what is known of its nodes.
     pub(super) fn conflict_at(&mut self, step: u32) {
-        let nodes = self.nodes_of(step);
+        let nodes: Vec<u32> = self.graph.nodes_of(step).collect();
         self.conflict_between(step, &nodes);
     }
 
@@ -224,12 +225,6 @@ impl Engine<'_> {
         }
     }
 
-    pub(super) fn nodes_of(&self, step: u32) -> Vec<u32> {
-        (0..self.graph.effect(step).nodes())
-            .map(|word| self.graph.node(step, word))
-            .collect()
-    }
-
     /// Finds and refutes what is to blame for a contradiction between nodes; false when nothing is.
     pub(super) fn correct(&mut self, nodes: &[u32], own: Option<Suspect>) -> bool {
         if self.grade == Grade::Certain {
@@ -271,12 +266,12 @@ impl Engine<'_> {
     }
 
     /// Nodes that the addresses of a step are computed from.
-    pub(super) fn address_nodes(&self, step: u32) -> Vec<u32> {
+    pub(super) fn address_nodes(&self, step: u32) -> impl Iterator<Item = u32> + '_ {
         let mask = self.address_words(step);
-        (0..self.graph.effect(step).nodes())
-            .filter(|&word| mask >> word.min(63) & 1 == 1)
-            .map(|word| self.graph.node(step, word))
-            .collect()
+        let nodes = self.graph.nodes_of(step).enumerate();
+        nodes
+            .filter(move |(word, _)| mask >> (*word).min(63) & 1 == 1)
+            .map(|(_, node)| node)
     }
 
     /// Words of a step's effect that its addresses are computed from, one bit each (from 63 on one bit for all).
@@ -285,8 +280,8 @@ impl Engine<'_> {
     }
 
     /// Accesses next to one in its timelines that share bytes with it.
-    pub(super) fn neighbours(&self, id: u32, direction: Direction) -> Vec<u32> {
-        let mut found = Vec::new();
+    pub(super) fn neighbours(&self, id: u32, direction: Direction) -> SmallVec<[u32; 4]> {
+        let mut found = SmallVec::new();
         for entry in self.entries_of(id) {
             let entry = self.cells.entries[entry as usize];
             let step = |e: u32| {
@@ -374,9 +369,9 @@ impl Engine<'_> {
 
     /// Nodes that may have learned from `node` after `moment`; accesses placed by it are displaced.
     fn dependents(&mut self, node: u32, moment: u32, stack: &mut Vec<u32>) {
-        let steps: Vec<u32> = self.graph.touching(node).collect();
+        let steps: SmallVec<[u32; 8]> = self.graph.touching(node).collect();
         for step in steps {
-            for other in self.nodes_of(step) {
+            for other in self.graph.nodes_of(step) {
                 if other != node && self.tracking.may_follow(other, moment, Cause::Step(step)) {
                     stack.push(other);
                 }
@@ -435,9 +430,7 @@ impl Engine<'_> {
         if let Some(call) = self.kernel_call(step) {
             return call.arguments.contains(&node) || call.result == node;
         }
-        let mask = self.address_words(step);
-        (0..self.graph.effect(step).nodes())
-            .any(|word| mask >> word.min(63) & 1 == 1 && self.graph.node(step, word) == node)
+        self.address_nodes(step).any(|other| other == node)
     }
 
     /// Nodes of neighbouring accesses that may have learned from this one.

@@ -134,7 +134,8 @@ impl Engine<'_> {
 
     /// An access would be where nothing was mapped; false when nothing is to blame.
     fn misplaced(&mut self, step: u32) -> bool {
-        let corrected = self.correct(&self.address_nodes(step), None);
+        let nodes: Vec<u32> = self.address_nodes(step).collect();
+        let corrected = self.correct(&nodes, None);
         if corrected {
             self.work.insert(step);
         }

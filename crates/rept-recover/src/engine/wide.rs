@@ -3,7 +3,7 @@
 
 use super::Engine;
 use super::cells::{CELL, Entry};
-use super::graph::NONE;
+use super::graph::{Access, NONE};
 use crate::bits::Bits;
 use smallvec::SmallVec;
 
@@ -147,6 +147,13 @@ impl Engine<'_> {
     /// (`NONE`: the dump); empty when it is of neither.
     pub(super) fn facing(&self, node: u32, earlier: u32, later: u32) -> SmallVec<[u32; 4]> {
         let mut found = SmallVec::new();
+        if later != NONE && !self.wides.contains_key(&earlier) && !self.wides.contains_key(&later) {
+            let [a, b] = [earlier, later].map(|id| &self.graph.accesses[id as usize]);
+            if (a.node == node || b.node == node) && self.share_a_cell(a, b) {
+                found.extend([a.node, b.node]);
+            }
+            return found;
+        }
         for (id, other) in [(earlier, later), (later, earlier)] {
             for entry in self.entries_holding(id, node) {
                 let cell = self.cells.entries[entry as usize].cell;
@@ -158,6 +165,20 @@ impl Engine<'_> {
             }
         }
         found
+    }
+
+    /// Two accesses of at most eight bytes have a cell in common.
+    fn share_a_cell(&self, a: &Access, b: &Access) -> bool {
+        let cell = |entry: u32| self.cells.entries[entry as usize].cell;
+        let placed = |entry: &u32| *entry != NONE;
+        let mut here = a.entries.into_iter().filter(placed).map(cell);
+        here.any(|own| {
+            b.entries
+                .into_iter()
+                .filter(placed)
+                .map(cell)
+                .any(|other| other == own)
+        })
     }
 
     /// The entries of an access (`NONE`: the dump) that hold their bytes in a node.
