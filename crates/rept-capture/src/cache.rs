@@ -27,6 +27,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use translate::{Draft, Style};
 
 pub(crate) use emit::{Stage, saved};
+pub(crate) use translate::{FLAGS, FULL_WINDOW, LoggedStep, REGISTERS_AT, Span};
 
 /// Blocks that are made at once, when one is missing.
 const AHEAD: usize = 192;
@@ -44,6 +45,8 @@ struct Block {
     exits: Box<[u64]>,
     points: Box<[emit::Point]>,
     undo: i64,
+    logged: Box<[LoggedStep]>,
+    log_bytes: u32,
 }
 
 /// Where a thread stands in the cache, in the program's terms.
@@ -73,15 +76,21 @@ pub(crate) struct Cache {
     waiting: HashMap<u64, Vec<(usize, usize)>>,
     // Addresses of instructions that must be stepped.
     stepped: HashSet<u64>,
-    timed: bool,
+    style: Style,
 }
 
 impl Cache {
-    /// An empty cache for the process behind `remote`.
+    /// An empty cache for the process behind `remote`. `timed`: there is more than one
+    /// thread; `exact`: registers and accesses of each instruction are logged.
     ///
     /// # Errors
     /// Memory cannot be shared with it.
-    pub(crate) fn new(remote: &Remote, mappings: &[Mapping], timed: bool) -> Result<Cache, Error> {
+    pub(crate) fn new(
+        remote: &Remote,
+        mappings: &[Mapping],
+        timed: bool,
+        exact: bool,
+    ) -> Result<Cache, Error> {
         let at = free_area(mappings, TABLE_BYTES as u64);
         let table = Table::new(Shared::new(remote, at, TABLE_BYTES, false)?);
         let mut source = Source::default();
@@ -94,7 +103,10 @@ impl Cache {
             by_start: HashMap::new(),
             waiting: HashMap::new(),
             stepped: HashSet::new(),
-            timed,
+            style: Style {
+                timed: timed && !exact,
+                exact,
+            },
         })
     }
 
@@ -105,12 +117,12 @@ impl Cache {
 
     /// Whether locked instructions are timed: not needed while there is one thread.
     pub(crate) fn is_timed(&self) -> bool {
-        self.timed
+        self.style.timed
     }
 
     /// From now on they are; the cache must be cleared.
     pub(crate) fn set_timed(&mut self) {
-        self.timed = true;
+        self.style.timed = true;
     }
 
     /// Takes note of the mappings as they are now. `true` when copied code may have
@@ -208,7 +220,7 @@ impl Cache {
         };
         let code = &self.arenas[arena];
         let base = code.code.remote + code.used as u64;
-        let style = Style { timed: self.timed };
+        let style = self.style;
         // The number is known when the block is: a number that is not used does no harm.
         let id = flows(Flow::nothing(ip));
         let lookup = code.code.remote;
@@ -250,6 +262,8 @@ impl Cache {
                 exits,
                 points: draft.points.into(),
                 undo: draft.undo,
+                logged: draft.logged.into(),
+                log_bytes: draft.log_bytes,
             },
         );
         let address = self.arenas[arena].code.remote + offset as u64;
@@ -380,6 +394,12 @@ impl Cache {
             called: false,
             branched: false,
         })
+    }
+
+    /// The instructions of a block and the bytes of its log, when it is exact.
+    pub(crate) fn logged(&self, id: u32) -> Option<(&[LoggedStep], usize)> {
+        let block = self.blocks.get(&id)?;
+        Some((&block.logged, block.log_bytes as usize))
     }
 
     /// The last instruction of a block, and what must be added to RSP to stand before it

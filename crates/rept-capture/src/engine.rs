@@ -7,7 +7,10 @@
 mod approach;
 mod conclude;
 mod end;
+mod exact;
 mod fast;
+mod hide;
+mod live;
 mod operands;
 mod signals;
 mod step;
@@ -40,6 +43,8 @@ pub enum Exit {
     Status(i32),
     /// This signal killed it.
     Signal(i32),
+    /// It has not ended: it was let go.
+    Running,
 }
 
 /// Called now and then with what has been done so far.
@@ -49,11 +54,13 @@ pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(u64, usize);
 struct Tracee {
     pid: i32,
     ended: bool,
+    // It was there before us, and is to be there afterwards.
+    attached: bool,
 }
 
 impl Drop for Tracee {
     fn drop(&mut self) {
-        if !self.ended {
+        if !self.ended && self.is_ours() {
             sys::kill(self.pid);
         }
     }
@@ -73,6 +80,10 @@ pub(crate) struct Engine {
     exit: Option<Exit>,
     // The cache, while the fast engine has one in the process.
     fast: Option<fast::Fast>,
+    /// Instructions that the fast engine had to step.
+    pub(crate) stepped: u64,
+    // How often what was recorded was saved.
+    saved: u32,
     /// Odd things that a user should know, each once.
     pub(crate) notes: Vec<String>,
 }
@@ -85,9 +96,21 @@ impl Engine {
         scheduler: Scheduler,
         core: CoreWriter,
     ) -> Result<Engine, Error> {
-        let mut engine = Engine {
+        let mut engine = Engine::of(pid, recording, scheduler, core);
+        engine.recording.program(pid);
+        engine.adopt(pid, None)?;
+        engine.read_mappings(pid)?;
+        Ok(engine)
+    }
+
+    fn of(pid: i32, recording: Recording, scheduler: Scheduler, core: CoreWriter) -> Engine {
+        Engine {
             pid,
-            tracee: Tracee { pid, ended: false },
+            tracee: Tracee {
+                pid,
+                ended: false,
+                attached: false,
+            },
             threads: BTreeMap::new(),
             code: CodeCache::default(),
             mappings: Vec::new(),
@@ -98,12 +121,10 @@ impl Engine {
             core_bytes: 0,
             exit: None,
             fast: None,
+            stepped: 0,
+            saved: 0,
             notes: Vec::new(),
-        };
-        engine.recording.program(pid);
-        engine.adopt(pid, None)?;
-        engine.read_mappings(pid)?;
-        Ok(engine)
+        }
     }
 
     /// How the program ended, once it has.
@@ -146,7 +167,7 @@ impl Engine {
             return Ok(None);
         }
         if !std::path::Path::new(&format!("/proc/{}/task/{tid}", self.pid)).exists() {
-            sys::detach(tid);
+            sys::detach(tid, 0);
             return Ok(None);
         }
         self.adopt(tid, Some(parent))?;
@@ -170,6 +191,9 @@ impl Engine {
     fn ended(&mut self, tid: i32) {
         if self.threads.remove(&tid).is_some() {
             self.recording.thread_ends(tid);
+            if let Some(fast) = &mut self.fast {
+                fast.ended(tid);
+            }
         }
     }
 

@@ -135,6 +135,15 @@ impl Instruction {
         }
     }
 
+    /// The memory operands as they stand in the instruction, and whether each is read and
+    /// written; in the order of [`Instruction::operands`].
+    pub(crate) fn accessed(&self) -> impl Iterator<Item = (&UsedMemory, bool, bool)> {
+        self.memory.iter().filter_map(|used| {
+            let (read, write) = directions(used.access())?;
+            Some((used, read, write))
+        })
+    }
+
     /// The memory that it touches when it runs with `registers`. `vector(register, lane,
     /// bytes)` gives elements of vector registers, which only gathers and scatters ask for.
     pub(crate) fn operands(
@@ -143,10 +152,7 @@ impl Instruction {
         mut vector: impl FnMut(Register, usize, usize) -> Option<u64>,
     ) -> Vec<Operand> {
         let mut out = Vec::with_capacity(self.memory.len());
-        for used in &self.memory {
-            let Some((read, write)) = directions(used.access()) else {
-                continue;
-            };
+        for (used, read, write) in self.accessed() {
             let elements = gather_elements(used);
             for element in 0..elements {
                 let address = used.virtual_address(element, |register, lane, bytes| {

@@ -25,6 +25,8 @@ pub(crate) const TIME: u32 = 0x8000_0001;
 const INTERRUPTED: u32 = 0x8000_0002;
 /// The same, and the program had come there.
 const INTERRUPTED_THERE: u32 = 0x8000_0003;
+/// The block before ran to its end, after which nothing may come.
+const ENDED: u32 = 0x8000_0004;
 /// Of the block before, only the first instructions ran; the lower byte is how many.
 const RAN_ONLY: u32 = 0xc000_0000;
 
@@ -129,6 +131,16 @@ impl Journal {
         self.threads.get_mut(&tid)?.log.as_mut()
     }
 
+    /// The area of a thread, while it has one.
+    pub(crate) fn area(&self, tid: i32) -> Option<&Shared> {
+        self.threads.get(&tid)?.log.as_ref().map(Log::area)
+    }
+
+    /// The word that a thread wrote last.
+    pub(crate) fn last(&self, tid: i32) -> Option<u32> {
+        self.threads.get(&tid)?.log.as_ref().map(Log::last)
+    }
+
     /// All areas.
     pub(crate) fn areas(&self) -> impl Iterator<Item = &Shared> {
         let logs = self.threads.values().filter_map(|r| r.log.as_ref());
@@ -197,6 +209,12 @@ impl Journal {
         self.write(tid, &[TIME, now as u32, (now >> 32) as u32]);
     }
 
+    /// The instruction that was stepped last is a system call, and ran.
+    pub(crate) fn enters_kernel(&mut self, tid: i32) {
+        self.write(tid, &[ENDED]);
+        self.time(tid);
+    }
+
     /// See [`crate::recording::Recording::interrupted`].
     pub(crate) fn interrupted(&mut self, tid: i32, ip: u64, reached: bool) {
         let code = match reached {
@@ -245,6 +263,14 @@ impl Journal {
                 let steps = record.converter.steps;
                 (tid, record.converter.finish(), steps)
             })
+            .collect()
+    }
+
+    /// The threads' streams as far as all is converted.
+    pub(crate) fn streams(&self) -> BTreeMap<u32, Stream> {
+        let records = self.threads.iter();
+        records
+            .map(|(&tid, record)| (tid as u32, record.converter.clone().finish()))
             .collect()
     }
 

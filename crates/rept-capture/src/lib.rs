@@ -1,7 +1,7 @@
 //! Makes `rept` captures on machines without Intel PT: a software tracer.
 //!
-//! A program runs until it crashes or exits, under single-step or as a copy that logs where
-//! it goes ([`EngineKind`]). What is left is what the
+//! A program runs until it crashes or exits (or a process that runs already is attached to, and
+//! let go), under single-step or as a copy that logs where it goes ([`EngineKind`]). What is left is what the
 //! hardware would have left: real PT packets in a ring per thread, in a `perf.data` that
 //! stock perf decodes, and the kernel's own core. Whoever reads them cannot tell.
 //!

@@ -64,6 +64,12 @@ fn hexadecimal(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
+/// Where the mapping begins that a line of `maps` or `smaps` is the first of.
+pub(crate) fn start(line: &str) -> Option<u64> {
+    let (range, _) = line.split_once(' ')?;
+    hexadecimal(range.split_once('-')?.0)
+}
+
 /// The mappings of `pid`, ascending; empty when the process has none (any more).
 pub(crate) fn read(pid: i32) -> Vec<Mapping> {
     let text = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();

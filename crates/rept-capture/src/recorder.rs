@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::from::StartPoint;
 use crate::recording::Recording;
 use crate::schedule::{Schedule, Scheduler, Timing};
-use crate::sys::{self, ExecResult, Launch, Wait};
+use crate::sys::{self, ExecResult, Launch, Requests, Wait};
 use crate::target;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -49,6 +49,9 @@ pub struct RecordOptions {
     /// Writes the registers of each thread into `perf.data` every so many of its steps, as
     /// `perf record -e instructions:u --user-regs` does; `None`: never.
     pub sample_registers: Option<u64>,
+    /// Signal to the recording process that asks to save what is recorded so far, with a core
+    /// of the program as it is, in `save.1`, `save.2` … of the directory; it goes on.
+    pub save_on: Option<i32>,
     /// Whether the kernel may place mappings at random. Without, runs can be repeated.
     pub aslr: bool,
 }
@@ -68,8 +71,15 @@ impl RecordOptions {
             per_cpu: false,
             timing: Timing::default(),
             sample_registers: None,
+            save_on: None,
             aslr: false,
         }
+    }
+
+    // Whether more is asked for than the fast engine sees in real time: then it logs
+    // everything, and time is virtual.
+    fn is_exact(&self) -> bool {
+        self.truth || self.sample_registers.is_some() || self.timing != Timing::default()
     }
 }
 
@@ -105,8 +115,15 @@ pub struct Summary {
 #[derive(Debug)]
 pub struct Recorder {
     options: RecordOptions,
-    program: OsString,
-    arguments: Vec<OsString>,
+    subject: Subject,
+}
+
+#[derive(Debug)]
+enum Subject {
+    /// A program to be run, with its arguments.
+    Program(OsString, Vec<OsString>),
+    /// A process that runs.
+    Process(i32),
 }
 
 impl Recorder {
@@ -117,13 +134,21 @@ impl Recorder {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
+        let arguments = arguments.into_iter();
+        let arguments = arguments.map(|argument| argument.as_ref().to_owned());
         Recorder {
             options,
-            program: program.as_ref().to_owned(),
-            arguments: arguments
-                .into_iter()
-                .map(|argument| argument.as_ref().to_owned())
-                .collect(),
+            subject: Subject::Program(program.as_ref().to_owned(), arguments.collect()),
+        }
+    }
+
+    /// A recorder of a process that runs already, until that ends, or until SIGINT or SIGTERM
+    /// ask the recording process to let it go.
+    pub fn attach(options: RecordOptions, pid: u32) -> Recorder {
+        Recorder {
+            options,
+            // No process has a larger number: the kernel says that there is none.
+            subject: Subject::Process(i32::try_from(pid).unwrap_or(i32::MAX)),
         }
     }
 
@@ -150,25 +175,9 @@ impl Recorder {
         if options.engine == EngineKind::Fast {
             check_fast(options)?;
         }
-        let path = target::find(&self.program)?;
-        let mut recording = Recording::create(&options.output, options.buffer, options.truth)?;
-        if options.per_cpu {
-            recording.per_cpu();
-        }
-        recording.timing(options.timing);
-        if options.engine == EngineKind::Fast {
-            recording.log_in_real_time();
-        }
-        if let Some(period) = options.sample_registers {
-            recording.sample_registers(period);
-        }
-        let pid = self.launch(path)?;
-        let scheduler = Scheduler::new(options.schedule, options.seed);
-        let core = CoreWriter::new(&options.output);
-        let mut engine = Engine::new(pid, recording, scheduler, core)?;
-        if let Some(point) = &options.from {
-            engine.approach(Start::new(point))?;
-        }
+        let attached = matches!(self.subject, Subject::Process(_));
+        let requests = Requests::new(options.save_on, attached)?;
+        let mut engine = self.engine()?;
         let mut on_progress = |steps, threads| {
             progress(Progress {
                 steps,
@@ -176,24 +185,55 @@ impl Recorder {
                 elapsed: begun.elapsed(),
             });
         };
-        if options.engine == EngineKind::Fast {
-            engine.use_cache()?;
-            engine.run_in_cache(&mut on_progress)?;
+        if let Err(error) = run(options, &mut engine, &mut on_progress) {
+            engine.abandon();
+            return Err(error);
         }
-        engine.step_to_end(&mut on_progress)?;
+        drop(requests);
         finish(engine, begun)
     }
 
+    // The process, stopped, and what is to be recorded of it.
+    fn engine(&self) -> Result<Engine, Error> {
+        let options = &self.options;
+        let path = match &self.subject {
+            Subject::Program(program, _) => Some(target::find(program)?),
+            Subject::Process(pid) => {
+                target::check_process(*pid)?;
+                None
+            }
+        };
+        let mut recording = Recording::create(&options.output, options.buffer, options.truth)?;
+        if options.per_cpu {
+            recording.per_cpu();
+        }
+        recording.timing(options.timing);
+        if options.engine == EngineKind::Fast && !options.is_exact() {
+            recording.log_in_real_time();
+        }
+        if let Some(period) = options.sample_registers {
+            recording.sample_registers(period);
+        }
+        let scheduler = Scheduler::new(options.schedule, options.seed);
+        let core = CoreWriter::new(&options.output);
+        match (&self.subject, path) {
+            (Subject::Program(program, arguments), Some(path)) => {
+                let pid = self.launch(path, program, arguments)?;
+                Engine::new(pid, recording, scheduler, core)
+            }
+            (Subject::Process(pid), _) => Engine::attach(*pid, recording, scheduler, core),
+            (Subject::Program(..), None) => unreachable!("a program has a path"),
+        }
+    }
+
     // Starts the program; returns its process, stopped at the end of `exec`.
-    fn launch(&self, path: PathBuf) -> Result<i32, Error> {
+    fn launch(&self, path: PathBuf, program: &OsStr, arguments: &[OsString]) -> Result<i32, Error> {
         let c_string = |text: &OsStr| {
             CString::new(text.as_bytes())
                 .map_err(|_| Error::option("an argument holds a zero byte"))
         };
-        let mut arguments = vec![c_string(&self.program)?];
-        for argument in &self.arguments {
-            arguments.push(c_string(argument)?);
-        }
+        let words = std::iter::once(program).chain(arguments.iter().map(OsString::as_os_str));
+        let arguments = words.map(c_string).collect::<Result<_, _>>()?;
         let launch = Launch {
             path: c_string(path.as_os_str())?,
             arguments,
@@ -203,6 +243,22 @@ impl Recorder {
         await_exec(pid, result, &path)?;
         Ok(pid)
     }
+}
+
+// To the starting point, and from there to the end.
+fn run(
+    options: &RecordOptions,
+    engine: &mut Engine,
+    on_progress: &mut dyn FnMut(u64, usize),
+) -> Result<(), Error> {
+    if let Some(point) = &options.from {
+        engine.approach(Start::new(point))?;
+    }
+    if options.engine == EngineKind::Fast {
+        engine.use_cache()?;
+        engine.run_in_cache(on_progress)?;
+    }
+    engine.step_to_end(on_progress)
 }
 
 fn await_exec(pid: i32, result: ExecResult, path: &std::path::Path) -> Result<(), Error> {
@@ -226,20 +282,12 @@ fn await_exec(pid: i32, result: ExecResult, path: &std::path::Path) -> Result<()
 
 // What the fast engine cannot do is refused, not ignored.
 fn check_fast(options: &RecordOptions) -> Result<(), Error> {
-    let refused = if options.truth {
-        "truth"
-    } else if options.sample_registers.is_some() {
-        "samples of registers"
-    } else if options.schedule != Schedule::Cores {
-        "a schedule of threads"
-    } else if options.timing != Timing::default() {
-        "timing packets of choice"
-    } else {
-        return Ok(());
-    };
-    Err(Error::option(format!(
-        "the fast engine cannot record {refused}: use the step engine"
-    )))
+    match options.schedule {
+        Schedule::Cores => Ok(()),
+        _ => Err(Error::option(
+            "the fast engine cannot record a schedule of threads: use the step engine",
+        )),
+    }
 }
 
 fn finish(mut engine: Engine, begun: Instant) -> Result<Summary, Error> {
@@ -253,12 +301,19 @@ fn finish(mut engine: Engine, begun: Instant) -> Result<Summary, Error> {
             "only the newest steps were kept and counted: some {lost} blocks before them were overwritten"
         ));
     }
-    let bytes = engine.recording.finish()? + core_bytes;
+    if engine.stepped > 0 {
+        notes.push(format!(
+            "{} instructions were stepped, as they cannot run as copies or faulted",
+            engine.stepped
+        ));
+    }
+    let (bytes, more) = engine.recording.finish()?;
+    notes.extend(more);
     Ok(Summary {
         steps,
         threads,
         seconds: begun.elapsed().as_secs_f64(),
-        bytes,
+        bytes: bytes + core_bytes,
         exit,
         notes,
     })

@@ -35,6 +35,7 @@ pub(crate) struct Recording {
     pid: u32,
     steps: u64,
     now: u64,
+    notes: Vec<String>,
     /// The threads' logs, when the fast engine records: then time is the processor's own.
     pub(crate) journal: Option<Journal>,
 }
@@ -75,6 +76,7 @@ impl Recording {
             pid: 0,
             steps: 0,
             now: clock::EPOCH,
+            notes: Vec::new(),
             journal: None,
         })
     }
@@ -209,10 +211,9 @@ impl Recording {
         next_ip: u64,
         cost: u64,
         accesses: Vec<Access>,
-    ) -> Result<(), Error> {
+    ) {
         if let Some(journal) = &mut self.journal {
-            journal.step(tid, instruction, before, next_ip);
-            return Ok(());
+            return journal.step(tid, instruction, before, next_ip);
         }
         self.sample(tid, before);
         let sequence = self.steps;
@@ -232,9 +233,20 @@ impl Recording {
                 words: words(before),
                 accesses,
             };
-            truth.step(tid as u32, &step)?;
+            let written = truth.step(tid as u32, &step);
+            if let Err(error) = written {
+                self.gives_up_truth(error);
+            }
         }
-        Ok(())
+    }
+
+    // A truth that is not whole would be taken for another run's: there is none. The run, and
+    // all else that is recorded of it, goes on.
+    fn gives_up_truth(&mut self, error: Error) {
+        self.truth = None;
+        // Left behind, it is refused by readers, as it has no end.
+        let _ = fs::remove_file(self.directory.join("truth"));
+        self.notes.push(format!("there is no truth: {error}"));
     }
 
     fn sample(&mut self, tid: i32, before: &Registers) {
@@ -258,7 +270,7 @@ impl Recording {
     /// The instruction that just ran was a system call: packets stop.
     pub(crate) fn enters_kernel(&mut self, tid: i32) {
         if let Some(journal) = &mut self.journal {
-            return journal.time(tid);
+            return journal.enters_kernel(tid);
         }
         let (lane, stream) = self.lane(tid);
         lane.clock += 1;
@@ -391,10 +403,39 @@ impl Recording {
         }
     }
 
-    /// Writes `perf.data` and closes `truth`; returns the bytes of both.
-    pub(crate) fn finish(self) -> Result<u64, Error> {
-        let areas: Vec<AuxArea<'_>> = self
-            .streams
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Writes `perf.data`, of what was recorded so far, to another directory. Logs must have
+    /// been converted.
+    pub(crate) fn save(&self, directory: &Path) -> Result<(), Error> {
+        let logged = self.journal.as_ref().map(Journal::streams);
+        let streams = logged.as_ref().unwrap_or(&self.streams);
+        self.write(directory, streams, self.side_band.clone())
+            .map(drop)
+    }
+
+    /// Writes `perf.data` and closes `truth`; returns the bytes of both, and what a user
+    /// should know.
+    pub(crate) fn finish(mut self) -> Result<(u64, Vec<String>), Error> {
+        let side_band = std::mem::take(&mut self.side_band);
+        let mut bytes = self.write(&self.directory, &self.streams, side_band)?;
+        match self.truth.take().map(truth::Writer::finish) {
+            Some(Ok(more)) => bytes += more,
+            Some(Err(error)) => self.gives_up_truth(error),
+            None => {}
+        }
+        Ok((bytes, self.notes))
+    }
+
+    fn write(
+        &self,
+        directory: &Path,
+        streams: &BTreeMap<u32, Stream>,
+        side_band: SideBand,
+    ) -> Result<u64, Error> {
+        let areas: Vec<AuxArea<'_>> = streams
             .iter()
             .filter(|(_, stream)| stream.ring().written() != 0)
             .map(|(&key, stream)| AuxArea {
@@ -406,15 +447,13 @@ impl Recording {
                 halves: stream.ring().halves(),
             })
             .collect();
-        let end = self
-            .threads
-            .values()
-            .map(|lane| lane.clock)
-            .max()
-            .unwrap_or(self.now)
-            .max(self.now)
-            + 1;
-        let path = self.directory.join("perf.data");
+        let clocks = self.threads.values().map(|lane| lane.clock);
+        let now = match self.journal {
+            Some(_) => sys::time_stamp(),
+            None => self.now,
+        };
+        let end = clocks.max().unwrap_or(now).max(now) + 1;
+        let path = directory.join("perf.data");
         let setup = Setup {
             pid: self.pid,
             psb_period_exponent: stream::psb_period_exponent(self.buffer),
@@ -422,11 +461,7 @@ impl Recording {
             per_cpu: self.per_cpu,
             timing: self.timing,
         };
-        let mut bytes = perfdata::write(&path, setup, self.side_band, &areas, end)?;
-        if let Some(truth) = self.truth {
-            bytes += truth.finish()?;
-        }
-        Ok(bytes)
+        perfdata::write(&path, setup, side_band, &areas, end)
     }
 }
 
@@ -444,8 +479,11 @@ impl Lane {
 
 // In the order of `rept_trace::RegWord`.
 fn words(r: &Registers) -> [u64; WORDS] {
+    // How a debugger suppresses its own breakpoint is no affair of the program.
+    const RESUME_FLAG: u64 = 1 << 16;
+    let flags = r.eflags & !RESUME_FLAG;
     [
         r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11, r.r12,
-        r.r13, r.r14, r.r15, r.eflags, r.fs_base, r.gs_base,
+        r.r13, r.r14, r.r15, flags, r.fs_base, r.gs_base,
     ]
 }

@@ -2,7 +2,7 @@
 ///
 /// This is what PT hardware does with a ToPA whose last entry points to its first: the
 /// survivors are the newest bytes, and the oldest of them may be the middle of a packet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ring {
     bytes: Vec<u8>,
     capacity: usize,

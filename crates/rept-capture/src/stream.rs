@@ -44,7 +44,7 @@ pub(crate) enum Flow {
     Return { target: u64 },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Stream {
     ring: Ring,
     timing: Timing,

@@ -5,11 +5,13 @@
 mod launch;
 mod memory;
 mod remote;
+mod requests;
 mod shared;
 
-pub(crate) use launch::{ExecResult, Launch, launch};
+pub(crate) use launch::{ExecResult, Launch, allow_core, launch};
 pub(crate) use memory::{Ranges, read, write_word};
 pub(crate) use remote::Remote;
+pub(crate) use requests::{Request, Requests, take_request};
 pub(crate) use shared::{Shared, time_stamp, time_stamp_rate};
 
 use crate::error::Error;
@@ -66,18 +68,26 @@ fn ptrace(request: u32, tid: pid_t, address: usize, data: usize) -> io::Result<c
     }
 }
 
+const SEIZE_OPTIONS: c_int = libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_TRACEEXIT
+    | libc::PTRACE_O_TRACESYSGOOD;
+
+/// Begins to trace our own new process, which dies with us.
 pub(crate) fn seize(tid: pid_t) -> io::Result<()> {
-    let options = libc::PTRACE_O_TRACECLONE
-        | libc::PTRACE_O_TRACEEXEC
-        | libc::PTRACE_O_TRACEEXIT
-        | libc::PTRACE_O_TRACESYSGOOD
-        | libc::PTRACE_O_EXITKILL;
+    let options = SEIZE_OPTIONS | libc::PTRACE_O_EXITKILL;
     ptrace(libc::PTRACE_SEIZE, tid, 0, options as usize).map(drop)
 }
 
-pub(crate) fn detach(tid: pid_t) {
+/// Begins to trace a thread that was there before.
+pub(crate) fn seize_running(tid: pid_t) -> io::Result<()> {
+    ptrace(libc::PTRACE_SEIZE, tid, 0, SEIZE_OPTIONS as usize).map(drop)
+}
+
+/// Lets a thread go on untraced, handing it `signal` (0: none).
+pub(crate) fn detach(tid: pid_t, signal: i32) {
     // Fails only when the thread is gone: nothing is left to detach from.
-    let _ = ptrace(libc::PTRACE_DETACH, tid, 0, 0);
+    let _ = ptrace(libc::PTRACE_DETACH, tid, 0, signal as usize);
 }
 
 /// Asks a running thread to stop.
@@ -227,6 +237,23 @@ pub(crate) fn watch(tid: pid_t, address: u64) -> Result<(), Error> {
     poke(7, LOCAL_ENABLE_3 | WRITES_OF_FOUR_BYTES_3)
 }
 
+/// Whether a stopped thread has told the kernel that it may be in a restartable sequence.
+pub(crate) fn in_restartable_sequence(tid: pid_t) -> bool {
+    const PTRACE_GET_RSEQ_CONFIGURATION: u32 = 0x420f;
+    /// Of the kernel's `struct rseq`: where the pointer to the sequence stands.
+    const SEQUENCE_AT: u64 = 8;
+    // `struct ptrace_rseq_configuration`: the address of the thread's `struct rseq` is first.
+    let mut configuration = [0u64; 3];
+    let place = configuration.as_mut_ptr() as usize;
+    let size = size_of_val(&configuration);
+    let known = ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, size, place).is_ok();
+    let mut sequence = [0; 8];
+    known
+        && configuration[0] != 0
+        && read(tid, configuration[0] + SEQUENCE_AT, &mut sequence) == sequence.len()
+        && sequence != [0; 8]
+}
+
 /// Makes the signal that a stopped thread is about to be given the one that `info` tells of.
 pub(crate) fn set_signal_info(tid: pid_t, info: &siginfo_t) -> Result<(), Error> {
     let place = std::ptr::from_ref(info) as usize;
@@ -248,7 +275,8 @@ pub(crate) fn kill(pid: pid_t) {
 }
 
 /// Waits for `tid`, or for any traced thread when it is -1. Without `block`, `None` when
-/// nothing has happened; also `None` when no such thread is left. Children of other
+/// nothing has happened; also `None` when no such thread is left. A request to the recorder
+/// ends the wait for any thread as an event of thread 0, which there is none. Children of other
 /// threads of this process are left alone.
 pub(crate) fn wait(tid: pid_t, block: bool) -> Result<Option<(pid_t, Wait)>, Error> {
     let mut status: c_int = 0;
@@ -259,7 +287,17 @@ pub(crate) fn wait(tid: pid_t, block: bool) -> Result<Option<(pid_t, Wait)>, Err
         match waited {
             0 => return Ok(None),
             -1 => match io::Error::last_os_error() {
-                error if error.raw_os_error() == Some(libc::EINTR) => {}
+                error if error.raw_os_error() == Some(libc::EINTR) => {
+                    if tid == -1 && requests::is_asked() {
+                        return Ok(Some((
+                            0,
+                            Wait::Event {
+                                event: 0,
+                                signal: 0,
+                            },
+                        )));
+                    }
+                }
                 error if error.raw_os_error() == Some(libc::ECHILD) => return Ok(None),
                 error => return Err(Error::system("wait for the program", error)),
             },

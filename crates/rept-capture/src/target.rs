@@ -23,6 +23,18 @@ pub(crate) fn find(program: &OsStr) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// Whether a process can be recorded.
+///
+/// # Errors
+/// It is not there, or runs no 64-bit x86 program.
+pub(crate) fn check_process(pid: i32) -> Result<(), Error> {
+    let program = PathBuf::from(format!("/proc/{pid}/exe"));
+    match fs::metadata(format!("/proc/{pid}")) {
+        Ok(_) => check_format(&program),
+        Err(_) => Err(Error::option(format!("there is no process {pid}"))),
+    }
+}
+
 fn in_search_path(name: &OsStr) -> Option<PathBuf> {
     let directories = env::var_os("PATH")?;
     env::split_paths(&directories)

@@ -1,6 +1,6 @@
 //! What goes wrong before a program runs is said in one sentence.
 
-use rept_capture::{RecordOptions, Recorder};
+use rept_capture::{EngineKind, RecordOptions, Recorder};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,55 @@ fn programs_that_cannot_run() {
     elf32.resize(52, 0);
     fs::write(&plain, &elf32).unwrap();
     fails(options(), &plain, "not a 64-bit x86 program");
+    fs::remove_dir_all(directory).unwrap();
+}
+
+// As root: others cannot give files away.
+#[test]
+fn programs_of_another_user() {
+    let directory = temporary("set-id");
+    let program = directory.join("program");
+    fs::copy("/bin/true", &program).unwrap();
+    if std::os::unix::fs::chown(&program, Some(65534), None).is_ok() {
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+        let options = RecordOptions::new(directory.join("out"));
+        fails(options, &program, "set-user-ID");
+    } else {
+        eprintln!("SKIPPED: a set-user-ID program of another user");
+    }
+    fs::remove_dir_all(directory).unwrap();
+}
+
+// /dev/full takes no byte.
+#[test]
+fn a_full_disk() {
+    let directory = temporary("full");
+    let run = |file: &str, engine: EngineKind| {
+        let out = directory.join(format!("{file}-{engine:?}"));
+        fs::create_dir_all(&out).unwrap();
+        std::os::unix::fs::symlink("/dev/full", out.join(file)).unwrap();
+        let mut options = RecordOptions::new(&out);
+        options.truth = true;
+        options.engine = engine;
+        let arguments = ["-c", "kill -SEGV $$"];
+        let result = Recorder::new(options, "/bin/sh", arguments).run(|_| ());
+        (out, result)
+    };
+    for engine in [EngineKind::Step, EngineKind::Fast] {
+        let (_, result) = run("perf.data", engine);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("perf.data: No space left"), "{error}");
+        // All else is kept.
+        let (out, result) = run("truth", engine);
+        let notes = result.unwrap().notes;
+        let told = notes
+            .iter()
+            .any(|n| n.contains("there is no truth: cannot write"));
+        assert!(told, "{notes:?}");
+        assert!(!out.join("truth").exists());
+        assert!(fs::metadata(out.join("perf.data")).unwrap().len() > 1000);
+        assert!(fs::metadata(out.join("core")).unwrap().len() > 1000);
+    }
     fs::remove_dir_all(directory).unwrap();
 }
 

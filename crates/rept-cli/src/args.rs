@@ -91,7 +91,8 @@ impl Input {
 pub(crate) enum EngineName {
     /// One trap for each instruction: slow, exact to the step, the reference.
     Step,
-    /// Runs copied code that logs where it goes, in real time; records no truth.
+    /// Runs copied code that logs where it goes, in real time, or with everything that it does
+    /// (--truth, --sample-registers, --timing), one thread at a time.
     Fast,
 }
 
@@ -140,13 +141,20 @@ pub(crate) struct RecordArgs {
     /// takes them as facts.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) sample_registers: Option<u64>,
+    /// Record a process that runs already, until it ends or Ctrl-C lets it go.
+    #[arg(long, value_name = "PID", conflicts_with_all = ["program", "aslr"])]
+    pub(crate) attach: Option<u32>,
+    /// Save what is recorded so far, with a core of the program as it is, each time this signal
+    /// (a name or number) comes to rept; the program goes on.
+    #[arg(long, value_name = "SIGNAL", value_parser = signal)]
+    pub(crate) on_signal: Option<i32>,
     /// Let the kernel place mappings at random; without, runs can be repeated.
     #[arg(long)]
     pub(crate) aslr: bool,
     /// The program and its arguments.
     #[arg(
         value_name = "PROGRAM",
-        required = true,
+        required_unless_present = "attach",
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]
@@ -447,6 +455,19 @@ pub(crate) struct DemoArgs {
     pub(crate) output: Option<PathBuf>,
 }
 
+/// A signal's name, with or without SIG, or its number.
+fn signal(text: &str) -> Result<i32, String> {
+    if let Ok(number) = text.parse::<i32>()
+        && (1..=64).contains(&number)
+    {
+        return Ok(number);
+    }
+    let name = format!("SIG{}", text.trim_start_matches("SIG").to_uppercase());
+    (1..32)
+        .find(|&number| crate::report::signal_name(number) == name)
+        .ok_or_else(|| format!("'{text}' is no signal: expected a name, as USR1, or a number"))
+}
+
 /// `65536`, `64K`, `1M`.
 fn bytes(text: &str) -> Result<usize, String> {
     let (digits, unit) = match text.strip_suffix(['K', 'k']) {
@@ -515,6 +536,15 @@ mod tests {
         ] {
             assert!(read(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn signals_are_read() {
+        assert_eq!(signal("USR1"), Ok(10));
+        assert_eq!(signal("SIGHUP"), Ok(1));
+        assert_eq!(signal("12"), Ok(12));
+        assert!(signal("0").is_err());
+        assert!(signal("USR9").is_err());
     }
 
     #[test]

@@ -26,7 +26,11 @@ pub(crate) fn record(wanted: &RecordArgs, out: &mut dyn Write) -> Result<(), Fai
     options.per_cpu = wanted.per_cpu.is_some();
     options.timing = wanted.timing;
     options.sample_registers = wanted.sample_registers;
-    let summary = run(options, &wanted.program)?;
+    options.save_on = wanted.on_signal;
+    let summary = match wanted.attach {
+        Some(pid) => follow(Recorder::attach(options, pid))?,
+        None => run(options, &wanted.program)?,
+    };
     print(&summary, &wanted.output, out).map_err(Failure::output)
 }
 
@@ -53,12 +57,16 @@ pub(crate) fn run(options: RecordOptions, program: &[OsString]) -> Result<Summar
     let Some((program, arguments)) = program.split_first() else {
         return Err(Failure::new("no program was given"));
     };
+    follow(Recorder::new(options, program, arguments))
+}
+
+// Lets it record, with a progress line on a terminal.
+fn follow(recorder: Recorder) -> Result<Summary, Failure> {
     // Draws nothing when the standard error stream is not a terminal.
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::default_spinner());
     bar.enable_steady_tick(Duration::from_millis(200));
-    let result =
-        Recorder::new(options, program, arguments).run(|progress| bar.set_message(line(&progress)));
+    let result = recorder.run(|progress| bar.set_message(line(&progress)));
     bar.finish_and_clear();
     result.map_err(|error| Failure::new(error.to_string()))
 }
@@ -96,6 +104,7 @@ pub(crate) fn print(summary: &Summary, directory: &Path, out: &mut dyn Write) ->
             out,
             "the program exited with status {status}: there is no crash to report"
         )?,
+        Exit::Running => writeln!(out, "the program was let go, and runs on")?,
         Exit::Signal(signal) => writeln!(
             out,
             "the program was killed by {}",

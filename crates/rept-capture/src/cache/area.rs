@@ -16,18 +16,26 @@ pub(crate) const R11_AT: u32 = 0x28;
 pub(crate) const TARGET_AT: u32 = 0x30;
 /// Address of the table of branch targets.
 pub(crate) const TABLE_AT: u32 = 0x38;
+/// See [`RAX_AT`]; only of exact recordings.
+pub(crate) const RSP_AT: u32 = 0x40;
+/// Where the log of the running block begins; only of exact recordings.
+pub(crate) const RECORD_AT: u32 = 0x48;
+/// Addresses that the running instruction writes to, eight bytes each; only of exact
+/// recordings.
+pub(crate) const WRITES_AT: u32 = 0x50;
+/// How many of these there can be.
+pub(crate) const MOST_WRITES: usize = 8;
 /// A byte for each system call below 512: 1 when it may be made from the cache.
 pub(crate) const CALLS_AT: u32 = 0x100;
 /// Where the log begins.
 pub(crate) const RING_AT: usize = 0x1000;
 
 /// System calls that change nothing that the recorder must know of: not where code is, not
-/// which threads there are, not how signals are handled, not who the process is.
+/// which threads there are, not how signals are handled, not who the process is. Files are
+/// opened under the recorder's eyes: they may list its mappings.
 pub(crate) const QUIET_CALLS: &[i64] = &[
     libc::SYS_read,
     libc::SYS_write,
-    libc::SYS_open,
-    libc::SYS_openat,
     libc::SYS_close,
     libc::SYS_stat,
     libc::SYS_fstat,

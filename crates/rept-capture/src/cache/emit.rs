@@ -1,7 +1,7 @@
 //! Writes the machine code of the cache, and notes for each instruction what the program's
 //! state is when it is about to run.
 
-use super::area::{LOG_AT, R11_AT, RAX_AT, RCX_AT, RDX_AT};
+use super::area::{LOG_AT, R11_AT, RAX_AT, RCX_AT, RDX_AT, RSP_AT};
 
 /// Registers whose values wait in the thread's area, as a set.
 pub(crate) mod saved {
@@ -10,6 +10,7 @@ pub(crate) mod saved {
     pub(crate) const RCX: u8 = 2;
     pub(crate) const RDX: u8 = 4;
     pub(crate) const R11: u8 = 8;
+    pub(crate) const RSP: u8 = 16;
 }
 
 /// How far the program has come when an instruction of the cache is about to run.
@@ -44,6 +45,7 @@ pub(super) enum Reg {
     Rax = 0,
     Rcx = 1,
     Rdx = 2,
+    Rsp = 4,
     R11 = 11,
 }
 
@@ -53,6 +55,7 @@ impl Reg {
             Reg::Rax => (RAX_AT, saved::RAX),
             Reg::Rcx => (RCX_AT, saved::RCX),
             Reg::Rdx => (RDX_AT, saved::RDX),
+            Reg::Rsp => (RSP_AT, saved::RSP),
             Reg::R11 => (R11_AT, saved::R11),
         }
     }
@@ -184,7 +187,7 @@ impl Emitter {
     /// `push` of a constant.
     pub(super) fn push_constant(&mut self, value: u64) {
         self.op(&[0xff, 0x35, 0, 0, 0, 0]); // push qword [rip+...]
-        let field = Field(self.bytes.len() - 4);
+        let field = self.last_field();
         self.constants.push((field, value));
     }
 
@@ -201,7 +204,7 @@ impl Emitter {
         let mut bytes = [0; 8];
         bytes[..opcode.len()].copy_from_slice(opcode);
         self.op(&bytes[..opcode.len() + 4]);
-        Field(self.bytes.len() - 4)
+        self.last_field()
     }
 
     /// Where a field lies, from the first byte.
@@ -209,12 +212,22 @@ impl Emitter {
         field.0
     }
 
+    /// Fills a field.
+    pub(super) fn fill(&mut self, field: Field, value: u32) {
+        self.bytes[field.0..field.0 + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
     /// Makes a field lead to `target`, wherever that is.
     pub(super) fn lead(&mut self, field: Field, target: u64) -> Option<()> {
         let from = self.base + field.0 as u64 + 4;
         let distance = i32::try_from(target.wrapping_sub(from) as i64).ok()?;
-        self.bytes[field.0..field.0 + 4].copy_from_slice(&distance.to_le_bytes());
+        self.fill(field, distance as u32);
         Some(())
+    }
+
+    /// The four bytes written last, as a field.
+    pub(super) fn last_field(&self) -> Field {
+        Field(self.bytes.len() - 4)
     }
 
     /// A short branch with this opcode, to be led by [`Emitter::lead_here`].

@@ -6,15 +6,22 @@
 //! the lookup code. A call pushes the address that the program would push. Nothing touches
 //! the flags, or memory other than the thread's area.
 
+mod exact;
+
 use super::area::{CALLS_AT, LOG_AT, RAX_AT};
 use super::emit::{Emitter, Point, Reg, Stage, saved};
 use super::source::Source;
 use crate::instruction::{self, Kind, MAX_BYTES};
 use crate::journal::{self, Ending, Flow};
+use exact::{Layout, Plan};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+
+pub(crate) use exact::{FLAGS, FULL_WINDOW, LoggedStep, REGISTERS_AT, Span};
 
 /// Longest block, in instructions.
 const LONGEST: usize = 64;
+/// The same when each is logged.
+const LONGEST_EXACT: usize = 32;
 /// Direct jumps and calls that a block may follow.
 const MOST_FOLLOWED: u32 = 4;
 /// Address of RAX's upper bytes in the thread's area: see [`RAX_AT`].
@@ -25,6 +32,8 @@ const RAX_UPPER_AT: u32 = RAX_AT + 1;
 pub(super) struct Style {
     /// Locked instructions stand in blocks of their own, with the time before them.
     pub(super) timed: bool,
+    /// Registers and accesses of each instruction go to the log, not just the block's number.
+    pub(super) exact: bool,
 }
 
 /// A block before it is put in its place.
@@ -38,6 +47,9 @@ pub(super) struct Draft {
     /// What must be added to RSP to stand before the block's indirect branch again.
     pub(super) undo: i64,
     pub(super) flow: Flow,
+    /// What is in its log, and how long that is, when it is exact.
+    pub(super) logged: Vec<LoggedStep>,
+    pub(super) log_bytes: u32,
 }
 
 /// A way out of a block.
@@ -55,6 +67,7 @@ struct Translation {
     calls: Vec<(u8, u64, u64)>,
     lookup: u64,
     undo: i64,
+    exact: Layout,
 }
 
 /// Makes the block at `start`, to stand at `base`; `lookup` is the lookup code near it.
@@ -75,6 +88,7 @@ pub(super) fn translate(
         calls: Vec::new(),
         lookup,
         undo: 0,
+        exact: Layout::default(),
     };
     let ending = translation.body(start, id, style, source)?;
     Some(translation.finish(start, ending))
@@ -87,20 +101,32 @@ impl Translation {
             let first = self.ips.is_empty();
             let piece = Piece::read(at, source);
             let locked = piece.as_ref().is_some_and(|piece| piece.locks()) && style.timed;
-            let fits = self.ips.len() < LONGEST && (first || !locked);
+            let longest = if style.exact { LONGEST_EXACT } else { LONGEST };
+            let fits = self.ips.len() < longest && (first || !locked);
             let Some(piece) = piece.filter(|piece| fits && piece.can_be_copied()) else {
                 return self.cut(at, first);
             };
+            let plan = style.exact.then(|| Plan::of(&piece));
+            if matches!(plan, Some(None)) {
+                return self.cut(at, first);
+            }
+            let plan = plan.flatten();
             if first {
-                self.prologue(id, locked);
+                match style.exact {
+                    true => self.exact_prologue(id),
+                    false => self.prologue(id, locked),
+                }
             }
             self.code.stage(Stage::Inside(self.ips.len() as u8));
+            if let Some(plan) = &plan {
+                self.exact_before(at, plan);
+            }
             match piece.kind {
                 Kind::Plain | Kind::PushFlags => {
                     if self.copy(&piece).is_none() {
                         return self.cut(at, first);
                     }
-                    self.ips.push(at);
+                    self.ran(at, plan.as_ref());
                     at = piece.next();
                     if locked {
                         return self.cut(at, false);
@@ -115,11 +141,11 @@ impl Translation {
                     self.returns.push(piece.next());
                     self.calls
                         .push((self.ips.len() as u8, piece.next(), target));
-                    self.ips.push(at);
+                    self.ran(at, plan.as_ref());
                     (at, followed) = (target, followed + 1);
                 }
                 _ => {
-                    let ending = self.end(&piece);
+                    let ending = self.end(&piece, plan.as_ref());
                     if ending.is_none() {
                         return self.cut(at, first);
                     }
@@ -127,6 +153,23 @@ impl Translation {
                     return ending;
                 }
             }
+        }
+    }
+
+    // The copy of the instruction at `at` is complete.
+    fn ran(&mut self, at: u64, plan: Option<&Plan>) {
+        self.ips.push(at);
+        if let Some(plan) = plan {
+            self.code.stage(Stage::Inside(self.ips.len() as u8));
+            self.exact_after(plan, false);
+        }
+    }
+
+    // The copy of the block's last instruction has pushed what it pushes.
+    fn pushed(&mut self, plan: Option<&Plan>, stage: Stage) {
+        if let Some(plan) = plan {
+            self.code.stage(stage);
+            self.exact_after(plan, true);
         }
     }
 
@@ -174,7 +217,7 @@ impl Translation {
     }
 
     // Writes what ends the block; nothing when that cannot be copied.
-    fn end(&mut self, piece: &Piece) -> Option<Ending> {
+    fn end(&mut self, piece: &Piece, plan: Option<&Plan>) -> Option<Ending> {
         match piece.kind {
             Kind::Jump { target } => {
                 self.jump(target);
@@ -183,6 +226,7 @@ impl Translation {
             Kind::Call { target } => {
                 self.code.push_constant(piece.next());
                 self.returns.push(piece.next());
+                self.pushed(plan, Stage::Exit(self.targets.len() as u8));
                 self.jump(target);
                 Some(Ending::Call {
                     next: piece.next(),
@@ -194,8 +238,8 @@ impl Translation {
                 Some(Ending::Conditional { target })
             }
             Kind::Return => self.ret(piece),
-            Kind::CallIndirect => self.indirect(piece, true),
-            Kind::Indirect => self.indirect(piece, false),
+            Kind::CallIndirect => self.indirect(piece, plan, true),
+            Kind::Indirect => self.indirect(piece, plan, false),
             Kind::Syscall => {
                 self.system_call(piece.next());
                 Some(Ending::Syscall)
@@ -249,7 +293,7 @@ impl Translation {
         Some(Ending::Return)
     }
 
-    fn indirect(&mut self, piece: &Piece, call: bool) -> Option<Ending> {
+    fn indirect(&mut self, piece: &Piece, plan: Option<&Plan>, call: bool) -> Option<Ending> {
         self.code.save(Reg::Rax);
         let load = piece.load_target()?;
         let load = match piece.instruction.is_ip_rel_memory_operand() {
@@ -261,6 +305,7 @@ impl Translation {
             self.code.push_constant(piece.next());
             self.returns.push(piece.next());
             self.undo = 8;
+            self.pushed(plan, Stage::InRax);
         }
         self.look_up();
         Some(match call {
@@ -321,6 +366,7 @@ impl Translation {
     }
 
     fn finish(mut self, start: u64, ending: Ending) -> Draft {
+        self.exact_finish();
         let mut exits = Vec::with_capacity(self.targets.len());
         for (index, (target, field)) in std::mem::take(&mut self.targets).into_iter().enumerate() {
             self.code.stage(Stage::Exit(index as u8));
@@ -349,6 +395,8 @@ impl Translation {
             returns: self.returns,
             undo: self.undo,
             flow,
+            logged: self.exact.steps,
+            log_bytes: self.exact.bytes,
         }
     }
 }

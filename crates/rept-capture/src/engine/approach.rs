@@ -51,7 +51,13 @@ impl Engine {
     /// It ends before it comes there, or tracing fails.
     pub(crate) fn approach(&mut self, mut start: Start<'_>) -> Result<(), Error> {
         self.locate(&mut start)?;
-        sys::resume(self.pid, start.how(), 0)?;
+        for (&tid, thread) in &self.threads {
+            let signal = match thread.stop {
+                Stop::Signal(signal) => signal,
+                Stop::Clean => 0,
+            };
+            sys::resume(tid, start.how(), signal)?;
+        }
         loop {
             let Some((tid, wait)) = sys::wait(-1, true)? else {
                 return Err(start.failed("ended before it came there"));
@@ -81,6 +87,8 @@ impl Engine {
     // Handles one stop; whether the program has arrived, with the thread stopped there.
     fn passes(&mut self, tid: i32, wait: Wait, start: &mut Start<'_>) -> Result<bool, Error> {
         match wait {
+            // A request to the recorder: there is nothing to save yet.
+            _ if tid == 0 => drop(sys::take_request()),
             Wait::Exited(_) | Wait::Killed { .. } => self.gone(tid, start)?,
             Wait::Event { event, signal } => self.passes_event(tid, event, signal, start)?,
             Wait::Syscall => {
@@ -173,7 +181,7 @@ impl Engine {
         self.read_mappings(arrived)
     }
 
-    fn halt(&mut self, tid: i32, wait: Wait) -> Result<(), Error> {
+    pub(super) fn halt(&mut self, tid: i32, wait: Wait) -> Result<(), Error> {
         let stop = match wait {
             Wait::Exited(_) | Wait::Killed { .. } => {
                 self.ended(tid);

@@ -179,6 +179,7 @@ impl Engine {
             clear_pushed_trap_flag(tid, after.rsp)?;
         }
         if instruction.kind == Kind::Syscall {
+            self.hide_mappings(tid, &attempt.before)?;
             return self.after_syscall(tid, &attempt.before);
         }
         let accesses = self.accesses(tid, &attempt, &instruction, &after);
@@ -210,7 +211,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let cost = self.scheduler.cost();
         self.recording
-            .step(tid, instruction, &attempt.before, next, cost, accesses)?;
+            .step(tid, instruction, &attempt.before, next, cost, accesses);
         if !instruction.leads_to(attempt.before.rip, next) {
             self.note("control went where no instruction leads (a restartable sequence?): see the step engine".into());
         }

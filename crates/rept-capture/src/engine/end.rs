@@ -1,6 +1,6 @@
 //! How a process ends: the last packets, and the core.
 
-use super::{Engine, Exit, State};
+use super::{Engine, Exit, State, Thread};
 use crate::core_file::{CoreThread, KernelCore, OwnCore};
 use crate::error::Error;
 use crate::sys::{self, Resume, Wait};
@@ -116,7 +116,7 @@ impl Engine {
     }
 
     // From what is known of each thread: some may be gone already.
-    fn write_own_core(&mut self, first: i32, signal: i32) -> Result<(), Error> {
+    pub(super) fn write_own_core(&mut self, first: i32, signal: i32) -> Result<(), Error> {
         let mut threads: Vec<CoreThread> = Vec::new();
         let others = self.threads.keys().copied().filter(|&tid| tid != first);
         for tid in std::iter::once(first).chain(others) {
@@ -141,6 +141,19 @@ impl Engine {
         Ok(())
     }
 
+    // Whether a thread other than `tid` replaces the program, which ends the others.
+    fn is_replaced(&self, tid: i32) -> bool {
+        let calls = |thread: &Thread| {
+            let attempt = thread.attempt.as_ref().filter(|a| a.is_syscall());
+            attempt.map(|attempt| attempt.before.rax as i64)
+        };
+        self.threads.iter().any(|(&other, thread)| {
+            other != tid
+                && thread.state == State::Syscall
+                && matches!(calls(thread), Some(libc::SYS_execve | libc::SYS_execveat))
+        })
+    }
+
     /// The stopped thread `tid` is exiting. If the process exits with it, this is the last
     /// time that its memory can be read.
     pub(super) fn before_exit(&mut self, tid: i32) -> Result<(), Error> {
@@ -150,7 +163,7 @@ impl Engine {
             .iter()
             .any(|(&t, thread)| t != tid && thread.state != State::Leaving);
         let alone = registers.orig_rax == SYS_EXIT && others;
-        if alone || self.core_bytes != 0 {
+        if alone || self.core_bytes != 0 || self.is_replaced(tid) {
             return Ok(());
         }
         if self.fast.is_some() {

@@ -8,14 +8,16 @@
 //! outside of the cache, so that their frames are the program's own. Before the process
 //! dies, [`Engine::evict`] takes the cache out of it.
 
+use super::exact::{self, Exact};
 use super::signals::{self, Disposition};
-use super::{Engine, OnProgress, State, Stop};
+use super::{Engine, OnProgress, State, Stop, program_registers};
 use crate::cache::area::{
-    CALLS_AT, QUIET_CALLS, R11_AT, RAX_AT, RCX_AT, RDX_AT, TABLE_AT, TARGET_AT,
+    CALLS_AT, QUIET_CALLS, R11_AT, RAX_AT, RCX_AT, RDX_AT, RSP_AT, TABLE_AT, TARGET_AT,
 };
 use crate::cache::{Cache, Standing, free_area, saved};
 use crate::error::Error;
 use crate::instruction::Kind;
+use crate::journal::Flow;
 use crate::maps;
 use crate::sys::{self, Remote, Resume, Shared, Wait};
 use libc::user_regs_struct as Registers;
@@ -28,8 +30,19 @@ const LONG_MODE: u64 = 0x33;
 /// What the fast engine has in the program.
 #[derive(Debug)]
 pub(super) struct Fast {
-    cache: Cache,
-    remote: Remote,
+    pub(super) cache: Cache,
+    pub(super) remote: Remote,
+    /// When every value counts: what threads have, instead of the logs of the journal.
+    pub(super) exact: Option<Exact>,
+}
+
+impl Fast {
+    /// A thread has ended.
+    pub(super) fn ended(&mut self, tid: i32) {
+        if let Some(exact) = &mut self.exact {
+            exact.ended(tid);
+        }
+    }
 }
 
 impl Engine {
@@ -41,13 +54,30 @@ impl Engine {
         let tid = self.any_stopped();
         let remote = Remote::new(tid, &self.mappings)?;
         let timed = self.threads.len() > 1;
-        let cache = Cache::new(&remote, &self.mappings, timed)?;
-        self.fast = Some(Fast { cache, remote });
+        // Without a journal, steps are told one by one.
+        let exact = self.recording.journal.is_none();
+        let cache = Cache::new(&remote, &self.mappings, timed, exact)?;
+        self.fast = Some(Fast {
+            cache,
+            remote,
+            exact: exact.then(Exact::default),
+        });
+        self.calls_ended(tid)?;
         let tids: Vec<i32> = self.threads.keys().copied().collect();
         tids.into_iter().try_for_each(|tid| self.give_log(tid))
     }
 
-    fn any_stopped(&self) -> i32 {
+    // The thread made calls for the recorder. If it stood in a system call of its own, such
+    // as `execve`, that has ended meanwhile and left its result.
+    fn calls_ended(&mut self, tid: i32) -> Result<(), Error> {
+        let registers = program_registers(tid)?;
+        if let Some(thread) = self.thread(tid) {
+            thread.registers = registers;
+        }
+        Ok(())
+    }
+
+    pub(super) fn any_stopped(&self) -> i32 {
         let ready = |tid: &&i32| self.threads[*tid].state == State::Ready;
         self.threads.keys().find(ready).copied().unwrap_or(self.pid)
     }
@@ -57,9 +87,15 @@ impl Engine {
     /// # Errors
     /// Tracing fails, or the recording cannot be written.
     pub(crate) fn run_in_cache(&mut self, progress: OnProgress<'_>) -> Result<(), Error> {
+        if self.recording.journal.is_none() {
+            return self.run_in_turns(progress);
+        }
         let mut stops = 0u64;
         while self.fast.is_some() && !self.threads.is_empty() {
             stops += 1;
+            if self.answer_requests()?.is_break() {
+                break;
+            }
             self.collect()?;
             match self.next_ready() {
                 Some(tid) => self.forgive_gone(tid, Self::go_on)?,
@@ -76,7 +112,7 @@ impl Engine {
         self.in_state(State::Ready).first().copied()
     }
 
-    fn go_on(&mut self, tid: i32) -> Result<(), Error> {
+    pub(super) fn go_on(&mut self, tid: i32) -> Result<(), Error> {
         let thread = &self.threads[&tid];
         if let Stop::Signal(signal) = thread.stop {
             return self.receive(tid, signal);
@@ -103,8 +139,9 @@ impl Engine {
         thread.steps_next = false;
         let before = thread.next_registers();
         let instruction = self.code.get(tid, before.rip);
-        if instruction.is_some_and(|i| i.kind == Kind::Syscall) {
-            self.prepare_call(tid, &before)?;
+        match instruction.is_some_and(|i| i.kind == Kind::Syscall) {
+            true => self.prepare_call(tid, &before)?,
+            false => self.stepped += 1,
         }
         self.attempt(tid, 0)
     }
@@ -138,15 +175,45 @@ impl Engine {
         let Some(fast) = self.fast.as_mut().filter(|_| registers.cs == LONG_MODE) else {
             return Ok(false);
         };
-        let journal = self.recording.journal.as_mut().expect("the fast engine's");
         let remote = fast.remote.by(tid);
         let indirect = self.threads[&tid].branched;
-        let mut flows = |flow| journal.block(flow);
-        let address = fast
-            .cache
-            .enter(registers.rip, &remote, &mut flows, indirect)?;
-        let (Some(address), Some(log)) = (address, journal.log(tid)) else {
+        let (cache, journal) = (&mut fast.cache, &mut self.recording.journal);
+        let address = match (&mut fast.exact, journal) {
+            (Some(exact), _) => {
+                let mut flows = |flow: Flow| exact.block(flow.id);
+                cache.enter(registers.rip, &remote, &mut flows, indirect)?
+            }
+            (None, Some(journal)) => {
+                let mut flows = |flow| journal.block(flow);
+                cache.enter(registers.rip, &remote, &mut flows, indirect)?
+            }
+            (None, None) => None,
+        };
+        let (Some(address), Some(area)) = (address, self.ready_log(tid)?) else {
             return Ok(false);
+        };
+        registers.rip = address;
+        registers.gs_base = area;
+        registers.orig_rax = u64::MAX;
+        sys::set_registers(tid, &registers)?;
+        let thread = self.thread(tid).expect("one of ours");
+        thread.unwritten = false;
+        thread.branched = false;
+        thread.attempt = None;
+        thread.state = State::Running;
+        sys::resume(tid, Resume::Run, 0)?;
+        Ok(true)
+    }
+
+    // The thread's log has room, and will stop it when it has not. Address of its area.
+    fn ready_log(&mut self, tid: i32) -> Result<Option<u64>, Error> {
+        if let Some(exact) = self.fast.as_ref().and_then(|fast| fast.exact.as_ref()) {
+            exact.rewind(tid, self.in_state(State::Ready).len() < 2);
+            return Ok(exact.area(tid).map(|area| area.remote));
+        }
+        let journal = self.recording.journal.as_mut();
+        let Some(log) = journal.and_then(|journal| journal.log(tid)) else {
+            return Ok(None);
         };
         log.turn();
         let (watch, area) = (log.watch(), log.area().remote);
@@ -155,16 +222,22 @@ impl Engine {
             sys::watch(tid, watch)?;
             thread.watching = Some(watch);
         }
-        registers.rip = address;
-        registers.gs_base = area;
-        registers.orig_rax = u64::MAX;
-        sys::set_registers(tid, &registers)?;
-        thread.unwritten = false;
-        thread.branched = false;
-        thread.attempt = None;
-        thread.state = State::Running;
-        sys::resume(tid, Resume::Run, 0)?;
-        Ok(true)
+        Ok(Some(area))
+    }
+
+    // The area of a thread that has one.
+    fn area(&self, tid: i32) -> Option<&Shared> {
+        match self.fast.as_ref().and_then(|fast| fast.exact.as_ref()) {
+            Some(exact) => exact.area(tid),
+            None => self.recording.journal.as_ref()?.area(tid),
+        }
+    }
+
+    // All areas.
+    fn areas(&self) -> impl Iterator<Item = &Shared> {
+        let exact = self.fast.as_ref().and_then(|fast| fast.exact.as_ref());
+        let exact = exact.into_iter().flat_map(Exact::areas);
+        exact.chain(self.recording.journal.iter().flat_map(|j| j.areas()))
     }
 
     /// A thread that was in the cache has stopped or ended.
@@ -194,6 +267,7 @@ impl Engine {
 
     // Killed from outside, or with its process: it may have been anywhere.
     fn killed_in_cache(&mut self, tid: i32) -> Result<(), Error> {
+        self.leave(tid, 0)?;
         if let Some(thread) = self.thread(tid) {
             thread.state = State::Leaving;
         }
@@ -225,28 +299,28 @@ impl Engine {
     // Finds the program's state in that of a thread stopped in the cache, `behind` so many
     // bytes of the instruction that stopped it.
     fn leave(&mut self, tid: i32, behind: u64) -> Result<(), Error> {
+        self.look_for_sequences(tid);
         let mut registers = sys::registers(tid)?;
         registers.rip -= behind;
         let fast = self.fast.as_ref().expect("the fast engine's thread");
-        let journal = self.recording.journal.as_mut().expect("the fast engine's");
-        let log = journal.log(tid).expect("a thread in the cache has a log");
-        let target = log.area().quad(TARGET_AT as usize);
-        let (mut branched, mut calls) = (false, false);
-        if let Some(mut standing) = fast.cache.standing(&registers, target) {
+        let area = self.area(tid).expect("a thread in the cache has an area");
+        let target = area.quad(TARGET_AT as usize);
+        let (mut branched, mut calls, mut ran_only) = (false, false, None);
+        if let Some(standing) = fast.cache.standing(&registers, target) {
             let lost = !is_canonical(standing.ip);
-            restore(&mut registers, &standing, log.area());
-            let before = fast.cache.before_branch(log.last());
+            restore(&mut registers, &standing, area);
+            ran_only = standing.ran_only;
+            let before = self
+                .last_block(tid)
+                .and_then(|id| fast.cache.before_branch(id));
             if let Some((ip, ran, undo)) = before.filter(|_| standing.branched && lost) {
                 // Such a branch faults: it is to be seen where it faults.
                 registers.rsp = registers.rsp.wrapping_add_signed(undo);
                 registers.rip = ip;
-                standing.ran_only = Some(ran);
+                ran_only = Some(ran);
             }
             // A stop within a block is at a system call that is not to be made there.
-            calls = behind != 0 && standing.ran_only.is_some();
-            if let Some(ran) = standing.ran_only {
-                journal.ran_only(tid, ran);
-            }
+            calls = behind != 0 && ran_only.is_some();
             branched = standing.branched && !lost;
         } else if fast.cache.contains(registers.rip) {
             return Err(Error::option(format!(
@@ -254,15 +328,36 @@ impl Engine {
                 registers.rip
             )));
         }
-        if let Some(log) = journal.log(tid) {
-            log.turn();
-        }
+        self.told(tid, ran_only, registers.rip)?;
         registers.gs_base = self.threads[&tid].registers.gs_base;
         self.stands(tid, registers, Stop::Clean);
         let thread = self.thread(tid).expect("one of ours");
         thread.unwritten = true;
         thread.branched = branched;
         thread.steps_next = calls;
+        Ok(())
+    }
+
+    // The block that the thread entered last.
+    fn last_block(&self, tid: i32) -> Option<u32> {
+        match self.fast.as_ref().and_then(|fast| fast.exact.as_ref()) {
+            Some(exact) => exact.last_block(tid),
+            None => self.recording.journal.as_ref()?.last(tid),
+        }
+    }
+
+    // What the thread did in the cache is kept; of its last block, only so many
+    // instructions ran.
+    fn told(&mut self, tid: i32, ran_only: Option<u8>, next_ip: u64) -> Result<(), Error> {
+        let Some(journal) = &mut self.recording.journal else {
+            return self.tell_logged(tid, ran_only, next_ip);
+        };
+        if let Some(ran) = ran_only {
+            journal.ran_only(tid, ran);
+        }
+        if let Some(log) = journal.log(tid) {
+            log.turn();
+        }
         Ok(())
     }
 
@@ -276,7 +371,7 @@ impl Engine {
     }
 
     // Every thread leaves the cache.
-    fn stop_running(&mut self) -> Result<(), Error> {
+    pub(super) fn stop_running(&mut self) -> Result<(), Error> {
         for tid in self.in_state(State::Running) {
             match sys::interrupt(tid) {
                 Err(error) if !error.is_gone() => return Err(error),
@@ -305,7 +400,7 @@ impl Engine {
         self.stop_running()?;
         let stopped = self.in_state(State::Ready);
         stopped.iter().try_for_each(|&t| self.write_registers(t))?;
-        let Some(fast) = self.fast.take() else {
+        let Some(fast) = &self.fast else {
             return Ok(());
         };
         let held = match self.threads.get(&by).map(|thread| thread.stop) {
@@ -313,26 +408,28 @@ impl Engine {
             _ => None,
         };
         let remote = fast.remote.by(by);
-        for memory in fast.cache.memory() {
+        for memory in fast.cache.memory().chain(self.areas()) {
             memory.unmap_there(&remote)?;
         }
-        let journal = self.recording.journal.as_ref().expect("the fast engine's");
-        for memory in journal.areas() {
-            memory.unmap_there(&remote)?;
-        }
+        self.fast = None;
         held.map_or(Ok(()), |info| sys::set_signal_info(by, &info))
     }
 
     /// Gives a stopped thread an area of its own, with a log.
     pub(super) fn give_log(&mut self, tid: i32) -> Result<(), Error> {
-        let Some(fast) = &self.fast else {
+        let Some(fast) = &mut self.fast else {
             return Ok(());
         };
-        let journal = self.recording.journal.as_mut().expect("the fast engine's");
-        let area = match journal.free_area() {
+        let journal = &mut self.recording.journal;
+        let (free, length) = match (&mut fast.exact, &mut *journal) {
+            (Some(exact), _) => (exact.free_area(), exact::AREA_BYTES),
+            (None, Some(journal)) => (journal.free_area(), journal.area_bytes()),
+            (None, None) => return Ok(()),
+        };
+        let is_new = free.is_none();
+        let area = match free {
             Some(area) => area,
             None => {
-                let length = journal.area_bytes();
                 let at = free_area(&maps::read(self.pid), length as u64);
                 Shared::new(&fast.remote.by(tid), at, length, false)?
             }
@@ -342,7 +439,14 @@ impl Engine {
         for &call in QUIET_CALLS {
             area.write(CALLS_AT as usize + call as usize, &[1]);
         }
-        journal.begin(tid, area);
+        match (&mut fast.exact, journal) {
+            (Some(exact), _) => exact.begin(tid, area),
+            (None, Some(journal)) => journal.begin(tid, area),
+            (None, None) => {}
+        }
+        if is_new {
+            self.calls_ended(tid)?;
+        }
         Ok(())
     }
 
@@ -351,7 +455,7 @@ impl Engine {
         if self
             .fast
             .as_ref()
-            .is_some_and(|fast| !fast.cache.is_timed())
+            .is_some_and(|fast| fast.exact.is_none() && !fast.cache.is_timed())
         {
             self.stop_running()?;
             if let Some(fast) = &mut self.fast {
@@ -392,10 +496,9 @@ impl Engine {
         let Some(fast) = &self.fast else {
             return false;
         };
-        let areas = self.recording.journal.iter().flat_map(|j| j.areas());
         fast.cache
             .memory()
-            .chain(areas)
+            .chain(self.areas())
             .any(|memory| (memory.remote..memory.remote + memory.length as u64).contains(&start))
     }
 }
@@ -413,6 +516,9 @@ fn restore(registers: &mut Registers, standing: &Standing, area: &Shared) {
     }
     if waits(saved::R11) {
         registers.r11 = area.quad(R11_AT as usize);
+    }
+    if waits(saved::RSP) {
+        registers.rsp = area.quad(RSP_AT as usize);
     }
     if standing.called {
         registers.rcx = standing.ip;

@@ -64,28 +64,35 @@ impl Engine {
                 .for_each(|o| instruction.trim(o, &attempt.before, after.rcx));
         }
         let left = self.read_operands(tid, &operands, |operand| operand.write);
-        let (mut found, mut left) = (attempt.found.iter(), left.into_iter());
-        let mut accesses = Vec::with_capacity(operands.len());
-        for (operand, whole) in operands.iter().zip(&attempt.operands) {
-            if operand.read {
-                let skipped = (operand.address - whole.address) as usize;
-                let bytes = found.next().map_or(&[][..], Vec::as_slice);
-                let bytes = bytes
-                    .get(skipped..bytes.len().min(skipped + operand.length))
-                    .unwrap_or(&[]);
-                push_access(&mut accesses, operand, AccessKind::Read, bytes.to_vec());
-            }
-            if operand.write {
-                push_access(
-                    &mut accesses,
-                    operand,
-                    AccessKind::Write,
-                    left.next().unwrap_or_default(),
-                );
-            }
-        }
-        accesses
+        gather(&operands, &attempt.operands, &attempt.found, left)
     }
+}
+
+/// The accesses that `operands` are, of which `found` and `left` are the bytes read and
+/// written; `found` may be of more, as `whole` tells.
+pub(super) fn gather(
+    operands: &[Operand],
+    whole: &[Operand],
+    found: &[Vec<u8>],
+    left: Vec<Vec<u8>>,
+) -> Vec<Access> {
+    let (mut found, mut left) = (found.iter(), left.into_iter());
+    let mut accesses = Vec::with_capacity(operands.len());
+    for (operand, whole) in operands.iter().zip(whole) {
+        if operand.read {
+            let skipped = (operand.address - whole.address) as usize;
+            let bytes = found.next().map_or(&[][..], Vec::as_slice);
+            let bytes = bytes
+                .get(skipped..bytes.len().min(skipped + operand.length))
+                .unwrap_or(&[]);
+            push_access(&mut accesses, operand, AccessKind::Read, bytes.to_vec());
+        }
+        if operand.write {
+            let bytes = left.next().unwrap_or_default();
+            push_access(&mut accesses, operand, AccessKind::Write, bytes);
+        }
+    }
+    accesses
 }
 
 fn push_access(accesses: &mut Vec<Access>, operand: &Operand, kind: AccessKind, bytes: Vec<u8>) {

@@ -33,6 +33,9 @@ impl Engine {
         while !self.threads.is_empty() {
             turn += 1;
             if turn.is_multiple_of(POLL_TURNS) {
+                if self.answer_requests()?.is_break() {
+                    break;
+                }
                 self.collect()?;
             }
             match self.pick() {
@@ -47,7 +50,7 @@ impl Engine {
         Ok(())
     }
 
-    fn pick(&mut self) -> Option<i32> {
+    pub(super) fn pick(&mut self) -> Option<i32> {
         loop {
             let ready: Vec<(i32, u64)> = self
                 .threads
@@ -173,9 +176,9 @@ impl Engine {
             thread.state = State::Syscall;
             sys::resume(tid, how, signal)?;
             // In the fast engine threads run by themselves: nothing depends on the order.
-            return match self.fast {
-                Some(_) => Ok(()),
-                None => self.await_syscall(tid),
+            return match &self.fast {
+                Some(fast) if fast.exact.is_none() => Ok(()),
+                _ => self.await_syscall(tid),
             };
         }
         sys::resume(tid, how, signal)?;

@@ -5,10 +5,10 @@
 //! not told, as its thread may have been killed anywhere in it.
 
 use super::log::Log;
-use super::{Ending, Flow, INTERRUPTED, INTERRUPTED_THERE, RAN_ONLY, TIME};
+use super::{ENDED, Ending, Flow, INTERRUPTED, INTERRUPTED_THERE, RAN_ONLY, TIME};
 use crate::stream::{self, Stream};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Converter {
     stream: Stream,
     /// Instructions told.
@@ -56,6 +56,7 @@ impl Converter {
                 };
                 match word {
                     TIME => self.time(payload()),
+                    ENDED => self.comes_to(self.at, flows),
                     INTERRUPTED => self.interrupted(payload(), false, flows),
                     INTERRUPTED_THERE => self.interrupted(payload(), true, flows),
                     _ if word & RAN_ONLY == RAN_ONLY => self.ran_only(word as u8, flows),

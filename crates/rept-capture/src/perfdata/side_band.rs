@@ -32,7 +32,7 @@ pub(crate) struct Stamp {
 }
 
 /// The side band, gathered while the program runs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SideBand {
     pub(super) records: Vec<u8>,
     /// See [`Rate`].

@@ -78,6 +78,20 @@ fn child(launch: &Launch, argv: &[*const c_char], go: &mut Pipe, result: &Pipe) 
     }
 }
 
+/// The same for a process that runs already, as far as we may.
+pub(crate) fn allow_core(pid: pid_t) {
+    // SAFETY: plain system calls on a stack value.
+    unsafe {
+        let mut limit = std::mem::zeroed::<libc::rlimit>();
+        if libc::prlimit(pid, libc::RLIMIT_CORE, std::ptr::null(), &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::prlimit(pid, libc::RLIMIT_CORE, &limit, std::ptr::null_mut());
+        }
+    }
+    // Refused: the core has fewer pages.
+    let _ = std::fs::write(format!("/proc/{pid}/coredump_filter"), COREDUMP_FILTER);
+}
+
 // The kernel shall write a whole core: raise the soft limit, select the pages.
 fn prepare_core() {
     // SAFETY: plain system calls on stack values and a static string.

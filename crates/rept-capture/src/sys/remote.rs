@@ -4,6 +4,7 @@ use super::{Resume, Wait, ptrace, registers, resume, set_registers, wait};
 use crate::error::Error;
 use crate::maps::Mapping;
 use libc::{c_long, pid_t};
+use std::fs::{File, OpenOptions};
 use std::io;
 
 /// A stopped thread that can be told to make system calls. What it was doing is not
@@ -14,7 +15,7 @@ pub(crate) struct Remote {
     /// A `syscall` instruction in the program.
     gate: u64,
     /// A zero byte in the program.
-    pub(crate) empty_name: u64,
+    empty_name: u64,
 }
 
 impl Remote {
@@ -94,8 +95,30 @@ impl Remote {
         }
     }
 
+    /// Makes an empty file in memory: the thread's descriptor of it, and the same file here.
+    ///
+    /// # Errors
+    /// A system call is refused.
+    pub(crate) fn memory_file(&self) -> Result<(u64, File), Error> {
+        const FAILED: &str = "share memory with the program";
+        let flags = u64::from(libc::MFD_CLOEXEC);
+        let fd = self.call(
+            libc::SYS_memfd_create,
+            [self.empty_name, flags, 0, 0, 0, 0],
+            FAILED,
+        )?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/{}/fd/{fd}", self.tid))
+            .map_err(|source| Error::system(FAILED, source))?;
+        Ok((fd, file))
+    }
+
     fn step(&self) -> Result<(), Error> {
-        loop {
+        // The kernel may refuse to let the thread run at all, and say so each time.
+        const MOST_STOPS: usize = 1000;
+        for _ in 0..MOST_STOPS {
             resume(self.tid, Resume::Step, 0)?;
             match wait(self.tid, true)? {
                 Some((_, Wait::Signal(libc::SIGTRAP))) => return Ok(()),
@@ -106,6 +129,9 @@ impl Remote {
                 Some(_) => {}
             }
         }
+        Err(Error::option(
+            "the program cannot be made to call the system: the kernel stops it each time",
+        ))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::remote::Remote;
 use crate::error::Error;
 use libc::c_void;
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -30,30 +30,22 @@ impl Shared {
         length: usize,
         execute: bool,
     ) -> Result<Shared, Error> {
-        const FAILED: &str = "share memory with the program";
-        let fd = remote.call(
-            libc::SYS_memfd_create,
-            [remote.empty_name, u64::from(libc::MFD_CLOEXEC), 0, 0, 0, 0],
-            FAILED,
-        )?;
-        let made = Shared::map_both(remote, fd, at, length, execute);
-        remote.call(libc::SYS_close, [fd, 0, 0, 0, 0, 0], FAILED)?;
+        let (fd, file) = remote.memory_file()?;
+        let made = Shared::map_both(remote, fd, &file, at, length, execute);
+        let close = [fd, 0, 0, 0, 0, 0];
+        remote.call(libc::SYS_close, close, "share memory with the program")?;
         made
     }
 
     fn map_both(
         remote: &Remote,
         fd: u64,
+        file: &File,
         at: u64,
         length: usize,
         execute: bool,
     ) -> Result<Shared, Error> {
         const FAILED: &str = "share memory with the program";
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(format!("/proc/{}/fd/{fd}", remote.tid))
-            .map_err(|source| Error::system(FAILED, source))?;
         file.set_len(length as u64)
             .map_err(|source| Error::system(FAILED, source))?;
         let shared = Shared::map_here(file.as_raw_fd(), at, length)?;
@@ -113,6 +105,15 @@ impl Shared {
         let to = self.at(at, bytes.len());
         // SAFETY: `to` is good for that many bytes, and no part of `bytes`.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// Copies bytes that nobody writes meanwhile.
+    pub(crate) fn read(&self, at: usize, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        let from = self.at(at, length);
+        // SAFETY: `from` is good for that many bytes, and no part of `bytes`.
+        unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), length) };
+        bytes
     }
 
     /// Writes four bytes at once; they may have any alignment, but lie in one cache line.

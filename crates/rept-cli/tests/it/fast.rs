@@ -77,15 +77,14 @@ fn threads_are_decoded_as_perf_does() {
 fn what_the_fast_engine_cannot_do_is_refused() {
     let scratch = Scratch::new("fast-refused");
     let directory = scratch.join("recording");
-    let mut arguments: Vec<OsString> = ["record", "--engine", "fast", "--truth", "-o"]
-        .map(OsString::from)
-        .into();
+    let line = "record --engine fast --schedule quanta:50 -o";
+    let mut arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
     arguments.extend([directory.into(), "--".into(), "/bin/true".into()]);
     let output = rept(&arguments);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(
-        stderr.contains("the fast engine cannot record truth"),
+        stderr.contains("the fast engine cannot record a schedule of threads"),
         "{stderr}"
     );
 }

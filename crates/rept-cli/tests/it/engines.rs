@@ -1,0 +1,278 @@
+//! Programs that are hard to run as copies: whatever runs them, they run the same.
+//!
+//! Each is recorded by single-step with truth, by the fast engine with truth, and by the fast
+//! engine alone: the same instructions in the same order, the same output, the same end, and
+//! the same registers and accesses where two runs by single-step have the same.
+
+use crate::common::{Scratch, rept};
+use crate::perf::by_rept;
+use rept_capture::truth::{Access, Reader, Step};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How much of two runs is the same.
+#[derive(Clone, Copy, PartialEq)]
+enum Same {
+    /// Every value that does not depend on chance.
+    Values,
+    /// The addresses of instructions: what is made of secrets is too much to tell apart.
+    Addresses,
+    /// What they print, and how they end: time and the kernel's answers differ.
+    Output,
+    /// How they end: signals come at any time, or single-step takes too long.
+    End,
+}
+
+/// A program of `tests/programs/engines`, how to build it, and what is said of its end.
+struct Case {
+    source: &'static str,
+    flags: &'static str,
+    same: Same,
+    end: &'static str,
+    note: &'static str,
+}
+
+const fn case(source: &'static str, same: Same, end: &'static str) -> Case {
+    Case {
+        source,
+        flags: "",
+        same,
+        end,
+        note: "",
+    }
+}
+
+#[track_caller]
+fn check(case: Case) {
+    let name = format!("engines-{}{}", case.source, case.flags.replace(' ', ""));
+    let scratch = Scratch::new(&name);
+    let Some(program) = build(&case, &scratch) else {
+        return;
+    };
+    let run = |tag: &str, options: &str| {
+        let directory = scratch.join(tag);
+        let said = record(options, &program, &directory, case.end);
+        let noted = case.note.is_empty() || tag.starts_with("step") || said.contains(case.note);
+        assert!(noted, "{tag}: {said}");
+        (directory, said)
+    };
+    let (fast, said) = run("fast", "--engine fast");
+    let (exact, said_exact) = run("exact", "--engine fast --truth");
+    if case.same == Same::End {
+        return;
+    }
+    let (step, said_step) = run("step", "--truth");
+    assert_eq!(printed(&said), printed(&said_step));
+    assert_eq!(printed(&said_exact), printed(&said_step));
+    if case.same == Same::Output {
+        return;
+    }
+    let decoded = |directory: &Path| -> Vec<Vec<u64>> {
+        let paths = by_rept(directory);
+        paths.into_values().collect()
+    };
+    let (fast, step_path) = (decoded(&fast), decoded(&step));
+    assert_eq!(lengths(&fast), lengths(&step_path), "without truth");
+    assert!(fast == step_path, "other instructions without truth");
+    let (step, exact) = (Truth::of(&step), Truth::of(&exact));
+    if case.same == Same::Values {
+        let again = Truth::of(&run("step-again", "--truth").0);
+        exact.assert_equals(&step, &again);
+    }
+    let (exact, step) = (exact.addresses(), step.addresses());
+    assert_eq!(lengths(&exact), lengths(&step), "with truth");
+    assert!(exact == step, "other instructions with truth");
+}
+
+// What the program wrote before the recorder's summary.
+fn printed(said: &str) -> Vec<&str> {
+    let lines = said.lines();
+    lines
+        .take_while(|line| !line.contains(" steps of "))
+        .collect()
+}
+
+fn lengths(all: &[Vec<u64>]) -> Vec<usize> {
+    all.iter().map(Vec::len).collect()
+}
+
+/// `None`, said aloud, when there is no compiler.
+#[track_caller]
+fn build(case: &Case, into: &Scratch) -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/programs/engines")
+        .join(case.source);
+    let program = into.join("program");
+    let (compiler, options) = match source.extension().and_then(|e| e.to_str()) {
+        Some("rs") => ("rustc", "-O"),
+        Some("cpp") => ("c++", "-O1 -g -w"),
+        _ => ("cc", "-O2 -g -w -pthread"),
+    };
+    let flags = options.split(' ').chain(case.flags.split_whitespace());
+    let status = Command::new(compiler)
+        .args(flags)
+        .arg("-o")
+        .args([&program, &source])
+        .status();
+    match status {
+        Ok(status) => {
+            assert!(status.success(), "cannot build {}", case.source);
+            Some(program)
+        }
+        Err(error) => {
+            eprintln!("SKIPPED: no {compiler}: {error}");
+            None
+        }
+    }
+}
+
+/// What `rept record` and the program said.
+#[track_caller]
+fn record(options: &str, program: &Path, directory: &Path, end: &str) -> String {
+    let line = format!("record --buffer 8M --from main {options} -o");
+    let mut arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+    arguments.extend([directory.into(), "--".into(), program.into()]);
+    let output = rept(&arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{options}: {said}");
+    assert!(said.contains(end), "{options}: {said}");
+    said
+}
+
+/// Steps by thread.
+struct Truth(Vec<Vec<Step>>);
+
+impl Truth {
+    fn of(directory: &Path) -> Truth {
+        let mut reader = Reader::open(&directory.join("truth")).unwrap();
+        let threads = reader.threads().into_iter();
+        Truth(
+            threads
+                .map(|thread| {
+                    let mut steps = reader.read_from(thread, 0).unwrap();
+                    let mut all = Vec::new();
+                    while let Some(step) = steps.advance().unwrap() {
+                        all.push(step.clone());
+                    }
+                    all
+                })
+                .collect(),
+        )
+    }
+
+    fn addresses(&self) -> Vec<Vec<u64>> {
+        let threads = self.0.iter();
+        threads
+            .map(|steps| steps.iter().map(|step| step.ip).collect())
+            .collect()
+    }
+
+    // The stack guard and other secrets differ between any two runs, and what is made of them.
+    #[track_caller]
+    fn assert_equals(&self, one: &Truth, other: &Truth) {
+        let mut compared = 0;
+        let threads = self.0.iter().zip(&one.0).zip(&other.0);
+        for ((mine, one), other) in threads {
+            let mut since_secret = usize::MAX;
+            for ((mine, one), other) in mine.iter().zip(one).zip(other) {
+                since_secret = match one == other {
+                    true => since_secret.saturating_add(1),
+                    false => 0,
+                };
+                let same = same(mine, one, other, since_secret > FLAGS_LIVE);
+                assert!(same, "{mine:x?}\nis not\n{one:x?}\nnor\n{other:x?}");
+                compared += 1;
+            }
+        }
+        assert!(compared > 2_000, "too short to prove anything");
+    }
+}
+
+/// Steps after which flags are no longer those of a secret.
+const FLAGS_LIVE: usize = 16;
+/// Number of the flags among the words of a step.
+const FLAGS: usize = 16;
+
+// Whether `mine` has all that `one` and `other` have in common. Of a secret some bytes and
+// flags may be the same in two runs: accesses are compared as wholes, and flags when asked.
+fn same(mine: &Step, one: &Step, other: &Step, flags: bool) -> bool {
+    let head = |step: &Step| (step.sequence, step.ip, step.length, step.accesses.len());
+    let words = mine.words.iter().zip(&one.words).zip(&other.words);
+    let mut words = words.enumerate();
+    let accesses = mine.accesses.iter().zip(&one.accesses);
+    let mut accesses = accesses.zip(&other.accesses);
+    head(mine) == head(one)
+        && words.all(|(n, ((m, a), b))| a != b || m == a || n == FLAGS && !flags)
+        && accesses.all(|((m, a), b)| {
+            let place = |access: &Access| (access.address, access.kind, access.bytes.len());
+            place(m) == place(a) && (a != b || m == a)
+        })
+}
+
+#[test]
+fn operands_of_every_kind() {
+    check(case("operands.c", Same::Values, "SIGSEGV"));
+}
+
+#[test]
+fn looking_at_itself() {
+    let linkings = ["", "-static", "-static-pie", "-no-pie"];
+    for flags in linkings {
+        // How it reads the clock depends on the time.
+        let itself = case("itself.c", Same::Output, "SIGFPE");
+        check(Case { flags, ..itself });
+    }
+}
+
+#[test]
+fn other_programs_and_children() {
+    // Threads race: one replaces the program while the other begins to wait for it.
+    check(case("again.c", Same::End, "SIGILL"));
+}
+
+#[test]
+fn signals_at_any_time() {
+    check(case("alarms.c", Same::End, "SIGABRT"));
+}
+
+#[test]
+fn libraries_that_come_and_go() {
+    check(case("plugins.c", Same::Values, "SIGSEGV"));
+}
+
+#[test]
+fn code_that_is_written() {
+    check(Case {
+        note: "instructions were stepped",
+        ..case("jit.c", Same::Values, "SIGSEGV")
+    });
+}
+
+#[test]
+fn exceptions() {
+    check(case("unwinds.cpp", Same::Addresses, "SIGABRT"));
+}
+
+#[test]
+fn panics() {
+    // The runtime reads the list of mappings, in pieces as large as its file system wants.
+    check(case("panics.rs", Same::Output, "SIGABRT"));
+}
+
+#[test]
+fn confined_system_calls() {
+    check(Case {
+        note: "confines its system calls",
+        ..case("confined.c", Same::Values, "SIGSEGV")
+    });
+}
+
+#[test]
+fn restartable_sequences_are_told_of() {
+    check(Case {
+        note: "restartable sequences",
+        ..case("sequences.c", Same::End, "SIGSEGV")
+    });
+}
