@@ -1,7 +1,8 @@
 //! Bytes and knowledge that no compiler made.
 
+use crate::forms::{self, Place};
 use crate::random::Random;
-use iced_x86::{Decoder, DecoderOptions};
+use iced_x86::{Code, Decoder, DecoderOptions};
 use proptest::prelude::*;
 use rept_recover::bits::{Bits, mask};
 use rept_recover::effect::Effect;
@@ -111,6 +112,81 @@ fn check_bytes(bytes: &[u8], bitness: u8, flags: u16) {
         check_claims_nothing(&effect);
     }
     check_narrow(&effect, &mut Random::new(bytes.len() as u64));
+}
+
+/// Forgets every register and all memory, and says nothing.
+#[track_caller]
+fn check_forgets_everything(bytes: &[u8]) {
+    let effect = lift(bytes, Address(0x1fff), 64, ALL_FLAGS);
+    check_well_formed(&effect);
+    assert!(!effect.modelled, "{bytes:02x?} has a meaning");
+    check_claims_nothing(&effect);
+    let all = effect.writes.len() == RegWord::COUNT && effect.clobbers_memory;
+    assert!(all, "{bytes:02x?} keeps something");
+}
+
+/// Every form that 64-bit mode has, cut at each of its bytes, as by the end of a page.
+#[test]
+fn cut_instructions_forget_everything() {
+    let place = Place {
+        at: 0x1fff,
+        data: 0x30_0000,
+        bitness: 64,
+    };
+    let mut cuts = 0;
+    for code in Code::values().filter(|code| code.op_code().mode64()) {
+        for instance in forms::instances(code, place, 1, &mut Random::new(5)) {
+            // FSTENV and its kin begin with an FWAIT, which is an instruction by itself.
+            let waits = code.op_code().op_code_string().contains("9B ");
+            for cut in (0..instance.bytes.len()).filter(|_| !instance.is_foreign()) {
+                if waits && instance.bytes[..cut].last() == Some(&0x9b) {
+                    continue;
+                }
+                check_forgets_everything(&instance.bytes[..cut]);
+                cuts += 1;
+            }
+        }
+    }
+    assert!(cuts > 30_000, "{cuts} cuts");
+}
+
+/// Fourteen prefixes leave room for an opcode of one byte; one more is too many.
+#[test]
+fn prefixes_may_fill_fifteen_bytes() {
+    for prefix in [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67] {
+        let mut bytes = vec![prefix; 14];
+        bytes.push(0x58); // pop
+        let effect = lift(&bytes, Address(0x1000), 64, ALL_FLAGS);
+        assert!(effect.modelled, "{prefix:02x}");
+        assert!(effect.writes.iter().any(|write| write.0 == RegWord::RAX));
+        bytes.insert(0, prefix);
+        check_forgets_everything(&bytes);
+        check_forgets_everything(&[prefix; 15]);
+    }
+}
+
+/// Opcodes that 64-bit mode leaves undefined, or that are newer than the decoder.
+#[test]
+fn unknown_opcodes_forget_everything() {
+    let rows: [&[u8]; 14] = [
+        &[0x06],                                     // push es
+        &[0x27],                                     // daa
+        &[0x62, 0x00],                               // bound, an EVEX prefix cut short
+        &[0x9a, 0, 0, 0, 0, 0, 0],                   // call far
+        &[0xd6],                                     // salc
+        &[0x0f, 0x04],                               // no instruction
+        &[0x0f, 0x0a],                               // no instruction
+        &[0x0f, 0x24, 0xc0],                         // mov from a test register
+        &[0x0f, 0xc7, 0x08 | 0xc0],                  // cmpxchg8b of a register
+        &[0xf0, 0x01, 0xc0],                         // lock add eax,eax
+        &[0xd5, 0x10, 0x01, 0xc0],                   // REX2 of APX: add eax,r16d
+        &[0xd5, 0x00, 0xa1, 0, 0, 0, 0, 0, 0, 0, 0], // jmpabs
+        &[0x62, 0xf4, 0x7c, 0x18, 0x01, 0xc3],       // APX: add with a new destination
+        &[0xc4, 0xe7, 0x78, 0xf6, 0xc0, 1, 0, 0, 0], // VEX map 7: uwrmsr
+    ];
+    for bytes in rows {
+        check_forgets_everything(bytes);
+    }
 }
 
 fn bitness() -> impl Strategy<Value = u8> {
