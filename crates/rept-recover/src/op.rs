@@ -237,6 +237,19 @@ operations! {
     FloatRound, Two, float::eval_round, float::round;
     /// `d` = the exponent of `a` as a number, under MXCSR `b`.
     FloatExponent, Two, float::eval_exponent_of, float::exponent_of;
+    /// `d` = the significand of `a` with the sign and in the interval that `n` says (the immediate
+    /// of `vgetmantsd`), under MXCSR `b`.
+    FloatMantissa, Two, float::special::eval_mantissa, float::special::mantissa;
+    /// `d = a` less itself rounded as `n` says (the immediate of `vreducesd`), under MXCSR `b`.
+    FloatReduce, Two, float::special::eval_reduce, float::special::reduce;
+    /// `d = a * 2^floor(b)`, under MXCSR `c`.
+    FloatScale, Three, float::special::eval_scale, float::special::scale;
+    /// `d` = one of `a` and `b` with the sign that `n` says (the immediate of `vrangesd`), under
+    /// MXCSR `c`.
+    FloatRange, Three, float::special::eval_range, float::special::range;
+    /// `d` = `a`, or what the table `c` has in place of the number `b` of `n` bits (`vfixupimmsd`);
+    /// bit 38 of `c` says that denormals are zero; width 64.
+    FloatFixUp, Three, float::special::eval_fix_up, float::special::fix_up;
     /// `d` = the number `a` of `n & 0x7f` bits in the format of `n >> 8` bits, under MXCSR `b`.
     FloatResize, Two, float::eval_resize, float::resize;
     /// `d` = the signed integer `a` of `n & 0x7f` bits in the format of `n >> 8 & 0x7f` bits,
@@ -306,6 +319,10 @@ impl Op {
                 | Op::FloatSqrt
                 | Op::FloatRound
                 | Op::FloatExponent
+                | Op::FloatMantissa
+                | Op::FloatReduce
+                | Op::FloatScale
+                | Op::FloatRange
                 | Op::FloatClass
                 | Op::FloatResize
                 | Op::FloatFromInt

@@ -14,8 +14,18 @@
 mod access;
 #[path = "oracle/emulate.rs"]
 mod emulate;
+#[path = "oracle/emulate_atomic.rs"]
+mod emulate_atomic;
+#[path = "oracle/emulate_convert.rs"]
+mod emulate_convert;
 #[path = "oracle/emulate_float.rs"]
 mod emulate_float;
+#[path = "oracle/emulate_gather.rs"]
+mod emulate_gather;
+#[path = "oracle/emulate_move.rs"]
+mod emulate_move;
+#[path = "oracle/emulate_special.rs"]
+mod emulate_special;
 #[path = "oracle/family.rs"]
 mod family;
 #[path = "oracle/fit.rs"]
@@ -104,11 +114,16 @@ fn effects_agree_with_the_manual_where_silicon_is_rare() {
         let features = code.cpuid_features();
         let newer = features.iter().any(|feature| {
             let name = format!("{feature:?}");
-            name == "GFNI" || name.starts_with("AVX_VNNI") || name == "AVX_IFMA"
+            name == "GFNI"
+                || name.starts_with("AVX_VNNI")
+                || matches!(
+                    &*name,
+                    "AVX_IFMA" | "AVX_NE_CONVERT" | "RAO_INT" | "CMPCCXADD"
+                )
         });
         let encoding = code.op_code().encoding();
         encoding == EncodingKind::EVEX
-            || encoding == EncodingKind::VEX && newer
+            || newer && encoding != EncodingKind::D3NOW
             || format!("{:?}", code.mnemonic()).starts_with('K')
     };
     let codes: Vec<Code> = Code::values().filter(rare).collect();

@@ -1,6 +1,7 @@
 //! The instruction set, by families. Each states its mnemonics one line at a time.
 
 mod arithmetic;
+mod atomic;
 mod bits;
 mod conditional;
 mod control;
@@ -29,6 +30,7 @@ mod vector_mask;
 mod vector_move;
 mod vector_permute;
 mod vector_shuffle;
+mod vector_special;
 mod vector_string;
 mod vector_sum;
 mod x87;
@@ -56,6 +58,7 @@ const FAMILIES: &[Family] = &[
     vector_convert::lower,
     vector_fused::lower,
     vector_half::lower,
+    vector_special::lower,
     vector_integer::lower,
     vector_mask::lower,
     opmask::lower,
@@ -72,6 +75,7 @@ const FAMILIES: &[Family] = &[
     string::lower,
     flags::lower,
     system::lower,
+    atomic::lower,
     x87::lower,
     extended_state::lower,
 ];

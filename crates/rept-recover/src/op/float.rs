@@ -7,6 +7,7 @@
 
 mod extended;
 mod soft;
+pub(super) mod special;
 
 use super::{Known, Rule};
 use crate::bits::{Bits, mask};

@@ -1,10 +1,12 @@
 //! A stand-in for a processor with AVX-512: the integer and mask instructions, written from
 //! the manual (Intel SDM volume 2) one element at a time
-//! (what moves elements between places is in `rearrange.rs`).
+//! (what moves elements between places is in `rearrange.rs` and `emulate_move.rs`, gathers in
+//! `emulate_gather.rs`, floating point in the other files of that prefix).
 //!
 //! Few machines that run tests have AVX-512, yet the string functions of a C library use it
 //! wherever it exists. Instructions that are not listed here yield `None`.
 
+use crate::silicon::Outcome;
 use crate::state::{Setting, World, linear};
 use iced_x86::{Instruction, InstructionInfoFactory, OpKind, Register};
 
@@ -26,26 +28,38 @@ impl Emulator {
         Emulator { setting }
     }
 
-    /// The world after `instruction`; `None` where it is not known here.
-    pub(crate) fn emulate(&self, instruction: &Instruction, before: &World) -> Option<World> {
+    /// What becomes of the world by `instruction`, if it is known here.
+    pub(crate) fn emulate(&self, instruction: &Instruction, before: &World) -> Outcome {
+        match self.run_on(instruction, before) {
+            Some(cpu) if cpu.open => Outcome::Faulted,
+            Some(cpu) => Outcome::Completed(Box::new(cpu.world)),
+            None => Outcome::Lacking("the emulator does not know it".to_owned()),
+        }
+    }
+
+    fn run_on<'a>(&self, instruction: &'a Instruction, before: &World) -> Option<Cpu<'a>> {
         let name = format!("{:?}", instruction.mnemonic()).to_lowercase();
         let mut cpu = Cpu {
             setting: self.setting,
             instruction,
             world: before.clone(),
+            open: false,
         };
-        match name.strip_prefix('k') {
-            Some(name) => cpu.opmask(name)?,
-            None => cpu.vector(name.strip_prefix('v')?)?,
+        match (cpu.atomic(&name), name.strip_prefix('k')) {
+            (Some(outcome), _) => outcome?,
+            (None, Some(name)) => cpu.opmask(name)?,
+            (None, None) => cpu.vector(name.strip_prefix('v')?)?,
         }
-        Some(cpu.world)
+        Some(cpu)
     }
 }
 
 pub(super) struct Cpu<'a> {
-    setting: Setting,
+    pub(super) setting: Setting,
     pub(super) instruction: &'a Instruction,
     pub(super) world: World,
+    /// The manual does not say what comes out of this state, or it is an undefined opcode.
+    pub(super) open: bool,
 }
 
 /// The elements of an operand, lowest first.
@@ -144,7 +158,7 @@ impl Cpu<'_> {
         }
     }
 
-    fn set_scalar(&mut self, operand: u32, value: u64) -> Option<()> {
+    pub(super) fn set_scalar(&mut self, operand: u32, value: u64) -> Option<()> {
         let register = self.instruction.op_register(operand);
         match register {
             _ if register.is_k() => self.world.state.opmask[register.number()] = value,
@@ -265,14 +279,18 @@ impl Cpu<'_> {
             let all = self.elements(1, size, self.length() / size)?;
             return self.set_elements(size, &all);
         }
-        if let Some(outcome) = self.rearrange(name) {
-            return outcome;
-        }
-        if let Some(outcome) = self.products(name) {
-            return outcome;
-        }
-        if let Some(outcome) = self.float(name) {
-            return outcome;
+        let families = [
+            Cpu::moves,
+            Cpu::rearrange,
+            Cpu::products,
+            Cpu::convert,
+            Cpu::scattered,
+            Cpu::float,
+        ];
+        for family in families {
+            if let Some(outcome) = family(self, name) {
+                return outcome;
+            }
         }
         let (stem, size) = element(name)?;
         let count = self.length() / size;
@@ -379,6 +397,7 @@ fn whole_move(name: &str) -> Option<usize> {
         "movdqu16" => 2,
         "movdqu32" | "movdqa32" | "movups" | "movaps" => 4,
         "movdqu64" | "movdqa64" | "movupd" | "movapd" => 8,
+        "movntps" | "movntpd" | "movntdq" | "movntdqa" => 8,
         _ => return None,
     })
 }

@@ -28,8 +28,12 @@ impl Cpu<'_> {
         let count = if packed { self.length() / size } else { 1 };
         if let Some(fused) = stem.strip_prefix('f')
             && let Some((operation, order)) = fused.split_at_checked(fused.len().checked_sub(3)?)
+            && let Some(outcome) = self.fused(operation, order, size, count, packed)
         {
-            return self.fused(operation, order, size, count, packed);
+            return Some(outcome);
+        }
+        if let Some(outcome) = self.special(stem, size, count, packed) {
+            return Some(outcome);
         }
         Some(match stem {
             "add" | "sub" | "mul" | "div" | "min" | "max" | "sqrt" => {
@@ -50,16 +54,12 @@ impl Cpu<'_> {
             "fpclass" => self.classify(size, if packed { 0 } else { 1 }),
             "cmp" => self.compare_floats(size, count),
             "comi" | "ucomi" => self.order_flags(size),
-            "mov" if size == 2 && self.instruction.op_count() == 3 => {
-                let moved = self.elements(2, size, 1)?;
-                self.set_scalar_element(1, size, moved[0])
-            }
             _ => return None,
         })
     }
 
     /// MXCSR under static rounding.
-    fn control(&self) -> u64 {
+    pub(super) fn control(&self) -> u64 {
         let rounding = match self.instruction.rounding_control() {
             RoundingControl::None => return self.world.state.mxcsr,
             RoundingControl::RoundToNearest => 0,
@@ -80,18 +80,21 @@ impl Cpu<'_> {
         let vectors = self.instruction.op_count() - 1 - u32::from(self.has_immediate());
         let x = self.elements(vectors, size, count)?;
         let results: Elements = x.iter().map(|&x| f(x)).collect();
+        self.set_floats(size, &results, packed)
+    }
+
+    /// All elements, or the lowest one.
+    pub(super) fn set_floats(&mut self, size: usize, results: &[u64], packed: bool) -> Option<()> {
         match packed {
-            true => self.set_elements(size, &results),
+            true => self.set_elements(size, results),
             false => self.set_scalar_element(1, size, results[0]),
         }
     }
 
     /// `count` elements, or with 0 as many as the source has; a broadcast source does not say.
     fn classify(&mut self, size: usize, count: usize) -> Option<()> {
-        let name = format!("{:?}", self.instruction.code());
-        let bits = [("zmmm512", 512), ("ymmm256", 256), ("xmmm128", 128)];
         let count = match count {
-            0 => bits.iter().find(|(part, _)| name.contains(part))?.1 / 8 / size,
+            0 => self.source_bytes()? / size,
             _ => count,
         };
         let (kinds, mxcsr) = (self.instruction.immediate8(), self.world.state.mxcsr);
@@ -115,11 +118,7 @@ impl Cpu<'_> {
             .zip(&y)
             .map(|(&x, &y)| scalar::binary(stem, size, x, y, mxcsr))
             .collect();
-        let results = results?;
-        match packed {
-            true => self.set_elements(size, &results),
-            false => self.set_scalar_element(1, size, results[0]),
-        }
+        self.set_floats(size, &results?, packed)
     }
 
     /// `None` when this is no fused operation.
@@ -156,7 +155,7 @@ impl Cpu<'_> {
     }
 
     /// The lowest element under the lowest bit of the mask; the others from operand `rest`.
-    fn set_scalar_element(&mut self, rest: u32, size: usize, value: u64) -> Option<()> {
+    pub(super) fn set_scalar_element(&mut self, rest: u32, size: usize, value: u64) -> Option<()> {
         let count = 16 / size;
         let mut result = self.elements(rest, size, count)?;
         result[0] = match self.selected(0) {

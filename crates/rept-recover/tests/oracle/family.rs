@@ -67,6 +67,8 @@ use Ground::{Manual, Silicon, Table};
 pub(crate) const SABOTAGE: &[Sabotage] = &[
     row("arithmetic", Silicon, "48 01 d8", "48 29 d8"), // add rax,rbx: sub
     row("arithmetic", Silicon, "48 11 d8", "48 01 d8"), // adc rax,rbx: add
+    row("atomic", Manual, "0f 38 fc 03", "f2 0f 38 fc 03"), // aadd [rbx],eax: aor
+    row("atomic", Manual, "c4 e2 71 e6 03", "c4 e2 71 e2 03"), // cmpbexadd [rbx],eax,ecx: cmpbxadd
     row("bits", Silicon, "f3 48 0f b8 c3", "f3 48 0f bd c3"), // popcnt rax,rbx: lzcnt
     row("conditional", Silicon, "0f 94 c0", "0f 95 c0"), // sete al: setne
     row("conditional", Silicon, "48 0f 4c c3", "48 0f 48 c3"), // cmovl rax,rbx: cmovs
@@ -108,6 +110,9 @@ pub(crate) const SABOTAGE: &[Sabotage] = &[
     row("vector_permute", Silicon, "c4 e3 fd 00 c1 1b", "c4 e3 fd 00 c1 4e"), // vpermq ymm0,ymm1,27: 78
     row("vector_permute", Manual, "62 f2 75 48 8d c2", "62 f2 6d 48 8d c1"), // vpermb zmm0,zmm1,zmm2: zmm0,zmm2,zmm1
     row("vector_shuffle", Silicon, "66 0f 60 c1", "66 0f 68 c1"), // punpcklbw xmm0,xmm1: punpckhbw
+    row("vector_special", Manual, "62 f2 f5 48 2c c2", "62 f3 f5 48 50 c2 00"), // vscalefpd zmm0,zmm1,zmm2: vrangepd
+    row("vector_gather", Manual, "62 f2 7d 49 90 04 8b", "62 f2 7d 49 91 04 8b"), // vpgatherdd zmm0{k1},[rbx+zmm1*4]: vpgatherqd
+    row("vector_convert", Manual, "62 f1 7c 48 5b c1", "62 f1 7f 48 7a c1"), // vcvtdq2ps zmm0,zmm1: vcvtudq2ps
     row("vector_string", Silicon, "66 0f 3a 63 c1 00", "66 0f 3a 63 c1 04"), // pcmpistri equal any: ranges
     row("vector_sum", Silicon, "66 0f 38 01 c1", "66 0f 38 05 c1"), // phaddw xmm0,xmm1: phsubw
     row("x87", Silicon, "dd 03", "df 2b"), // fld qword [rbx]: fild

@@ -80,7 +80,8 @@ pub(crate) fn excused(instruction: &Instruction, word: RegWord) -> u64 {
 /// stated for MXCSR as after reset and for flushed denormals, x87 stores for registers in use.
 pub(crate) fn leaves_open(instruction: &Instruction, mxcsr: u64) -> bool {
     let name = format!("{:?}", instruction.mnemonic());
-    is_x87(instruction) || name.starts_with("Vf") && !matches!(mxcsr & 0xe040, 0 | 0x8040)
+    let fused = name.starts_with("Vfm") || name.starts_with("Vfnm");
+    is_x87(instruction) || fused && !matches!(mxcsr & 0xe040, 0 | 0x8040)
 }
 
 /// Works on the x87 stack.

@@ -516,28 +516,27 @@ impl Execution<'_> {
         let Ok(outcome) = self.evaluate(effect) else {
             return truths;
         };
-        let mut stored: Vec<(u64, u8)> = Vec::new();
-        for access in &effect.accesses {
-            let address = outcome.words[usize::from(access.address.0)].get();
-            let Some(address) = address.map(|a| a.wrapping_add(u64::from(access.offset))) else {
-                continue;
+        let happening: Vec<(u64, &Access)> = effect
+            .accesses
+            .iter()
+            .filter(|access| condition(access, &outcome.words) == Some(true))
+            .filter_map(|access| {
+                let base = outcome.words[usize::from(access.address.0)].get()?;
+                Some((base.wrapping_add(u64::from(access.offset)), access))
+            })
+            .collect();
+        for (index, &(address, access)) in happening.iter().enumerate() {
+            let overwrites = |&(at, other): &(u64, &Access)| {
+                let end = |at: u64, access: &Access| at + u64::from(access.size);
+                other.store && address < end(at, other) && at < end(address, access)
             };
-            if condition(access, &outcome.words) != Some(true) {
-                continue;
-            }
-            let overlaps = stored.iter().any(|&(at, size)| {
-                address < at + u64::from(size) && at < address + u64::from(access.size)
-            });
-            if access.store {
-                stored.push((address, access.size));
-            }
-            let world = if access.store {
-                self.after
-            } else {
-                self.before
+            // Memory before shows what no store changed yet, memory after what none changed any more.
+            let (world, others) = match access.store {
+                true => (self.after, &happening[index + 1..]),
+                false => (self.before, &happening[..index]),
             };
             let slot = &mut truths[usize::from(access.data.0)];
-            if slot.is_none() && !overlaps {
+            if slot.is_none() && !others.iter().any(overwrites) {
                 *slot = self.word_at(world, address, access.size);
             }
         }

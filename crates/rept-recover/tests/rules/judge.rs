@@ -77,6 +77,10 @@ pub(crate) fn immediates(op: Op, width: u8) -> Vec<u16> {
         Op::FloatFromExtended => vec![64, 32],
         Op::IntFromExtended => vec![64, 0x80 | 32],
         Op::FloatRound => (0..4).chain([0x10, 0x23]).collect(),
+        Op::FloatMantissa => (0..16).collect(),
+        Op::FloatReduce => (0..4).chain([0x10, 0x23, 4]).collect(),
+        Op::FloatRange => (0..16).collect(),
+        Op::FloatFixUp => vec![64, 32],
         Op::FloatClass => (0..8).map(|kind| 1 << kind << 8).collect(),
         Op::FloatResize | Op::FloatFromInt => vec![w << 8 | w, w << 8 | (w - 1)],
         Op::FloatToInt => vec![w << 8 | w, w << 8 | 0x80 | w],
@@ -200,6 +204,7 @@ pub(crate) const FIXED: &[Op] = &[
     Op::ExtendedExponent,
     Op::FloatFromExtended,
     Op::IntFromExtended,
+    Op::FloatFixUp,
 ];
 
 /// Words of full width, of which few bits are unknown, so that all solutions can be tried.
@@ -269,6 +274,7 @@ const INEXACT: &[Op] = &[
     Op::ExtendedExponent,
     Op::FloatFromExtended,
     Op::IntFromExtended,
+    Op::FloatFixUp,
 ];
 
 /// The rule of `op` need not find everything.

@@ -58,6 +58,11 @@ fn add<'b>(b: &'b Builder, x: Val<'b>, y: Val<'b>) -> Val<'b> {
     r
 }
 
+/// `x - y = r` overflows.
+pub(super) fn difference_overflows<'b>(x: Val<'b>, y: Val<'b>, r: Val<'b>) -> Pred<'b> {
+    x.top_bits(DIFFERENCE_OVERFLOW, y, r)
+}
+
 /// Also says `x == y` of ZF, which knows more than the difference when both are known in part.
 pub(super) fn subtract<'b>(b: &'b Builder, x: Val<'b>, y: Val<'b>) -> Val<'b> {
     let r = x - y;
@@ -69,7 +74,7 @@ pub(super) fn subtract<'b>(b: &'b Builder, x: Val<'b>, y: Val<'b>) -> Val<'b> {
             .into_iter()
             .for_each(|flag| b.set_flag(flag, Pred::Constant(false)));
     } else {
-        b.set_flag(OF, x.top_bits(DIFFERENCE_OVERFLOW, y, r));
+        b.set_flag(OF, difference_overflows(x, y, r));
         adjust(b, x, y, r);
     }
     b.set_flag(ZF, x.equals(y));
@@ -106,7 +111,7 @@ fn subtract_carry<'b>(b: &'b Builder, x: Val<'b>, y: Val<'b>) -> Val<'b> {
     }
     let r = x.minus_carry(y, carry);
     b.set_flag(CF, r.carries(y, carry));
-    b.set_flag(OF, x.top_bits(DIFFERENCE_OVERFLOW, y, r));
+    b.set_flag(OF, difference_overflows(x, y, r));
     adjust(b, x, y, r);
     b.result_flags(r);
     r

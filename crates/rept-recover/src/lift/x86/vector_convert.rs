@@ -169,15 +169,19 @@ pub(super) fn broadcast_bits(size: MemorySize) -> u32 {
     }
 }
 
-/// Converts as many elements as the wider of the two vectors holds; a result of half a register is zero above.
-pub(super) fn convert(b: &Builder, op: Op, from: u32, to: u32, flags: u16) {
-    let source = match b.is_register(1) {
+/// Bits of the source vector of an instruction whose result may be shorter.
+pub(super) fn source_bits(b: &Builder) -> u32 {
+    match b.is_register(1) {
         true => b.width(1),
         false => broadcast_bits(b.instruction.memory_size())
             .max(b.width(1))
             .max(128),
-    };
-    let n = (b.width(0).max(source) / from.max(to)) as usize;
+    }
+}
+
+/// Converts as many elements as the wider of the two vectors holds; a result of half a register is zero above.
+pub(super) fn convert(b: &Builder, op: Op, from: u32, to: u32, flags: u16) {
+    let n = (b.width(0).max(source_bits(b)) / from.max(to)) as usize;
     let exact = op == Op::FloatFromInt && from < to;
     let control = control_of(b, exact, from, to);
     let results: Elements<'_> = elements(b, 1, from, n)

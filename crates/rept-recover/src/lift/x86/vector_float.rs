@@ -16,7 +16,7 @@ use rept_trace::RegWord;
 use smallvec::SmallVec;
 
 /// The places that VRNDSCALE keeps and its rounding; not the bit that suppresses an exception.
-const SCALED: u16 = 0xf7;
+pub(super) const SCALED: u16 = 0xf7;
 /// First of the two bits of rounding control in MXCSR.
 const ROUNDING_AT: u32 = 13;
 
@@ -135,7 +135,7 @@ fn comparison(b: &Builder, m: M) -> Option<()> {
     Some(())
 }
 
-fn immediate(b: &Builder) -> u16 {
+pub(super) fn immediate(b: &Builder) -> u16 {
     u16::from(b.instruction.immediate8())
 }
 
@@ -202,18 +202,22 @@ pub(super) fn set_packed(b: &Builder, results: &[Val<'_>]) {
     );
 }
 
-fn count(b: &Builder, width: u32) -> usize {
+pub(super) fn count(b: &Builder, width: u32) -> usize {
     (b.width(0) / width) as usize
 }
 
 fn packed(b: &Builder, width: u32, op: Op) {
+    packed_binary(b, width, op, 0);
+}
+
+pub(super) fn packed_binary(b: &Builder, width: u32, op: Op, imm: u16) {
     let n = count(b, width);
     let last = b.last_vector();
     let (x, y) = (elements(b, last - 1, width, n), elements(b, last, width, n));
     let results: Elements<'_> = x
         .iter()
         .zip(&y)
-        .map(|(&x, &y)| binary(b, op, x, y))
+        .map(|(&x, &y)| b.apply(op, width, imm, [x, y, control(b, width)], width))
         .collect();
     set_packed(b, &results);
     stick(b);
@@ -223,7 +227,7 @@ fn binary<'b>(b: &'b Builder, op: Op, x: Val<'b>, y: Val<'b>) -> Val<'b> {
     b.apply(op, x.width, 0, [x, y, control(b, x.width)], x.width)
 }
 
-fn packed_unary(b: &Builder, width: u32, op: Op, imm: u16) {
+pub(super) fn packed_unary(b: &Builder, width: u32, op: Op, imm: u16) {
     let results: Elements<'_> = elements(b, b.last_vector(), width, count(b, width))
         .iter()
         .map(|&x| b.apply(op, width, imm, [x, control(b, width), x], width))
@@ -238,13 +242,17 @@ pub(super) fn lowest(b: &Builder, width: u32) -> Val<'_> {
 }
 
 fn scalar(b: &Builder, width: u32, op: Op) {
+    scalar_binary(b, width, op, 0);
+}
+
+pub(super) fn scalar_binary(b: &Builder, width: u32, op: Op, imm: u16) {
     let y = lowest(b, width);
     let x = b.lane(b.last_vector() - 1, 0).low(width);
-    set_scalar(b, binary(b, op, x, y));
+    set_scalar(b, b.apply(op, width, imm, [x, y, control(b, width)], width));
     stick(b);
 }
 
-fn scalar_unary(b: &Builder, width: u32, op: Op, imm: u16) {
+pub(super) fn scalar_unary(b: &Builder, width: u32, op: Op, imm: u16) {
     let x = lowest(b, width);
     set_scalar(b, b.apply(op, width, imm, [x, control(b, width), x], width));
     stick(b);

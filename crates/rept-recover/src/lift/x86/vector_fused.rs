@@ -97,6 +97,36 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Vfmsubadd213pd => (SUBTRACT_ODD, ORDER_213, 64, true),
         M::Vfmsubadd231ps => (SUBTRACT_ODD, ORDER_231, 32, true),
         M::Vfmsubadd231pd => (SUBTRACT_ODD, ORDER_231, 64, true),
+        M::Vfmadd132ph => (ADD, ORDER_132, 16, true),
+        M::Vfmadd132sh => (ADD, ORDER_132, 16, false),
+        M::Vfmadd213ph => (ADD, ORDER_213, 16, true),
+        M::Vfmadd213sh => (ADD, ORDER_213, 16, false),
+        M::Vfmadd231ph => (ADD, ORDER_231, 16, true),
+        M::Vfmadd231sh => (ADD, ORDER_231, 16, false),
+        M::Vfmsub132ph => (SUBTRACT, ORDER_132, 16, true),
+        M::Vfmsub132sh => (SUBTRACT, ORDER_132, 16, false),
+        M::Vfmsub213ph => (SUBTRACT, ORDER_213, 16, true),
+        M::Vfmsub213sh => (SUBTRACT, ORDER_213, 16, false),
+        M::Vfmsub231ph => (SUBTRACT, ORDER_231, 16, true),
+        M::Vfmsub231sh => (SUBTRACT, ORDER_231, 16, false),
+        M::Vfnmadd132ph => (NEGATIVE_ADD, ORDER_132, 16, true),
+        M::Vfnmadd132sh => (NEGATIVE_ADD, ORDER_132, 16, false),
+        M::Vfnmadd213ph => (NEGATIVE_ADD, ORDER_213, 16, true),
+        M::Vfnmadd213sh => (NEGATIVE_ADD, ORDER_213, 16, false),
+        M::Vfnmadd231ph => (NEGATIVE_ADD, ORDER_231, 16, true),
+        M::Vfnmadd231sh => (NEGATIVE_ADD, ORDER_231, 16, false),
+        M::Vfnmsub132ph => (NEGATIVE_SUBTRACT, ORDER_132, 16, true),
+        M::Vfnmsub132sh => (NEGATIVE_SUBTRACT, ORDER_132, 16, false),
+        M::Vfnmsub213ph => (NEGATIVE_SUBTRACT, ORDER_213, 16, true),
+        M::Vfnmsub213sh => (NEGATIVE_SUBTRACT, ORDER_213, 16, false),
+        M::Vfnmsub231ph => (NEGATIVE_SUBTRACT, ORDER_231, 16, true),
+        M::Vfnmsub231sh => (NEGATIVE_SUBTRACT, ORDER_231, 16, false),
+        M::Vfmaddsub132ph => (SUBTRACT_EVEN, ORDER_132, 16, true),
+        M::Vfmaddsub213ph => (SUBTRACT_EVEN, ORDER_213, 16, true),
+        M::Vfmaddsub231ph => (SUBTRACT_EVEN, ORDER_231, 16, true),
+        M::Vfmsubadd132ph => (SUBTRACT_ODD, ORDER_132, 16, true),
+        M::Vfmsubadd213ph => (SUBTRACT_ODD, ORDER_213, 16, true),
+        M::Vfmsubadd231ph => (SUBTRACT_ODD, ORDER_231, 16, true),
         _ => return Lowered::Elsewhere,
     };
     let n = if packed {
@@ -126,12 +156,18 @@ fn fused<'b>(b: &'b Builder, operands: [Val<'b>; 3], signs: u16) -> Val<'b> {
         RoundingControl::RoundTowardZero => 3,
         _ => 0,
     } << 13;
-    // Static rounding leaves the control of denormals to MXCSR.
-    let control = match b.instruction.rounding_control() {
+    // Static rounding leaves the control of denormals to MXCSR; half precision knows no such thing.
+    let mut control = match b.instruction.rounding_control() {
         RoundingControl::None => CONTROL,
         _ => u64::from(FLUSHING),
     };
+    if width == 16 {
+        control &= !u64::from(FLUSHING);
+    }
     let set = b.input(RegWord::MXCSR).low(32) & b.constant(control, 32);
+    if width == 16 {
+        return b.select(set.is_zero(), under(rounding), b.temporary(width));
+    }
     let flushed = b.select(
         set.equals(b.constant(FLUSHING.into(), 32)),
         under(FLUSHING | rounding),

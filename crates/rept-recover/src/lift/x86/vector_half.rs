@@ -1,11 +1,11 @@
-//! Half precision: its moves, its conversions (AVX512-FP16), and those of AVX-NE-CONVERT that are
-//! exact.
+//! Half precision: its moves, its conversions (AVX512-FP16), and those of AVX-NE-CONVERT and
+//! AVX512-BF16.
 
 use crate::lift::Lowered;
 use crate::lift::builder::Builder;
 use crate::lift::value::Val;
 use crate::lift::x86::vector_convert::{
-    DEFAULT, convert, converted, from_general, scalar_conversion, to_general,
+    DEFAULT, convert, converted, from_general, scalar_conversion, source_bits, to_general,
 };
 use crate::lift::x86::vector_float::{Elements, elements, masked_scalar, set_packed, set_scalar};
 use crate::op::Op;
@@ -16,6 +16,7 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
     scalar(b, m)
         .or_else(|| packed(b, m))
         .or_else(|| exact(b, m))
+        .or_else(|| brain(b, m))
         .map_or(Lowered::Elsewhere, |()| Lowered::Done)
 }
 
@@ -79,6 +80,35 @@ fn exact(b: &Builder, m: M) -> Option<()> {
         _ => return None,
     }
     Some(())
+}
+
+/// From single precision to bfloat16, whatever MXCSR says.
+fn brain(b: &Builder, m: M) -> Option<()> {
+    let singles = |operand, bits: u32| elements(b, operand, 32, (bits / 32) as usize);
+    let sources: Elements<'_> = match m {
+        M::Vcvtneps2bf16 => singles(1, source_bits(b)),
+        M::Vcvtne2ps2bf16 => {
+            let low = singles(2, b.width(0)).into_iter();
+            low.chain(singles(1, b.width(0))).collect()
+        }
+        _ => return None,
+    };
+    let results: Elements<'_> = sources.iter().map(|&x| single_to_brain(b, x)).collect();
+    set_packed(b, &results);
+    Some(())
+}
+
+/// The nearest even; denormals become zeros, and NaNs quiet.
+fn single_to_brain<'b>(b: &'b Builder, x: Val<'b>) -> Val<'b> {
+    const INFINITY: u64 = 0x7f80_0000;
+    let constant = |bits| b.constant(bits, 32);
+    let high = x.extract(16, 16);
+    // The lowest bit that is kept decides a tie.
+    let rounded = x.plus_carry(constant(0x7fff), high).extract(16, 16);
+    let is_nan = constant(INFINITY).below(x & constant(0x7fff_ffff));
+    let number = b.select(is_nan, high | b.constant(0x40, 16), rounded);
+    let is_tiny = (x & constant(INFINITY)).is_zero();
+    b.select(is_tiny, high & b.constant(0x8000, 16), number)
 }
 
 fn half_to_single<'b>(b: &'b Builder, x: Val<'b>) -> Val<'b> {

@@ -47,7 +47,7 @@ impl Rounding {
 
 impl Control {
     /// For results that need no rounding.
-    const EXACT: Control = Control {
+    pub(super) const EXACT: Control = Control {
         rounding: Rounding::Nearest,
         denormals_are_zero: false,
         flush_to_zero: false,
@@ -112,11 +112,11 @@ impl Format {
         bits & ((1 << self.fraction) - 1)
     }
 
-    fn bias(self) -> i32 {
+    pub(super) fn bias(self) -> i32 {
         (1 << (self.width - self.fraction - 2)) - 1
     }
 
-    fn sign(self) -> u64 {
+    pub(super) fn sign(self) -> u64 {
         1 << (self.width - 1)
     }
 
@@ -129,7 +129,7 @@ impl Format {
         self.sign() | self.infinity() | self.quiet()
     }
 
-    fn quiet(self) -> u64 {
+    pub(super) fn quiet(self) -> u64 {
         1 << (self.fraction - 1)
     }
 
@@ -150,7 +150,7 @@ impl Format {
     }
 
     /// Denormals become zeros of their sign where the control says so.
-    fn flush(self, bits: u64, control: Control) -> u64 {
+    pub(super) fn flush(self, bits: u64, control: Control) -> u64 {
         let denormal = bits & self.infinity() == 0;
         if control.denormals_are_zero && denormal {
             bits & self.sign()
@@ -183,7 +183,7 @@ impl Format {
     }
 
     /// The NaN that an operation on `operands` yields: the first one, made quiet.
-    fn propagate(self, operands: &[u64]) -> Option<u64> {
+    pub(super) fn propagate(self, operands: &[u64]) -> Option<u64> {
         operands
             .iter()
             .find(|&&bits| self.is_nan(bits))
