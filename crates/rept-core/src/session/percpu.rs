@@ -10,6 +10,8 @@
 //! time at which a processor ran steps that nobody was given, or that were lost, while the
 //! thread may have been on it.
 
+mod assemble;
+mod spans;
 mod stays;
 
 #[cfg(test)]
@@ -17,10 +19,10 @@ mod tests;
 
 use crate::capture::{Capture, Switch};
 use crate::diagnostics::{Diagnostic, Subject};
+use assemble::assemble;
 use rept_order::{Edge, EdgeKind, Point};
-use rept_trace::{
-    EventKind, Gap, GapReason, Interval, ThreadId, ThreadTrace, TimeMark, Timestamp, Trace,
-};
+use rept_trace::{Interval, ThreadId, ThreadTrace, Timestamp, Trace};
+use spans::{Span, cut};
 use stays::Stays;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -37,23 +39,6 @@ pub(super) struct Split {
 pub(super) struct Stretch {
     pub(super) thread: ThreadId,
     pub(super) steps: Range<u64>,
-}
-
-/// Steps of one processor between two resumptions.
-struct Span<'a> {
-    source: &'a ThreadTrace,
-    /// Index among the processors.
-    cpu: usize,
-    /// Its place among the spans of the processor.
-    rank: usize,
-    steps: Range<u64>,
-    events: Range<usize>,
-    /// When it began.
-    time: Interval,
-    /// When the thread came to the processor, for the order of its spans.
-    since: Timestamp,
-    /// Data was lost just before it.
-    lost: Option<Gap>,
 }
 
 /// A time at which a processor ran something that no thread was given.
@@ -194,257 +179,6 @@ fn owner(stays: &[Stays], span: &Span<'_>, only: Option<ThreadId>, process: Opti
     match elsewhere {
         true => Owner::Unclear,
         false => Owner::Ours(first.thread, first.from),
-    }
-}
-
-/// Where a processor's trace is cut: the step, the first event behind, the time at least.
-struct Cut {
-    step: u64,
-    event: usize,
-    earliest: Timestamp,
-    lost: Option<Gap>,
-}
-
-/// Cuts a processor's trace at its resumptions and where data was lost.
-fn cut<'a>(cpu: usize, source: &'a ThreadTrace, holes: &mut Vec<Hole>) -> Vec<Span<'a>> {
-    let mut cuts: Vec<Cut> = Vec::new();
-    let first = Cut {
-        step: 0,
-        event: 0,
-        earliest: Timestamp(0),
-        lost: None,
-    };
-    cuts.push(first);
-    for (index, event) in source.events.iter().enumerate() {
-        // A run cannot be cut inside.
-        let clean = event.step == source.steps()
-            || source
-                .locate(event.step)
-                .is_some_and(|(_, index)| index == 0);
-        if clean && matches!(event.kind, EventKind::Enabled { .. }) {
-            cuts.push(Cut {
-                step: event.step,
-                event: index,
-                earliest: event.time.earliest,
-                lost: None,
-            });
-        }
-    }
-    for gap in &source.gaps {
-        lose(&mut cuts, source, gap);
-    }
-    let lost = cuts
-        .iter()
-        .enumerate()
-        .filter(|(_, cut)| cut.lost.is_some());
-    holes.extend(lost.map(|(rank, cut)| Hole {
-        cpu,
-        rank,
-        time: Interval {
-            // Marks before the same step may stand behind the loss.
-            earliest: match cut.step.checked_sub(1) {
-                Some(before) => begun(source, before),
-                None => Timestamp(0),
-            },
-            latest: passed(source, cut.step),
-        },
-    }));
-    spans(cpu, source, &cuts)
-}
-
-/// Notes lost data at the cut there, or cuts there.
-fn lose(cuts: &mut Vec<Cut>, source: &ThreadTrace, gap: &Gap) {
-    // Of several cuts before one step only the last has steps behind it.
-    let behind = cuts.partition_point(|cut| cut.step <= gap.step);
-    if let Some(cut) = cuts[..behind].last_mut().filter(|cut| cut.step == gap.step) {
-        cut.lost.get_or_insert_with(|| gap.clone());
-        return;
-    }
-    let event = source.events.partition_point(|event| event.step < gap.step);
-    let cut = Cut {
-        step: gap.step,
-        event,
-        earliest: Timestamp(0),
-        lost: Some(gap.clone()),
-    };
-    cuts.insert(behind, cut);
-}
-
-fn spans<'a>(cpu: usize, source: &'a ThreadTrace, cuts: &[Cut]) -> Vec<Span<'a>> {
-    let mut reached = Timestamp(0);
-    let mut spans = Vec::with_capacity(cuts.len());
-    for (rank, cut) in cuts.iter().enumerate() {
-        let next = cuts.get(rank + 1);
-        let steps = cut.step..next.map_or(source.steps(), |next| next.step);
-        let events = cut.event..next.map_or(source.events.len(), |next| next.event);
-        reached = reached.max(cut.earliest).max(begun(source, cut.step));
-        if steps.is_empty() && events.is_empty() && cut.lost.is_none() {
-            continue;
-        }
-        let ran = match steps.is_empty() {
-            true => Timestamp(u64::MAX),
-            false => passed(source, cut.step),
-        };
-        let first = source.events.get(cut.event);
-        // Behind a loss the steps may be later than the event before them.
-        let resumed = first.filter(|_| cut.lost.is_none() && !events.is_empty());
-        let latest = resumed.map_or(ran, |event| event.time.latest.min(ran));
-        let there = resynchronised(source, cut).filter(|&there| there >= reached);
-        let time = match there {
-            Some(there) => Interval {
-                earliest: there,
-                latest: there,
-            },
-            None => Interval {
-                earliest: reached,
-                latest: latest.max(reached),
-            },
-        };
-        spans.push(Span {
-            source,
-            cpu,
-            rank,
-            steps,
-            events,
-            time,
-            since: Timestamp(0),
-            lost: cut.lost.clone(),
-        });
-    }
-    spans
-}
-
-/// Behind a loss, the time of the PSB+ at whose address decoding went on: the processor stood there
-/// at that very time. `None` when tracing was resumed later (TIP.PGE), or behind an overflow, which
-/// tells an address without its time.
-fn resynchronised(source: &ThreadTrace, cut: &Cut) -> Option<Timestamp> {
-    cut.lost.as_ref()?;
-    let here = source.times.partition_point(|mark| mark.step <= cut.step);
-    let last = source.times[..here]
-        .last()
-        .filter(|mark| mark.step == cut.step)?;
-    let told = last.time.earliest;
-    let overflow = |gap: &Gap| gap.step == cut.step && gap.reason == GapReason::Overflow;
-    let events = source
-        .events
-        .iter()
-        .rev()
-        .skip_while(|event| event.step > cut.step);
-    let mut resumed = events
-        .take_while(|event| event.step == cut.step)
-        .filter(|event| matches!(event.kind, EventKind::Enabled { .. }));
-    // A resumption is a flow packet: what is marked behind it is later only behind another one.
-    let later = resumed.all(|event| event.time.earliest < told);
-    (later && !source.gaps.iter().any(overflow)).then_some(told)
-}
-
-/// The steps from this one on ran no earlier.
-fn begun(source: &ThreadTrace, step: u64) -> Timestamp {
-    let behind = source.times.partition_point(|mark| mark.step <= step);
-    let marks = source.times[..behind].iter().rev();
-    // Bounds ascend, so the last mark has the best; a mark may repeat a weaker one.
-    marks
-        .take(2)
-        .map(|mark| mark.time.earliest)
-        .max()
-        .unwrap_or(Timestamp(0))
-}
-
-/// The step ran no later.
-fn passed(source: &ThreadTrace, step: u64) -> Timestamp {
-    let behind = source.times.partition_point(|mark| mark.step <= step);
-    let marks = source.times[behind..].iter();
-    marks
-        .take(LOOKAHEAD)
-        .map(|mark| mark.time.latest)
-        .min()
-        .unwrap_or(Timestamp(u64::MAX))
-}
-
-/// Marks looked at for an upper bound: those with an open one are rarely many in a row.
-const LOOKAHEAD: usize = 64;
-
-/// One thread from its spans, by time. `parted` tells whether it may have run unseen between two.
-fn assemble(
-    thread: ThreadId,
-    mut spans: Vec<Span<'_>>,
-    parted: impl Fn(&Span<'_>, Option<&Span<'_>>) -> bool,
-    ran: &mut Vec<(usize, usize, Stretch)>,
-) -> ThreadTrace {
-    spans.sort_by_key(|span| (span.since, span.cpu, span.rank));
-    let mut whole = ThreadTrace::new(thread);
-    let mut before: Option<&Span<'_>> = None;
-    for span in &spans {
-        let base = whole.steps();
-        let lost = span.lost.clone().map(|gap| Gap { step: base, ..gap });
-        let unseen = || before.is_some_and(|before| parted(before, Some(span)));
-        let gap = lost.or_else(|| unseen().then(|| unseen_gap(base)));
-        whole.gaps.extend(gap);
-        append(&mut whole, span);
-        if base < whole.steps() {
-            let steps = base..whole.steps();
-            ran.push((span.cpu, span.rank, Stretch { thread, steps }));
-        }
-        before = Some(span);
-    }
-    if before.is_some_and(|last| parted(last, None)) {
-        let gap = unseen_gap(whole.steps());
-        whole.gaps.push(gap);
-    }
-    whole
-}
-
-fn unseen_gap(step: u64) -> Gap {
-    Gap {
-        step,
-        offset: 0,
-        at: None,
-        reason: GapReason::LostData,
-    }
-}
-
-fn append(whole: &mut ThreadTrace, span: &Span<'_>) {
-    let (start, end) = (span.steps.start, span.steps.end);
-    let base = whole.steps();
-    let moved = |step: u64| base + step.clamp(start, end) - start;
-    let events = span.source.events[span.events.clone()].iter();
-    whole.events.extend(events.cloned().map(|mut event| {
-        event.step = moved(event.step);
-        event
-    }));
-    if start == end {
-        return;
-    }
-    // A mark before the first step may be older than the thread's steps on other processors, and
-    // one behind the last may be newer: only what they say of these steps is taken over.
-    let begin = TimeMark {
-        step: base,
-        time: span.time,
-    };
-    let times = &span.source.times;
-    let inner = times.partition_point(|mark| mark.step <= start)
-        ..times.partition_point(|mark| mark.step < end);
-    let last = times.get(inner.end).filter(|mark| mark.step == end);
-    let own = times[inner].iter().chain(last).map(|mark| TimeMark {
-        step: moved(mark.step),
-        ..*mark
-    });
-    whole.times.push(begin);
-    whole.times.extend(own);
-    push_runs(whole, span);
-}
-
-fn push_runs(whole: &mut ThreadTrace, span: &Span<'_>) {
-    let Some((first, _)) = span.source.locate(span.steps.start) else {
-        return;
-    };
-    let mut left = span.steps.end - span.steps.start;
-    for run in &span.source.runs()[first..] {
-        if left == 0 {
-            break;
-        }
-        left -= u64::from(run.count).min(left);
-        whole.push(*run);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Traces of processors, of a run a span.
 
+use super::assemble::unseen_gap;
 use super::*;
-use rept_trace::{BlockId, Event, Run};
+use rept_trace::{BlockId, Event, EventKind, Gap, GapReason, Run, TimeMark};
 
 fn switch(time: u64, thread: u32, out: bool) -> Switch {
     Switch {
