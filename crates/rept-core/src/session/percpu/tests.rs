@@ -241,3 +241,8 @@ fn without_switches_the_only_thread_has_it_all() {
     let threads = split(&cpus, &[], Some(ThreadId(9)), Some(1), &mut Vec::new()).threads;
     assert_eq!((threads[0].thread, threads[0].steps()), (ThreadId(9), 3));
 }
+
+#[test]
+fn without_switches_nobody_of_several_has_anything() {
+    check(&[(1, 10), (2, 20)], &[], &[], true);
+}
