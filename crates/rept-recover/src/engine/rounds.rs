@@ -6,7 +6,7 @@
 //! stores will be found again, and lets a value pass none of them that will hit it and all of the
 //! others: so it comes to the same values on a surer way, and to others that a contradiction
 //! barred before. A stage that has to take back too much of what it teaches ends its round, and
-//! later rounds end before it: where stores went by then is not expected either.
+//! later rounds end with it: where stores went by then is not expected either.
 //! Values are not handed on, only places, and of the refuted transfers those
 //! between accesses that held different values in the end.
 //!
@@ -63,13 +63,14 @@ impl Engine<'_> {
         }
     }
 
-    /// Did the stage between them pay? When one of the first round did not, later rounds end before it.
+    /// Did the stage between them pay? When one of the first round did not, later rounds end with
+    /// it: knowing where stores went, they get further.
     pub(super) fn pays(&mut self, before: Balance, now: Balance) -> bool {
         let known = now.known.saturating_sub(before.known);
         let refuted = now.refuted.saturating_sub(before.refuted);
         let pays = refuted <= FEW_REFUTED || known >= WORTH * refuted;
         if !pays && self.round == 0 {
-            self.last_stage = self.stage - 1;
+            self.last_stage = self.stage;
         }
         pays
     }
