@@ -44,7 +44,10 @@ fn row(row: &'static str) -> Option<(u64, &'static str, Case)> {
     let (effect, unknown_extent, asynchronous) = match words.next()? {
         "all" => (Effect::None, true, false),
         "all~" => (Effect::None, true, true),
-        word => (effect_of(word)?, false, false),
+        word => {
+            let anywhere = words.next_if_eq(&"all").is_some();
+            (effect_of(word)?, anywhere, false)
+        }
     };
     let writes = words.map(write).collect::<Option<_>>()?;
     let case = Case {
