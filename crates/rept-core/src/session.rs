@@ -60,6 +60,8 @@ struct Decoded {
     joined: Vec<ThreadId>,
     /// What control flow and switches say of the order.
     edges: Vec<Edge>,
+    /// Threads of which it is known which system call made them.
+    creations: Vec<rept_recover::Creation>,
 }
 
 impl Session {
@@ -189,6 +191,9 @@ impl Session {
             let samples = crate::anchors::samples(self.decode(), &capture.samples);
             options.anchors.extend(samples);
         }
+        options
+            .creations
+            .extend(self.decoded().creations.iter().copied());
         let mut observer = |progress| tell(Progress::from(progress));
         let (trace, order) = (self.decode(), self.order());
         let recovered =
@@ -293,6 +298,7 @@ impl Inner {
                 diagnostics: Vec::new(),
                 joined: Vec::new(),
                 edges: Vec::new(),
+                creations: Vec::new(),
             },
         }
     }

@@ -32,6 +32,8 @@ pub struct Effect {
     pub flow: Flow,
     /// A repeated or single string instruction, whose memory operands depend on counts.
     pub string: Option<StringOp>,
+    /// A system call that makes a thread.
+    pub new_thread: Option<NewThread>,
     /// All flags written are dead: RFLAGS has no new word though its old one is gone.
     pub kills_flags: bool,
     /// Flags, as bits of RFLAGS, that the instruction modifies though no word holds their new values:
@@ -41,6 +43,15 @@ pub struct Effect {
     pub clobbers_memory: bool,
     /// The meaning is stated; false: the instruction only forgets what iced says it may write.
     pub modelled: bool,
+}
+
+/// What a thread begins with that a system call makes, besides the other registers of its maker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewThread {
+    /// Stack pointer.
+    pub stack_pointer: Word,
+    /// FS base.
+    pub fs_base: Word,
 }
 
 /// One memory access of 1 to 8 bytes.

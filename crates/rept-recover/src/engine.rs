@@ -99,6 +99,18 @@ pub enum AnchorPoint {
     Interrupted(Address),
 }
 
+/// A thread made by a system call (clone, clone3) of another: it begins behind that call, with the
+/// registers of its maker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Creation {
+    /// The thread that made it.
+    pub parent: ThreadId,
+    /// The step of the system call.
+    pub step: u64,
+    /// The thread that was made.
+    pub child: ThreadId,
+}
+
 /// What recovery may do.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -115,6 +127,8 @@ pub struct Options {
     pub max_steps: u64,
     /// Register values known from elsewhere: unwound frames, process entry, samples.
     pub anchors: Vec<Anchor>,
+    /// Threads of which it is known which system call made them.
+    pub creations: Vec<Creation>,
     /// For measuring recovery, never for using it.
     #[cfg(feature = "experiments")]
     pub experiment: crate::experiment::Experiment,
@@ -128,6 +142,7 @@ impl Default for Options {
             stages: Options::STAGES,
             max_steps: 1 << 24,
             anchors: Vec::new(),
+            creations: Vec::new(),
             #[cfg(feature = "experiments")]
             experiment: crate::experiment::Experiment::default(),
         }

@@ -15,5 +15,7 @@ pub mod op;
 mod progress;
 pub mod syscall;
 
-pub use engine::{Anchor, AnchorPoint, History, Options, Statistics, recover, recover_observed};
+pub use engine::{
+    Anchor, AnchorPoint, Creation, History, Options, Statistics, recover, recover_observed,
+};
 pub use progress::{Observer, Progress};

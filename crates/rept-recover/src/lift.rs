@@ -14,6 +14,7 @@ mod flags;
 mod forget;
 mod gather;
 mod operand;
+mod thread;
 mod value;
 mod vector;
 mod x86;
@@ -27,6 +28,7 @@ use rept_trace::Address;
 pub const ALL_FLAGS: u16 = 0xcd5;
 
 pub use flags::{FlagUse, flag_use};
+pub(crate) use thread::lift_thread_maker;
 
 /// What a family says about a mnemonic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

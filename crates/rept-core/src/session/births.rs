@@ -4,10 +4,13 @@
 //! system calls succeed; the trace shows the system calls, and the code in front of most says
 //! which they are. Counted from where the maker's trace begins, up to its first missing step, the
 //! n-th thread was made by the n-th system call that may make threads, or by a later one: that
-//! orders them. A record that is lost or not counted only makes the call an earlier one.
+//! orders them. A record that is lost or not counted only makes the call an earlier one. When no
+//! step is missing, each number is known and there are as many calls as threads, none failed and
+//! none is missing: each call made its thread.
 
 use crate::capture::{Capture, TaskKind};
 use rept_order::{Edge, EdgeKind, Point};
+use rept_recover::Creation;
 use rept_trace::{BlockId, Code, ThreadId, ThreadTrace, Timestamp, Trace};
 use std::collections::BTreeMap;
 
@@ -21,6 +24,8 @@ pub(super) struct Birth {
     pub(super) child: ThreadId,
     /// The system call that made it, or an earlier one.
     pub(super) step: u64,
+    /// It was that very call.
+    pub(super) exact: bool,
 }
 
 /// What is known of the births of the trace's threads.
@@ -44,12 +49,14 @@ pub(super) fn births(capture: &Capture, trace: &Trace) -> Vec<Birth> {
             continue;
         };
         let calls = calls(&trace.code, maker, &mut numbers);
-        for (step, &child) in calls.into_iter().zip(&children) {
+        let exact = calls.exact && calls.steps.len() == children.len();
+        for (step, &child) in calls.steps.into_iter().zip(&children) {
             if trace.thread(child).is_some() {
                 found.push(Birth {
                     parent,
                     child,
                     step,
+                    exact,
                 });
             }
         }
@@ -78,17 +85,39 @@ pub(super) fn edges(births: &[Birth], trace: &Trace) -> Vec<Edge> {
     edges.collect()
 }
 
+/// The births of which the very call is known.
+pub(super) fn creations(births: &[Birth]) -> Vec<Creation> {
+    let exact = births.iter().filter(|birth| birth.exact);
+    exact
+        .map(|birth| Creation {
+            parent: birth.parent,
+            step: birth.step,
+            child: birth.child,
+        })
+        .collect()
+}
+
 /// When a thread's trace had begun for sure.
 fn began(thread: &ThreadTrace) -> Timestamp {
     let first = thread.events.first();
     first.map_or(Timestamp(u64::MAX), |event| event.time.latest)
 }
 
+/// Steps of a thread that may make threads.
+struct Calls {
+    steps: Vec<u64>,
+    /// All of them make threads unless they fail, and there are no others.
+    exact: bool,
+}
+
 /// The steps of a thread that may make threads, up to the first missing one.
-fn calls(code: &Code, thread: &ThreadTrace, numbers: &mut Numbers) -> Vec<u64> {
+fn calls(code: &Code, thread: &ThreadTrace, numbers: &mut Numbers) -> Calls {
     let mut gaps = thread.gaps.iter().map(|gap| gap.step);
     let whole = gaps.find(|&step| step > 0).unwrap_or(u64::MAX);
-    let mut calls = Vec::new();
+    let mut calls = Calls {
+        steps: Vec::new(),
+        exact: whole == u64::MAX,
+    };
     let mut first = 0u64;
     for run in thread.runs() {
         let last = usize::from(run.count) - 1;
@@ -101,7 +130,8 @@ fn calls(code: &Code, thread: &ThreadTrace, numbers: &mut Numbers) -> Vec<u64> {
             continue;
         };
         if call.is_none_or(|number| MAKERS.contains(&number)) {
-            calls.push(step);
+            calls.steps.push(step);
+            calls.exact &= call.is_some();
         }
     }
     calls
@@ -191,7 +221,13 @@ mod tests {
 
     /// The maker runs these blocks; births as (child, step).
     #[track_caller]
-    fn check(numbers: &[Option<u32>], children: &[u32], gap: Option<u64>, expect: &[(u32, u64)]) {
+    fn check(
+        numbers: &[Option<u32>],
+        children: &[u32],
+        gap: Option<u64>,
+        expect: &[(u32, u64)],
+        exact: bool,
+    ) {
         let mut runs: Vec<(u32, u16)> = Vec::new();
         for (block, number) in numbers.iter().enumerate() {
             runs.push((block as u32, if number.is_some() { 2 } else { 1 }));
@@ -223,11 +259,13 @@ mod tests {
             code: code(numbers),
             threads,
         };
-        let found: Vec<(u32, u64)> = births(&capture(children), &trace)
+        let births = births(&capture(children), &trace);
+        let found: Vec<(u32, u64)> = births
             .iter()
             .map(|birth| (birth.child.0, birth.step))
             .collect();
         assert_eq!(found, expect);
+        assert!(births.iter().all(|birth| birth.exact == exact));
     }
 
     #[test]
@@ -242,27 +280,28 @@ mod tests {
 
     #[test]
     fn each_thread_comes_after_a_call() {
-        check(&[Some(435)], &[7], None, &[(7, 1)]);
+        check(&[Some(435)], &[7], None, &[(7, 1)], true);
         check(
             &[Some(56), Some(39), Some(435)],
             &[7, 8],
             None,
             &[(7, 1), (8, 5)],
+            true,
         );
     }
 
     #[test]
     fn a_call_that_may_have_failed_comes_first() {
-        check(&[Some(435), Some(435)], &[7], None, &[(7, 1)]);
+        check(&[Some(435), Some(435)], &[7], None, &[(7, 1)], false);
     }
 
     #[test]
     fn a_call_of_unknown_number_counts_as_one_that_may_make_threads() {
-        check(&[None, Some(435)], &[7, 8], None, &[(7, 0), (8, 2)]);
+        check(&[None, Some(435)], &[7, 8], None, &[(7, 0), (8, 2)], false);
     }
 
     #[test]
     fn behind_missing_steps_nothing_is_claimed() {
-        check(&[Some(435), Some(435)], &[7, 8], Some(2), &[(7, 1)]);
+        check(&[Some(435), Some(435)], &[7, 8], Some(2), &[(7, 1)], false);
     }
 }

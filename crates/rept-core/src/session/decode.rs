@@ -111,13 +111,15 @@ pub(super) fn decode(
     if let Some(dump) = dump {
         diagnostics.extend(agree::missing_from_dump(&trace, dump, capture));
     }
-    let mut edges = births::edges(&births::births(capture, &trace), &trace);
+    let births = births::births(capture, &trace);
+    let mut edges = births::edges(&births, &trace);
     edges.extend(percpu::edges(&stretches, &trace));
     Decoded {
         trace,
         diagnostics,
         joined,
         edges,
+        creations: births::creations(&births),
     }
 }
 

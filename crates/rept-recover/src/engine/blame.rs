@@ -196,8 +196,7 @@ impl Engine<'_> {
         let access = self.graph.accesses[id as usize];
         if access.state == AccessState::Placed && access.phase == self.grade as u8 {
             if let Some(call) = self.kernel_call(access.step) {
-                found.extend(call.arguments);
-                found.push(call.result);
+                found.extend(self.call_nodes(&call));
                 return;
             }
             found.extend(self.address_nodes(access.step));

@@ -1,6 +1,7 @@
 //! From the trace to the graph: which node every step reads and defines, in sequence order.
 //! One pass back over each thread for the liveness of flags, one pass forward over the sequence.
 
+mod births;
 mod frames;
 mod known;
 
@@ -18,6 +19,7 @@ use crate::experiment::{Technique, Without};
 use crate::lift::ALL_FLAGS;
 use crate::progress::{Pace, Progress};
 use crate::syscall::number_before;
+use births::{Inherited, makes};
 use frames::{Frame, Interrupted, PRESERVED, Returned, Saved};
 use hashbrown::HashMap;
 use iced_x86::Mnemonic;
@@ -52,6 +54,10 @@ struct Cursor<'a> {
     /// The last call that returned to each place.
     returned: HashMap<Address, Returned>,
     interrupted: Vec<Interrupted>,
+    /// Threads that the thread makes, as step and index, the next one last.
+    makes: Vec<(u64, usize)>,
+    /// What the thread begins with.
+    inherited: Option<Inherited>,
 }
 
 /// Builds the graph.
@@ -99,6 +105,9 @@ pub(crate) fn build(
             .graph
             .versions
             .push(ThreadVersions { words, stale_flags });
+    }
+    for (index, cursor) in builder.cursors.iter_mut().enumerate() {
+        cursor.makes = makes(&options.creations, trace, index);
     }
     let all: u64 = order.sequence().iter().map(|segment| segment.steps).sum();
     let mut left_out = all.saturating_sub(max_steps);
@@ -166,6 +175,8 @@ impl<'a> Builder<'a> {
             outermost: 0,
             returned: HashMap::new(),
             interrupted: Vec::new(),
+            makes: Vec::new(),
+            inherited: None,
         }
     }
 
@@ -252,8 +263,14 @@ impl<'a> Builder<'a> {
         let effect = self.lowered.stretch(run.block, run.count, live)[index];
         let block = self.trace.code.block(run.block);
         let step = cursor.step;
+        if step == 0 {
+            self.inherit(thread, block.address(index));
+        }
         let next = self.advance(thread);
         self.execute(thread, effect, block, index, next);
+        if let Some(child) = self.cursors[thread].makes_at(step) {
+            self.bequeath(thread, child, behind(block, index));
+        }
         while let Some((_, operand)) = self.cursors[thread]
             .written_out
             .pop_if(|(at, _)| *at <= step)
@@ -487,9 +504,7 @@ impl<'a> Builder<'a> {
         next: Option<Address>,
         node: &impl Fn(&Graph, usize) -> u32,
     ) -> Outcome {
-        let behind = block
-            .address(index)
-            .offset(block.instruction_bytes(index).len() as u64);
+        let behind = behind(block, index);
         let facts = !self.without.has(Technique::BranchFacts);
         match effect.flow {
             Flow::Branch { target, .. } if facts => return outcome(next, target, behind),
@@ -583,6 +598,12 @@ impl<'a> Builder<'a> {
             contradictions: self.contradictions,
         }
     }
+}
+
+/// The address behind an instruction.
+fn behind(block: &Block, index: usize) -> Address {
+    let bytes = block.instruction_bytes(index).len() as u64;
+    block.address(index).offset(bytes)
 }
 
 /// The value of a register as its word holds it: RFLAGS words hold the arithmetic flags and DF

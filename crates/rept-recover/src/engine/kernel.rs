@@ -3,7 +3,7 @@
 
 use super::Engine;
 use super::cells::CELL;
-use super::graph::{AccessState, KernelCall, NONE};
+use super::graph::{AccessKind, AccessState, KernelCall, NONE};
 use super::retract::Cause;
 use crate::bits::Bits;
 use crate::effect::Flow;
@@ -35,6 +35,8 @@ pub(super) struct Remapped {
 struct Numbers {
     arguments: [Option<u64>; 7],
     result: Option<u64>,
+    /// Eight bytes each that the kernel read for the call, by address.
+    read: SmallVec<[(u64, u64); 8]>,
 }
 
 impl Frame for Numbers {
@@ -48,8 +50,10 @@ impl Frame for Numbers {
         self.result
     }
 
-    fn memory(&self, _address: u64, _size: u8) -> Option<u64> {
-        None
+    fn memory(&self, address: u64, size: u8) -> Option<u64> {
+        let mut read = self.read.iter();
+        let found = read.find(|&&(at, _)| size == 8 && at == address);
+        found.map(|&(_, value)| value)
     }
 }
 
@@ -69,6 +73,7 @@ impl Engine<'_> {
         let numbers = Numbers {
             arguments: call.arguments.map(value),
             result: value(call.result),
+            read: self.read_by_kernel(step),
         };
         let Some(number) = numbers.arguments[0] else {
             return;
@@ -89,6 +94,32 @@ impl Engine<'_> {
             }
             self.place_kernel(call.access, &extents, remapped);
         }
+    }
+
+    /// What is known of the words that the kernel read for a call, by address.
+    fn read_by_kernel(&self, step: u32) -> SmallVec<[(u64, u64); 8]> {
+        let loads = self.graph.accesses_of(step);
+        let loads = loads.map(|id| &self.graph.accesses[id as usize]);
+        loads
+            .filter(|load| load.kind == AccessKind::Load && load.state == AccessState::Placed)
+            .filter_map(|load| {
+                let value = self.graph.nodes.bits[load.node as usize].get()?;
+                Some((load.address, value))
+            })
+            .collect()
+    }
+
+    /// Nodes by which it is known what a call wrote: arguments, result, and what the kernel read.
+    pub(super) fn call_nodes(&self, call: &KernelCall) -> SmallVec<[u32; 16]> {
+        let step = self.graph.accesses[call.access as usize].step;
+        let loads = self.graph.accesses_of(step);
+        let read = loads.map(|id| &self.graph.accesses[id as usize]);
+        let read = read.filter(|load| load.kind == AccessKind::Load);
+        let arguments = call.arguments.iter().copied();
+        arguments
+            .chain([call.result])
+            .chain(read.map(|load| load.node))
+            .collect()
     }
 
     pub(super) fn kernel_call(&self, step: u32) -> Option<KernelCall> {

@@ -2,10 +2,13 @@
 //! that somebody may read after it.
 
 use crate::effect::Effect;
-use crate::lift::{FlagUse, flag_use, lift};
+use crate::lift::{FlagUse, flag_use, lift, lift_thread_maker};
+use crate::syscall::number_before;
 use hashbrown::HashMap;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use rept_trace::{Address, Block, BlockId, Code};
+
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
 /// Key of a lowered stretch: block, instructions executed, flags live behind it.
 type Stretch = (BlockId, u16, u16);
@@ -71,7 +74,9 @@ impl<'a> Lowered<'a> {
     fn instruction(&mut self, id: BlockId, index: usize, live: u16) -> u32 {
         let block = self.code.block(id);
         let (at, bytes) = (block.address(index), block.instruction_bytes(index));
-        let effect = lift(bytes, at, block.bitness, live);
+        let effect = number_of(block, index)
+            .and_then(|number| lift_thread_maker(bytes, at, number, live))
+            .unwrap_or_else(|| lift(bytes, at, block.bitness, live));
         // Overlapping blocks hold the same instruction twice; code that changed holds another there.
         if let Some(&number) = self.by_instruction.get(&(at, live))
             && self.effects[number as usize] == effect
@@ -91,6 +96,12 @@ impl<'a> Lowered<'a> {
         let slot = &mut self.flag_uses[id.0 as usize];
         slot.get_or_insert_with(|| flag_uses(self.code.block(id)))
     }
+}
+
+/// The number of the system call that an instruction is, if the code tells.
+fn number_of(block: &Block, index: usize) -> Option<u32> {
+    let is_call = block.bitness == 64 && block.instruction_bytes(index) == SYSCALL;
+    is_call.then(|| number_before(block, index)).flatten()
 }
 
 fn live_before(flags: FlagUse, live_after: u16) -> u16 {

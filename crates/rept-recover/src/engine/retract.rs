@@ -428,7 +428,7 @@ impl Engine<'_> {
 
     fn feeds_address(&self, step: u32, node: u32) -> bool {
         if let Some(call) = self.kernel_call(step) {
-            return call.arguments.contains(&node) || call.result == node;
+            return self.call_nodes(&call).contains(&node);
         }
         self.address_nodes(step).any(|other| other == node)
     }

@@ -341,6 +341,8 @@ impl Recovered for History {
             .accesses_of(step)
             .map(|id| &self.graph.accesses[id as usize])
             .filter(|access| access.size > 0 && access.state != AccessState::Absent)
+            // What the kernel reads for a system call is no operand.
+            .filter(|access| self.graph.effect(access.step).flow != Flow::Syscall)
             .map(|access| self.access_view(access))
             .collect()
     }

@@ -5,7 +5,7 @@
 //! Reads always see the state before the instruction, writes take effect at its end.
 
 use crate::bits::{Bits, mask};
-use crate::effect::{Access, Flow, StringOp, Word};
+use crate::effect::{Access, Flow, NewThread, StringOp, Word};
 use crate::lift::value::{Pred, Val};
 use crate::op::{MicroOp, Op};
 use iced_x86::Instruction;
@@ -32,6 +32,7 @@ pub(super) struct Parts {
     pub(super) ops: Vec<MicroOp>,
     pub(super) flow: Flow,
     pub(super) string: Option<StringOp>,
+    pub(super) new_thread: Option<NewThread>,
     pub(super) clobbers_memory: bool,
 }
 
@@ -161,7 +162,7 @@ impl Builder {
     }
 
     /// Makes a temporary a node.
-    fn promote(&self, word: Word) {
+    pub(super) fn promote(&self, word: Word) {
         let kind = &mut self.parts.borrow_mut().words[usize::from(word.0)].0;
         if *kind == Kind::Temporary {
             *kind = Kind::Fresh;

@@ -1,7 +1,7 @@
 //! From the builder's lists to an [`Effect`]: the RFLAGS word, dead relations, final numbers.
 
 use crate::bits::Bits;
-use crate::effect::{Effect, Flow, StringOp, Word};
+use crate::effect::{Effect, Flow, NewThread, StringOp, Word};
 use crate::lift::ALL_FLAGS;
 use crate::lift::builder::{Builder, Kind, Parts};
 use crate::lift::flags::{modified, writes_conditionally};
@@ -130,6 +130,11 @@ fn count_uses(parts: &Parts) -> Vec<u32> {
             .flatten()
             .for_each(&mut mention);
     }
+    if let Some(new) = parts.new_thread {
+        [new.stack_pointer, new.fs_base]
+            .into_iter()
+            .for_each(&mut mention);
+    }
     uses
 }
 
@@ -202,6 +207,10 @@ fn number(mut parts: Parts, flags: Unwritten, modelled: bool) -> Effect {
         ops: parts.ops.into_boxed_slice(),
         flow: map_flow(parts.flow, map),
         string: parts.string.map(|string| map_string(string, map)),
+        new_thread: parts.new_thread.map(|new| NewThread {
+            stack_pointer: map(new.stack_pointer),
+            fs_base: map(new.fs_base),
+        }),
         kills_flags: flags.all,
         stale_flags: flags.stale,
         clobbers_memory: parts.clobbers_memory,

@@ -34,6 +34,11 @@ pub(super) fn everything() -> Effect {
 
 /// Forgets what the instruction may write.
 pub(super) fn forget(instruction: &Instruction, bitness: u8, live_flags: u16) -> Effect {
+    builder(instruction, bitness, live_flags).finish(false)
+}
+
+/// The same, to be added to.
+pub(super) fn builder(instruction: &Instruction, bitness: u8, live_flags: u16) -> Builder {
     let builder = Builder::new(instruction, live_flags);
     let mut factory = InstructionInfoFactory::new();
     let info = factory.info(instruction);
@@ -57,7 +62,7 @@ pub(super) fn forget(instruction: &Instruction, bitness: u8, live_flags: u16) ->
         }
         _ => Flow::Other,
     });
-    builder.finish(false)
+    builder
 }
 
 /// Is this access a write, and may it be none?
