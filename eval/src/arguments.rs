@@ -42,6 +42,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Recover one recording, explain its crash, and print JSON.
     Examine(ExamineArgs),
+    /// Record and score programs with known races over many seeds, and print the tables of
+    /// docs/threads.md.
+    Threads(ThreadsArgs),
 }
 
 #[derive(Args, Debug)]
@@ -51,6 +54,19 @@ pub(crate) struct ExamineArgs {
     /// Source lines of the cause: FILE:LINE or FILE:FIRST-LAST.
     #[arg(long = "cause", value_name = "PLACE")]
     pub(crate) causes: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ThreadsArgs {
+    /// Seeds of the recorder's scheduler: 1 to this.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) seeds: u64,
+    /// Folder for programs, recordings and results.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work: Option<PathBuf>,
+    /// The `rept` command, built with the feature `experiments`; without it, it is built.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rept: Option<PathBuf>,
 }
 
 /// A selection of cases.

@@ -46,6 +46,9 @@ pub(crate) struct Examination {
     pub(crate) asked: String,
     /// Steps of all threads from the last step on a source line of the cause to the crash.
     pub(crate) distance: Option<u64>,
+    /// The order proves that step to be before the crash.
+    #[serde(default)]
+    pub(crate) ordered: Option<bool>,
     /// The way to the cause, when it was reached.
     pub(crate) reached: Option<Reached>,
     /// Seconds from opening the files to the decoded, ordered trace.
@@ -110,6 +113,7 @@ fn look(history: &History, causes: &[Cause], truth: &Path) -> Result<Examination
     let crash = history.crash().ok_or("the core names no signal")?;
     let suspects = suspect::suspects(history, &crash);
     let trace = history.trace();
+    let last = search::last(history, causes, crash.position);
     let mut found = Examination {
         steps: trace.threads.iter().map(|thread| thread.steps()).sum(),
         threads: trace.threads.len(),
@@ -117,7 +121,9 @@ fn look(history: &History, causes: &[Cause], truth: &Path) -> Result<Examination
         crash: place(history, crash.pc),
         open: open_functions(history, &crash),
         asked: suspects.what,
-        distance: search::distance(history, causes, crash.position),
+        distance: last.map(|(_, distance)| distance),
+        ordered: last
+            .map(|(at, _)| history.order(at, crash.position) == Some(std::cmp::Ordering::Less)),
         ..Examination::default()
     };
     if let Some(way) = search::search(history, &suspects.places, causes) {

@@ -15,6 +15,8 @@
 //! `rept score`. *Examining* asks, from the crash alone, where the faulting value came from
 //! (`examine`), and holds the answer against the cause that the manifest names and against the
 //! truth; recovery never sees either.
+//!
+//! Programs with known races have tables of their own (`threads`).
 
 mod arguments;
 mod build;
@@ -30,6 +32,7 @@ mod report;
 mod result;
 mod score;
 mod stages;
+mod threads;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
         Some(Command::Examine(wanted)) => examine::print(wanted),
+        Some(Command::Threads(wanted)) => threads::run(wanted),
         None => stages::run(&arguments),
     };
     match done {

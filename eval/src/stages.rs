@@ -33,7 +33,7 @@ const TECHNIQUES: [&str; 7] = [
 ];
 
 /// What all stages need.
-struct Tools {
+pub(crate) struct Tools {
     rept: PathBuf,
     work: PathBuf,
     /// `rept score` can leave techniques out, and compute ceilings.
@@ -41,6 +41,18 @@ struct Tools {
     ablations: bool,
     /// Of the programs that recover and judge.
     key: String,
+}
+
+impl Tools {
+    /// The `rept` command.
+    pub(crate) fn rept(&self) -> &Path {
+        &self.rept
+    }
+
+    /// Key of the programs that recover and judge.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 /// Runs the cases that were asked for, and writes the table.
@@ -59,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut failed = Vec::new();
     if !arguments.table {
         let wanted = select(&cases, arguments)?;
-        let tools = tools(root, arguments, &work)?;
+        let tools = tools(root, arguments.rept.as_deref(), arguments.ablations, &work)?;
         failed = run_cases(&wanted, &arguments.variants, &tools)?;
         if arguments.cost {
             cost::measure(&cases, &tools.rept, &work)?;
@@ -79,7 +91,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn default_work() -> PathBuf {
+/// Where everything is made when nobody says where.
+pub(crate) fn default_work() -> PathBuf {
     let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -98,8 +111,18 @@ fn select<'a>(cases: &'a [Case], arguments: &Arguments) -> Result<Vec<&'a Case>,
     Ok(cases.iter().filter(named).filter(small).collect())
 }
 
-fn tools(root: &Path, arguments: &Arguments, work: &Path) -> Result<Tools, Failure> {
-    let rept = match &arguments.rept {
+/// The `rept` command, given or built, and what it can do.
+///
+/// # Errors
+/// It is not there, or cannot be built.
+pub(crate) fn tools(
+    root: &Path,
+    rept: Option<&Path>,
+    ablations: bool,
+    work: &Path,
+) -> Result<Tools, Failure> {
+    let built = rept.is_none();
+    let rept = match rept {
         Some(rept) => {
             fs::canonicalize(rept).map_err(|error| format!("{}: {error}", rept.display()))?
         }
@@ -107,8 +130,8 @@ fn tools(root: &Path, arguments: &Arguments, work: &Path) -> Result<Tools, Failu
     };
     let own = env::current_exe().map_err(|error| error.to_string())?;
     Ok(Tools {
-        experiments: arguments.rept.is_none(),
-        ablations: arguments.ablations,
+        experiments: built,
+        ablations,
         key: Key::default().files(&rept)?.files(&own)?.finish(),
         work: work.to_owned(),
         rept,

@@ -121,8 +121,12 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Steps of all threads from the last step on a line of the cause to the crash.
-pub(super) fn distance(history: &History, causes: &[Cause], crash: Position) -> Option<u64> {
+/// The last step on a line of the cause, and the steps of all threads from there to the crash.
+pub(super) fn last(
+    history: &History,
+    causes: &[Cause],
+    crash: Position,
+) -> Option<(Position, u64)> {
     let mut lines = Lines::new(history, causes);
     let code = &history.trace().code;
     let addresses = code
@@ -137,11 +141,11 @@ pub(super) fn distance(history: &History, causes: &[Cause], crash: Position) -> 
             .iter()
             .filter_map(move |&at| history.last_execution(thread, at, steps))
     });
-    let numbers = last.filter_map(|at| history.sequence_number(at));
-    numbers
-        .filter(|&number| number <= end)
-        .max()
-        .map(|number| end - number)
+    let distances = last.filter_map(|at| {
+        let number = history.sequence_number(at)?;
+        Some((at, end.checked_sub(number)?))
+    });
+    distances.min_by_key(|&(_, distance)| distance)
 }
 
 /// The chain in words; verdicts are added when it is judged.

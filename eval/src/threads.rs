@@ -1,0 +1,198 @@
+//! Programs with known races, over many seeds of the recorder's scheduler.
+//!
+//! Each program is recorded with the truth in several *forms*: its threads overlapping, on one
+//! core in turns, and overlapping with coarser clocks. What is recovered of each run is scored
+//! like any recording, the overlapping ones once more without what keeps races apart, and the
+//! value that the program died of is followed back as for the cases (`examine`).
+//!
+//! Every run is kept as one line of a file, under a key of the programs that made it, so that an
+//! interrupted series goes on where it was.
+
+mod kept;
+mod program;
+mod table;
+
+use crate::Failure;
+use crate::arguments::ThreadsArgs;
+use crate::examine::Examination;
+use crate::process::{must, output};
+use crate::score;
+use crate::stages::{self, Tools};
+use kept::Kept;
+use program::{PROGRAMS, Program};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Recording or examining one run of some 100,000 steps on a busy machine.
+const LIMIT: Duration = Duration::from_secs(300);
+/// What is counted.
+const MEASURE: &str = "register_reads";
+
+/// How a program is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+enum Form {
+    /// Each thread on a core of its own, all timing packets.
+    Overlapping,
+    /// One core, in turns of at most 50 steps.
+    InTurns,
+    /// Overlapping, no CYC.
+    Mtc,
+    /// Overlapping, neither CYC nor MTC: TSC at PSB.
+    Boundaries,
+}
+
+impl Form {
+    const ALL: [Form; 4] = [
+        Form::Overlapping,
+        Form::InTurns,
+        Form::Mtc,
+        Form::Boundaries,
+    ];
+
+    const fn options(self) -> [&'static str; 4] {
+        match self {
+            Form::Overlapping => ["--schedule", "cores", "--timing", "cycles"],
+            Form::InTurns => ["--schedule", "quanta:50", "--timing", "cycles"],
+            Form::Mtc => ["--schedule", "cores", "--timing", "mtc"],
+            Form::Boundaries => ["--schedule", "cores", "--timing", "boundaries"],
+        }
+    }
+}
+
+/// One run of one program.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Run {
+    key: String,
+    program: String,
+    form: Form,
+    seed: u64,
+    /// Steps of all threads.
+    steps: u64,
+    /// Register reads.
+    reads: score::Tally,
+    /// Values of all measures, called certain or assumed, and wrong.
+    wrong_trusted: u64,
+    /// Register reads, without what keeps races apart.
+    unguarded: Option<score::Tally>,
+    /// Values called certain or assumed, and wrong, without it.
+    unguarded_trusted: u64,
+    /// Where the fatal value was planted.
+    planted: Option<Planted>,
+}
+
+/// What was found of where a fatal value was planted.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Planted {
+    /// The store was found, and no value on the way was wrong or unknown.
+    traced: bool,
+    /// The timestamps prove it to be before the crash.
+    ordered: bool,
+}
+
+/// Records and scores what is missing, and prints the table.
+///
+/// # Errors
+/// A tool is missing, or a program cannot be built, recorded or scored.
+pub(crate) fn run(wanted: &ThreadsArgs) -> Result<(), Failure> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let work = wanted.work.clone().unwrap_or_else(stages::default_work);
+    fs::create_dir_all(&work).map_err(|error| format!("{}: {error}", work.display()))?;
+    let tools = stages::tools(root, wanted.rept.as_deref(), false, &work)?;
+    let programs = build(root, &work)?;
+    let mut kept = Kept::open(&work.join("threads.jsonl"), tools.key())?;
+    for seed in 1..=wanted.seeds {
+        for (program, built) in PROGRAMS.iter().zip(&programs) {
+            for form in Form::ALL {
+                if !kept.has(program.name, form, seed) {
+                    kept.add(one(program, built, form, seed, &tools, &work)?)?;
+                }
+            }
+        }
+        eprintln!("seed {seed} of {}", wanted.seeds);
+    }
+    print!("{}", table::table(kept.runs(), wanted.seeds));
+    Ok(())
+}
+
+fn build(root: &Path, work: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let sources = root.join("../crates/rept-cli/tests/programs/threads");
+    let build = |program: &Program| {
+        let built = work.join(program.name);
+        let mut command = Command::new("cc");
+        command
+            .args(["-O1", "-g", "-pthread", "-o"])
+            .arg(&built)
+            .arg(sources.join(program.file()));
+        must(&mut command, &work.join("log"), LIMIT)?;
+        Ok(built)
+    };
+    PROGRAMS.iter().map(build).collect()
+}
+
+fn one(
+    program: &Program,
+    built: &Path,
+    form: Form,
+    seed: u64,
+    tools: &Tools,
+    work: &Path,
+) -> Result<Run, Failure> {
+    let folder = work.join("threads");
+    let _ = fs::remove_dir_all(&folder);
+    let log = work.join("log");
+    let mut recorder = Command::new(tools.rept());
+    recorder
+        .args(["record", "--truth", "--from", "main", "--output"])
+        .arg(&folder)
+        .args(form.options())
+        .args(["--seed", &seed.to_string(), "--"])
+        .arg(built);
+    must(&mut recorder, &log, LIMIT)?;
+    let scored = score::score(tools.rept(), &folder, &[], &log)?;
+    let alone = form == Form::Overlapping;
+    let unguarded = match alone {
+        true => {
+            let options = ["--without", "races"];
+            Some(score::score(tools.rept(), &folder, &options, &log)?)
+        }
+        false => None,
+    };
+    let planted = match (alone, program.planted) {
+        (true, Some(line)) => Some(planted(&folder, &program.cause(line), &log)?),
+        _ => None,
+    };
+    let trusted = |score: &score::Score| {
+        let (certain, assumed) = score.wrong_trusted();
+        certain + assumed
+    };
+    let run = Run {
+        key: tools.key().to_owned(),
+        program: program.name.to_owned(),
+        form,
+        seed,
+        steps: scored.steps,
+        reads: scored.tally(MEASURE, None),
+        wrong_trusted: trusted(&scored),
+        unguarded_trusted: unguarded.as_ref().map_or(0, trusted),
+        unguarded: unguarded.map(|score| score.tally(MEASURE, None)),
+        planted,
+    };
+    let _ = fs::remove_dir_all(&folder);
+    Ok(run)
+}
+
+fn planted(folder: &Path, cause: &str, log: &Path) -> Result<Planted, Failure> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = Command::new(own);
+    command.arg("examine").arg(folder).args(["--cause", cause]);
+    let text = output(&mut command, log, LIMIT)?;
+    let found: Examination =
+        serde_json::from_str(&text).map_err(|error| format!("examine: {error}"))?;
+    Ok(Planted {
+        traced: found.is_debuggable(),
+        ordered: found.ordered == Some(true),
+    })
+}
