@@ -167,6 +167,13 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             Packet::Ovf => self.overflow(),
             Packet::Psb => self.begin_boundary(),
             Packet::PsbEnd => self.end_boundary(),
+            Packet::ModeExec {
+                long: true,
+                default_32: true,
+                ..
+            } => self.unexpected("MODE.Exec of a reserved mode", "16, 32 or 64 bits"),
+            // It forces out the outcomes before it, and the TIPs that they wait for.
+            Packet::ModeExec { .. } if self.pending.len > 0 => self.unexpected("MODE.Exec", "TIP"),
             _ => {
                 self.status(packet);
                 Next::Packet

@@ -177,7 +177,16 @@ impl Cuts {
 impl Cuts {
     fn heed_mode(&mut self, packet: &Packet) {
         match (packet, &mut self.boundary) {
-            (Packet::Ovf, _) => {
+            // The flow is lost behind both.
+            (
+                Packet::Ovf
+                | Packet::ModeExec {
+                    long: true,
+                    default_32: true,
+                    ..
+                },
+                _,
+            ) => {
                 self.boundary = None;
                 self.before.bitness = None;
             }

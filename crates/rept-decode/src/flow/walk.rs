@@ -370,22 +370,20 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         true
     }
 
-    /// Walks to where tracing ended without an asynchronous event, and through the branch that ended it.
+    /// Walks to where tracing ended without an asynchronous event, and through the branch that ended
+    /// it. Straight code never ends it, not even where it runs out of a filter's range: only branches
+    /// and MOV to CR3 do (SDM, "Packet Generation under Different Enable Conditions").
     pub(super) fn walk_to_disable(&mut self, to: Option<Address>) -> Walk<()> {
         let mut budget = self.budget();
         loop {
             let id = self.block_here()?;
-            if let Some(to) = to
-                && self.run_part_behind_start(id, to)
-            {
-                return Ok(());
-            }
             if self.disables_without_branch(id, to) {
                 self.run_whole(id, self.code.hot(id).count);
                 return Ok(());
             }
             match self.pass(id) {
-                Ok(()) => {}
+                Ok(()) if self.disabled_behind(id, to) => return Ok(()),
+                Ok(()) => budget.spend(self)?,
                 Err(End::Conditional) if self.leads_to(id, to) => {
                     self.run_whole(id, self.code.hot(id).count);
                     return Ok(());
@@ -397,16 +395,16 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                     return Ok(());
                 }
             }
-            if to == Some(self.address()) || (to.is_none() && self.left_filter()) {
-                return Ok(());
-            }
-            budget.spend(self)?;
         }
     }
 
-    /// Sequential code that runs out of the traced region inside a block.
-    fn run_part_behind_start(&mut self, id: BlockId, to: Address) -> bool {
-        self.code.block(id).at != to && self.run_part(id, to)
+    /// Whether tracing ended with the end of block `id`, which was just passed.
+    fn disabled_behind(&self, id: BlockId, to: Option<Address>) -> bool {
+        self.code.hot(id).end != End::Split
+            && match to {
+                Some(to) => to == self.address(),
+                None => self.left_filter(),
+            }
     }
 
     /// A MOV to CR3 or WRMSR that switched tracing off: a TIP.PGD without address, and no
@@ -420,9 +418,13 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.errata.skl014 && self.options.filter.excludes(self.address())
     }
 
-    /// Whether the conditional branch at the end of `id` can lead to `to`.
+    /// Whether the conditional branch at the end of `id` can have ended tracing. Where it led out of
+    /// the traced regions, its TIP.PGD does not say where to.
     fn leads_to(&self, id: BlockId, to: Option<Address>) -> bool {
-        to.is_some_and(|to| to == self.code.target(id) || to == self.code.end_address(id))
+        match to {
+            Some(to) => to == self.code.target(id) || to == self.code.end_address(id),
+            None => self.options.filter.excludes(self.code.target(id)),
+        }
     }
 
     /// Walks to the next PTWRITE if nothing but straight code lies before it.

@@ -8,6 +8,7 @@ mod differential;
 mod encode;
 mod events;
 mod flow;
+mod forced;
 mod hardware;
 mod listing;
 mod packets;
