@@ -8,6 +8,7 @@
 mod parse;
 mod stream;
 
+pub(crate) use parse::common;
 pub use parse::{MAX_PACKET_BYTES, ParseError, ParseErrorKind, parse, parse_with_errata};
 pub(crate) use stream::item_bytes_after;
 pub use stream::{PSB, Packets, find_psb};

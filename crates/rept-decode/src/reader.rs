@@ -2,7 +2,7 @@
 
 use crate::flow::Next;
 use crate::packet::{
-    MAX_PACKET_BYTES, Packet, ParseErrorKind, find_psb, item_bytes_after, parse_with_errata,
+    MAX_PACKET_BYTES, Packet, ParseErrorKind, common, find_psb, item_bytes_after, parse_with_errata,
 };
 use crate::{DecodeOptions, Errata};
 use rept_trace::GapReason;
@@ -138,9 +138,7 @@ impl<S: Sink> Reader<S> {
         while at < limit && !self.stopped {
             let used = match self.searching {
                 Some(search) => self.find_boundary(search, bytes, at),
-                // Much of a stream is padding.
-                None if bytes[at] == 0 => Some(1),
-                None => self.step(base + at as u64, &bytes[at..]),
+                None => self.step(base + at as u64, bytes, at),
             };
             match used {
                 Some(used) => at += used,
@@ -151,17 +149,25 @@ impl<S: Sink> Reader<S> {
         at
     }
 
-    /// Uses up one packet; `None` when it is not complete.
-    #[inline]
-    fn step(&mut self, offset: u64, bytes: &[u8]) -> Option<usize> {
-        match parse_with_errata(bytes, self.item_bytes, &self.errata) {
+    /// Uses up the packet at `at`; `None` when it is not complete.
+    #[inline(always)]
+    fn step(&mut self, offset: u64, bytes: &[u8], at: usize) -> Option<usize> {
+        let Some((packet, len)) = common(&bytes[at..], self.item_bytes) else {
+            return self.step_any(offset, bytes, at);
+        };
+        let next = self.sink.packet(offset, &packet);
+        self.heed(next);
+        Some(len)
+    }
+
+    /// As [`Reader::step`], whatever the packet.
+    #[inline(never)]
+    fn step_any(&mut self, offset: u64, bytes: &[u8], at: usize) -> Option<usize> {
+        match parse_with_errata(&bytes[at..], self.item_bytes, &self.errata) {
             Ok((packet, len)) => {
                 self.item_bytes = item_bytes_after(&packet, self.item_bytes);
-                match self.sink.packet(offset, &packet) {
-                    Next::Packet => {}
-                    Next::Boundary => self.search(false),
-                    Next::Stop => self.stopped = true,
-                }
+                let next = self.sink.packet(offset, &packet);
+                self.heed(next);
                 Some(len)
             }
             Err(error) if error.kind() == ParseErrorKind::Truncated => None,
@@ -170,6 +176,16 @@ impl<S: Sink> Reader<S> {
                 self.search(false);
                 Some(1)
             }
+        }
+    }
+
+    /// Does what the sink asks for.
+    #[inline(always)]
+    fn heed(&mut self, next: Next) {
+        match next {
+            Next::Packet => {}
+            Next::Boundary => self.search(false),
+            Next::Stop => self.stopped = true,
         }
     }
 

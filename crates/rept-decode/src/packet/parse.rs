@@ -48,11 +48,30 @@ impl std::error::Error for ParseError {}
 
 type Parsed = Result<(Packet, usize), ParseErrorKind>;
 
+/// Bytes that a packet with an IP needs behind it to be read in one go.
+const IP_ROOM: usize = 9;
+
+/// Padding, short TNT and packets with an IP, of which most of a stream is made; `None` for any
+/// other packet, and where there is not enough room to tell. Errata leave them alone.
+#[inline(always)]
+pub(crate) fn common(bytes: &[u8], item_bytes: Option<u8>) -> Option<(Packet, usize)> {
+    let &first = bytes.first()?;
+    if first & 1 == 0 {
+        return match first {
+            0x00 => Some((Packet::Pad, 1)),
+            0x02 => None,
+            _ if item_bytes.is_some() => None,
+            _ => Some((short_tnt(first), 1)),
+        };
+    }
+    bytes.get(..IP_ROOM)?;
+    with_ip(bytes, first).ok()
+}
+
 /// The packet at the begin of `bytes` and its length in bytes.
 ///
 /// `item_bytes` is `None` outside of a group of block items; inside (after a BBP, until
 /// BEP, OVF or PSB) it is the payload size of a BIP, 4 or 8. [`super::Packets`] keeps track of it.
-#[inline]
 pub fn parse(bytes: &[u8], item_bytes: Option<u8>) -> Result<(Packet, usize), ParseError> {
     let parsed = match (bytes.first(), item_bytes) {
         (None, _) => Err(ParseErrorKind::Truncated),
@@ -67,7 +86,6 @@ pub fn parse(bytes: &[u8], item_bytes: Option<u8>) -> Result<(Packet, usize), Pa
 
 /// As [`parse`], on a processor with these errata: an OVF that cut a CYC off (SKD007) is an
 /// OVF, a corrupted TMA with its bogus byte (SKZ84) is padding.
-#[inline]
 pub fn parse_with_errata(
     bytes: &[u8],
     item_bytes: Option<u8>,
@@ -95,7 +113,6 @@ pub fn parse_with_errata(
     }
 }
 
-#[inline]
 fn by_first_byte(bytes: &[u8], first: u8) -> Parsed {
     match first {
         0x00 => Ok((Packet::Pad, 1)),
@@ -168,7 +185,7 @@ fn byte(bytes: &[u8], at: usize) -> Result<u8, ParseErrorKind> {
 }
 
 /// `len` (at most 8) bytes from `at`, little-endian.
-#[inline]
+#[inline(always)]
 fn little(bytes: &[u8], at: usize, len: usize) -> Result<u64, ParseErrorKind> {
     if let Some(word) = bytes.get(at..at + 8) {
         let word = u64::from_le_bytes(word.try_into().expect("eight bytes were taken"));
@@ -195,7 +212,7 @@ fn outcomes(stop_and_bits: u64, long: bool) -> Option<Packet> {
     })
 }
 
-#[inline]
+#[inline(always)]
 fn short_tnt(first: u8) -> Packet {
     let len = (first >> 1).ilog2();
     Packet::Tnt {
@@ -213,7 +230,7 @@ fn long_tnt(payload: u64) -> Parsed {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn with_ip(bytes: &[u8], first: u8) -> Parsed {
     let packet: fn(IpPayload) -> Packet = match first & 0x1f {
         0x0d => Packet::Tip,

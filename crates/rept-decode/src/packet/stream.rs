@@ -1,5 +1,6 @@
 //! Walking over a buffer of packets, and finding a place to begin.
 
+use super::parse::common;
 use super::{Packet, ParseError, parse_with_errata};
 use crate::Errata;
 
@@ -71,6 +72,24 @@ impl<'a> Packets<'a> {
     }
 }
 
+impl Packets<'_> {
+    /// The next packet, whatever it is.
+    #[inline(never)]
+    fn other(&mut self) -> Option<(usize, Result<Packet, ParseError>)> {
+        let offset = self.offset;
+        let rest = &self.bytes[offset..];
+        if rest.is_empty() {
+            return None;
+        }
+        let parsed = parse_with_errata(rest, self.item_bytes, &self.errata).map(|(packet, len)| {
+            self.item_bytes = item_bytes_after(&packet, self.item_bytes);
+            self.offset += len;
+            packet
+        });
+        Some((offset, parsed))
+    }
+}
+
 /// What [`super::parse`] must know behind `packet`, given what it knew before.
 #[inline]
 pub(crate) fn item_bytes_after(packet: &Packet, before: Option<u8>) -> Option<u8> {
@@ -85,17 +104,15 @@ impl Iterator for Packets<'_> {
     type Item = (usize, Result<Packet, ParseError>);
 
     /// The next packet; an error is yielded again and again until [`Packets::resync`] or [`Packets::sync`].
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let offset = self.offset;
-        let rest = &self.bytes[offset..];
-        if rest.is_empty() {
-            return None;
+        match common(&self.bytes[offset..], self.item_bytes) {
+            Some((packet, len)) => {
+                self.offset += len;
+                Some((offset, Ok(packet)))
+            }
+            None => self.other(),
         }
-        let parsed = parse_with_errata(rest, self.item_bytes, &self.errata).map(|(packet, len)| {
-            self.item_bytes = item_bytes_after(&packet, self.item_bytes);
-            self.offset += len;
-            packet
-        });
-        Some((offset, parsed))
     }
 }
