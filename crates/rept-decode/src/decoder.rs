@@ -3,7 +3,7 @@
 use crate::flow::Flow;
 use crate::reader::Reader;
 use crate::{CodeBuilder, CodeImage, DecodeOptions};
-use rept_trace::{ThreadId, ThreadTrace};
+use rept_trace::{Code, ThreadId, ThreadTrace};
 
 /// A piece of a thread's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,21 @@ impl<'c, I: CodeImage + ?Sized> Decoder<'c, I> {
         self.reader.lost_data();
     }
 
-    /// The end of the stream: the thread's path.
+    /// The blocks so far.
+    pub fn code(&self) -> &Code {
+        self.reader.sink.code()
+    }
+
+    /// Hands out the path so far, so that it need not be kept: the number of steps before it, and
+    /// the rest, whose steps count from there. Upper bounds in time that only later packets tell
+    /// are open in it. Empty while the last event waits for its address.
+    ///
+    /// What a decoder keeps is then the path of what it was fed since, however long the stream is.
+    pub fn take(&mut self) -> (u64, ThreadTrace) {
+        self.reader.sink.take()
+    }
+
+    /// The end of the stream: the thread's path, or what of it was not handed out.
     pub fn finish(self) -> ThreadTrace {
         self.reader.finish().finish()
     }

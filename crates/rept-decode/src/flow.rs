@@ -27,7 +27,9 @@ use crate::packet::{IpPayload, LastIp, Packet};
 use crate::reader::Sink;
 use crate::returns::Returns;
 use crate::{CodeImage, DecodeOptions, Resync};
-use rept_trace::{Address, Event, EventKind, Gap, GapReason, Interval, ThreadTrace, Timestamp};
+use rept_trace::{
+    Address, Code, Event, EventKind, Gap, GapReason, Interval, ThreadTrace, Timestamp,
+};
 pub(crate) use state::{Path, State};
 use status::{Boundary, Waiting};
 pub(crate) use status::{exec_bitness, keep_mark};
@@ -63,6 +65,8 @@ pub(crate) struct Flow<'c, I: ?Sized> {
     errata: Errata,
     code: &'c mut CodeBuilder,
     out: ThreadTrace,
+    // Steps that were handed out already.
+    handed_out: u64,
     clock: Clock,
     last_ip: LastIp,
     place: Place,
@@ -125,6 +129,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             errata: options.cpu.map(Errata::of).unwrap_or_default(),
             code,
             out: ThreadTrace::new(thread),
+            handed_out: 0,
             clock: Clock::new(options.time),
             last_ip: LastIp::default(),
             place: Place::Lost,
@@ -146,6 +151,25 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             at_watched: false,
             undecided: false,
         }
+    }
+
+    /// The blocks so far.
+    pub(crate) fn code(&self) -> &Code {
+        self.code.code()
+    }
+
+    /// The number of steps before what is handed out now, and the path since then.
+    pub(crate) fn take(&mut self) -> (u64, ThreadTrace) {
+        let empty = ThreadTrace::new(self.out.thread);
+        let first = self.handed_out;
+        // The event of an overflow is changed when its address comes.
+        if self.timing.overflow.is_some() {
+            return (first, empty);
+        }
+        let taken = std::mem::replace(&mut self.out, empty);
+        self.handed_out += taken.steps();
+        self.timing.nothing_is_open();
+        (first, taken)
     }
 
     /// The path, complete.
@@ -255,6 +279,10 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             (Place::Traced, Some(at)) => self.disable_asynchronously(at, to),
             (Place::Traced, None) if self.pending.len > 0 => {
                 Err(Stop::Needs("TIP for an indirect branch"))
+            }
+            // A mode is told together with the address where it begins.
+            (Place::Traced, None) if self.next_mode.is_some() => {
+                Err(Stop::Needs("TIP behind MODE.Exec"))
             }
             (Place::Traced, None) => self
                 .walk_to_disable(to)

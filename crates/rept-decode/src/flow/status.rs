@@ -68,6 +68,12 @@ impl Timing {
         }
     }
 
+    /// The path so far is in other hands.
+    pub(super) fn nothing_is_open(&mut self) {
+        self.open_mark = 0;
+        self.open_event = 0;
+    }
+
     /// The first exact time, and how many marks and events at the end of `path` are open.
     pub(super) fn open(&self, path: &ThreadTrace) -> (Option<u64>, usize, usize) {
         (

@@ -3,7 +3,7 @@
 use crate::program::{BASE, Choice, Ending, Piece, Program, Run, Tracer};
 use proptest::prelude::*;
 use rept_decode::{
-    Chunk, CodeBuilder, DecodeOptions, Resync, StaticImage, Stream, decode, decode_thread,
+    Chunk, CodeBuilder, DecodeOptions, Decoder, Resync, StaticImage, Stream, decode, decode_thread,
 };
 use rept_trace::{Address, GapReason, ThreadId, ThreadTrace, Trace};
 
@@ -109,6 +109,30 @@ proptest! {
         let stream = Stream { thread: ThreadId(7), chunks: bounds.windows(2).map(chunk).collect() };
         let cut_up = decode(&[stream], &image(&program), &DecodeOptions::default());
         prop_assert_eq!(cut_up, whole);
+    }
+
+    #[test]
+    fn a_path_can_be_taken_piece_by_piece(pieces in pieces(), choices in choices(), piece_bytes in 1usize..40) {
+        let program = Program::new(pieces);
+        let packets = Tracer::run(&program, true, &choices).packets;
+        let whole = trace(&program, &packets, &DecodeOptions::default());
+        let image = image(&program);
+        let mut code = CodeBuilder::new();
+        let mut decoder = Decoder::new(ThreadId(7), &image, &DecodeOptions::default(), &mut code);
+        let (mut found, mut events) = (Vec::new(), Vec::new());
+        for piece in packets.chunks(piece_bytes) {
+            decoder.feed(piece);
+            let (first, taken) = decoder.take();
+            prop_assert_eq!(first, found.len() as u64);
+            // What is kept is what these bytes told, at most eight outcomes a byte.
+            prop_assert!(taken.runs().len() <= (piece_bytes + 16) * 8 * 25);
+            found.extend(taken.addresses(decoder.code(), 0).map(|at| at.0));
+            events.extend(taken.events.into_iter().map(|event| (first + event.step, event.kind)));
+        }
+        prop_assert_eq!(decoder.finish().steps(), 0);
+        prop_assert_eq!(found, addresses(&whole));
+        let expected = whole.threads[0].events.iter().map(|event| (event.step, event.kind.clone()));
+        prop_assert_eq!(events, expected.collect::<Vec<_>>());
     }
 
     #[test]

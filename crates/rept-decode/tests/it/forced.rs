@@ -122,3 +122,16 @@ fn a_reserved_mode_is_damage() {
     let reason = unexpected("MODE.Exec of a reserved mode", "16, 32 or 64 bits");
     assert_eq!(reasons(&thread), [reason]);
 }
+
+#[test]
+fn a_mode_is_told_with_an_address() {
+    let packets = [
+        Packet::TipPge(ip(0)),
+        mode(false, false),
+        Packet::TipPgd(IpPayload::SUPPRESSED),
+    ];
+    let options = DecodeOptions::default();
+    let thread = check(Ending::JumpIndirect, &options, &packets, &[]);
+    let reason = unexpected("TIP.PGD", "TIP behind MODE.Exec");
+    assert_eq!(reasons(&thread), [reason]);
+}
