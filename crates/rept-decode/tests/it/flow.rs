@@ -265,6 +265,42 @@ fn missing_code_names_what_is_wanted() {
     );
 }
 
+/// The end of a mapping anywhere: the instruction that it cuts is refused with its address, and
+/// whole where the next mapping goes on.
+#[test]
+fn an_instruction_cut_by_the_end_of_a_mapping_is_named() {
+    let program = straight();
+    let run = Tracer::run(&program, true, &turns(3));
+    // Three instructions and a branch of six bytes.
+    let ends = [1, 3, 6, 12];
+    for cut in 1..12 {
+        let (mapped, rest) = program.code.split_at(cut);
+        let decoded = |image: &StaticImage<'_>| {
+            let stream = Stream::new(ThreadId(7), &run.packets);
+            decode(&[stream], image, &DecodeOptions::default())
+        };
+        let mut image = StaticImage::new();
+        image.add(Address(BASE), mapped);
+        let trace = decoded(&image);
+        let whole = ends.iter().filter(|&&end| end <= cut).count();
+        assert_eq!(addresses(&trace)[..whole], run.steps[..whole]);
+        let gap = &trace.threads[0].gaps[0];
+        assert_eq!(
+            (gap.step, gap.at),
+            (whole as u64, Some(Address(run.steps[whole])))
+        );
+        match ends.contains(&cut) {
+            true => assert!(
+                matches!(gap.reason, GapReason::MissingCode { .. }),
+                "{gap:?}"
+            ),
+            false => assert_eq!(gap.reason, GapReason::BadInstruction),
+        }
+        image.add(Address(BASE + cut as u64), rest);
+        assert_eq!(addresses(&decoded(&image)), run.steps);
+    }
+}
+
 #[test]
 fn threads_share_their_code() {
     let program = straight();
