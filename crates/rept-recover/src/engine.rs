@@ -278,8 +278,8 @@ pub(crate) struct Engine<'a> {
     stage: u8,
     /// Rounds of the inferred grade that are over.
     round: u8,
-    /// The last stage of a round.
-    last_stage: u8,
+    /// The stage that did not pay in the first round; others end with it.
+    doubtful: Option<u8>,
     /// Where stores were at the end of the last stage that paid: address and bytes.
     store_places: Vec<Option<(u64, u8)>>,
     /// Transfers between two accesses that turned out wrong; the later is `NONE` for the dump.
@@ -344,7 +344,7 @@ impl<'a> Engine<'a> {
             lessons: Lessons::new(graph.nodes.len()),
             stage: 0,
             round: 0,
-            last_stage: Options::STAGES,
+            doubtful: None,
             store_places: Vec::new(),
             refuted: HashSet::new(),
             undecided: HashSet::new(),
@@ -409,8 +409,8 @@ impl<'a> Engine<'a> {
 
     /// The stages of the inferred grade.
     fn run_stages(&mut self, stages: u8) {
-        let mut before = self.balance();
-        for (stage, limit) in (1..=stages.min(self.last_stage)).zip(STAGES) {
+        for (stage, limit) in (1..=stages.min(self.doubtful.unwrap_or(stages))).zip(STAGES) {
+            let before = self.before_stage();
             self.stage = stage;
             self.limit = limit;
             self.observe_kinds();
@@ -419,11 +419,12 @@ impl<'a> Engine<'a> {
             self.give_second_chances();
             self.observe_kinds();
             self.fixpoint();
-            let now = self.balance();
-            if !self.pays(before, now) {
+            if !self.paid(&before) {
+                if self.is_last_round() {
+                    self.take_back(before);
+                }
                 return;
             }
-            before = now;
             self.store_places = self.places_of_stores();
         }
     }

@@ -78,6 +78,11 @@ impl Tracking {
         self.budget = nodes as u64 * RETRACTIONS_PER_NODE + 1000;
     }
 
+    /// The last moment.
+    pub(super) fn now(&self) -> u32 {
+        self.clock
+    }
+
     /// The next moment.
     pub(super) fn tick(&mut self) -> u32 {
         self.clock = self.clock.saturating_add(1);

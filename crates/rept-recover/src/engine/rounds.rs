@@ -7,6 +7,7 @@
 //! others: so it comes to the same values on a surer way, and to others that a contradiction
 //! barred before. A stage that has to take back too much of what it teaches ends its round, and
 //! later rounds end with it: where stores went by then is not expected either.
+//! In the last round such a stage is taken back.
 //! Values are not handed on, only places, and of the refuted transfers those
 //! between accesses that held different values in the end.
 //!
@@ -17,20 +18,30 @@ use super::graph::{AccessKind, AccessState, NONE};
 use super::worklist::Worklist;
 use super::{Engine, Grade};
 use crate::bits::Bits;
+use hashbrown::HashSet;
 
 /// Rounds of the inferred grade.
 pub(super) const ROUNDS: u8 = 2;
 /// Words that a stage must make known for each transfer that it has to refute. Held against truth,
 /// stages come to twenty and more where they are right, and to less than two where they are not.
 const WORTH: usize = 2;
+/// The same for a stage that did not pay in the first round.
+const WORTH_IN_DOUBT: usize = 20;
 /// Refuted transfers that say nothing about a stage.
 const FEW_REFUTED: usize = 32;
 
-/// Words known whole, and transfers refuted.
-#[derive(Clone, Copy)]
-pub(super) struct Balance {
+/// What was known, and held against whom, before a stage.
+pub(super) struct Before {
+    /// Words known whole.
     known: usize,
-    refuted: usize,
+    clock: u32,
+    stage: u8,
+    limit: u32,
+    refuted: HashSet<(u32, u32)>,
+    undecided: HashSet<(u32, u32)>,
+    disabled: HashSet<u32>,
+    conflicts: usize,
+    unexplained: u64,
 }
 
 impl Engine<'_> {
@@ -46,7 +57,7 @@ impl Engine<'_> {
         self.statistics.unexplained = 0;
         self.conflicts.truncate(self.assumed_conflicts);
         self.kinds.expect(&std::mem::take(&mut self.store_places));
-        self.displace_inferred();
+        self.displace_inferred(0);
         for node in 0..self.graph.nodes.len() as u32 {
             self.unlearn(node);
         }
@@ -54,25 +65,65 @@ impl Engine<'_> {
         self.work = Worklist::full(self.graph.steps.len() as u32);
     }
 
-    /// What the stages so far came to.
-    pub(super) fn balance(&self) -> Balance {
-        let bits = self.graph.nodes.bits.iter();
-        Balance {
-            known: bits.filter(|bits| bits.known == u64::MAX).count(),
-            refuted: self.refuted.len(),
+    /// What there is before a stage.
+    pub(super) fn before_stage(&self) -> Before {
+        Before {
+            known: self.words_known(),
+            clock: self.tracking.now(),
+            stage: self.stage,
+            limit: self.limit,
+            refuted: self.refuted.clone(),
+            undecided: self.undecided.clone(),
+            disabled: self.disabled.clone(),
+            conflicts: self.conflicts.len(),
+            unexplained: self.statistics.unexplained,
         }
     }
 
-    /// Did the stage between them pay? When one of the first round did not, later rounds end with
-    /// it: knowing where stores went, they get further.
-    pub(super) fn pays(&mut self, before: Balance, now: Balance) -> bool {
-        let known = now.known.saturating_sub(before.known);
-        let refuted = now.refuted.saturating_sub(before.refuted);
-        let pays = refuted <= FEW_REFUTED || known >= WORTH * refuted;
-        if !pays && self.round == 0 {
-            self.last_stage = self.stage;
+    fn words_known(&self) -> usize {
+        let bits = self.graph.nodes.bits.iter();
+        bits.filter(|bits| bits.known == u64::MAX).count()
+    }
+
+    /// Did the stage pay? When one of the first round did not, later rounds end with it: knowing
+    /// where stores went, they get further.
+    pub(super) fn paid(&mut self, before: &Before) -> bool {
+        let known = self.words_known().saturating_sub(before.known);
+        let refuted = self.refuted.len().saturating_sub(before.refuted.len());
+        let worth = match self.doubtful {
+            Some(stage) if stage == self.stage => WORTH_IN_DOUBT,
+            _ => WORTH,
+        };
+        let paid = refuted <= FEW_REFUTED || known >= worth * refuted;
+        if !paid && self.round == 0 {
+            self.doubtful = Some(self.stage);
         }
-        pays
+        paid
+    }
+
+    /// No other round follows.
+    pub(super) fn is_last_round(&self) -> bool {
+        self.round + 1 == ROUNDS
+    }
+
+    /// Takes a stage back: what was learned in it goes, and what it took from the stages before is
+    /// learned again.
+    pub(super) fn take_back(&mut self, before: Before) {
+        self.refuted = before.refuted;
+        self.undecided = before.undecided;
+        self.disabled = before.disabled;
+        self.conflicts.truncate(before.conflicts);
+        self.statistics.unexplained = before.unexplained;
+        self.displace_inferred(before.clock);
+        for node in 0..self.graph.nodes.len() as u32 {
+            if self.tracking.last(node) > before.clock {
+                self.unlearn(node);
+            }
+        }
+        (self.stage, self.limit) = (before.stage, before.limit);
+        self.work = Worklist::full(self.graph.steps.len() as u32);
+        self.observe_kinds();
+        self.fixpoint();
     }
 
     /// Where the stores are that have a place, as address and bytes.
@@ -84,15 +135,15 @@ impl Engine<'_> {
         places.collect()
     }
 
-    /// All accesses that were placed in the inferred grade are pending again.
-    fn displace_inferred(&mut self) {
+    /// All accesses that were placed in the inferred grade after a moment are pending again; the
+    /// others are to be told again.
+    fn displace_inferred(&mut self, after: u32) {
         for id in 0..self.graph.accesses.len() as u32 {
             let access = self.graph.accesses[id as usize];
+            let inferred = access.phase == Grade::Inferred as u8 && access.clock > after;
             match access.state {
-                AccessState::Placed if access.phase == Grade::Inferred as u8 => self.displace(id),
-                AccessState::Absent if access.phase == Grade::Inferred as u8 => {
-                    self.happens_again(id);
-                }
+                AccessState::Placed if inferred => self.displace(id),
+                AccessState::Absent if inferred => self.happens_again(id),
                 AccessState::Placed => self.block(id),
                 _ => {}
             }

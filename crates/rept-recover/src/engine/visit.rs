@@ -144,8 +144,10 @@ impl Engine<'_> {
 
     /// The access did not happen.
     pub(super) fn absent(&mut self, id: u32) {
+        let clock = self.tracking.tick();
         let access = &mut self.graph.accesses[id as usize];
         access.state = AccessState::Absent;
+        access.clock = clock;
         access.phase = self.grade as u8;
         self.settled(id);
     }
