@@ -1,35 +1,60 @@
 //! Tells where a value came from, in lines for people.
 //!
-//! For a crash, nothing needs to be known of the program. The faulting instruction names a
-//! register; its value is followed back through copies, loads and stores. The store that
+//! For a crash, nothing needs to be known of the program. The crash names the values that led to
+//! it; they are followed back through copies, loads and stores, then what went into them, then what
+//! chose the places they went through. The store that
 //! was made by another function than the one that loaded it is the step that planted it: a
 //! function's own stores to its own variables only pass a value along.
 
 use crate::case::Spot;
 use crate::report::known_part;
 use crate::text::{decoded, disassembly, grouped};
-use rept_core::{AccessView, Crash, Explanation, History, Link, Location, Origin, Position, Trust};
+use rept_core::{
+    AccessView, Answer, Asked, Crash, Explanation, History, Link, Location, Origin, Position, Trust,
+};
 use rept_trace::Address;
 use std::io::{self, Write};
 
-/// Prints where the pointer that the crashing thread followed came from.
+/// Answers of a crash's story at most.
+const ANSWERS: usize = 16;
+
+/// Prints where the values that led to the crash came from: one after the other, then what went into
+/// them, until a step is found that planted one.
 ///
 /// # Errors
 /// Those of writing.
 pub(crate) fn crash_story(history: &History, trust: Trust, out: &mut dyn Write) -> io::Result<()> {
-    let found = history.crash().and_then(|crash| {
-        let pointer = Location::Reg(crash.pointer?);
-        let explanation = history.explain_by(pointer, crash.position, trust)?;
-        Some((crash, pointer, explanation))
-    });
-    let Some((crash, pointer, explanation)) = found else {
-        return writeln!(out, "the crash was not caused by a memory operand");
+    let Some((crash, suspects)) = history.crash().zip(history.suspects()) else {
+        return writeln!(out, "nothing in the crash points to a value");
     };
-    writeln!(out, "where the value of {pointer} came from, newest first")?;
-    print_explanation(history, &explanation, out)?;
-    match planted(history, &explanation) {
-        Some((at, address)) => print_planted(history, crash, (at, address), out),
-        None => writeln!(out, "\nno step of the trace planted it"),
+    writeln!(out, "the crash is about {suspects}")?;
+    for answer in history.trail(&suspects.places, trust).take(ANSWERS) {
+        question(&crash, &answer, out)?;
+        print_explanation(history, &answer.explanation, out)?;
+        if let Some(plant) = planted(history, &answer.explanation) {
+            return print_planted(history, crash, plant, out);
+        }
+    }
+    writeln!(out, "\nno step of the trace planted it")
+}
+
+fn question(crash: &Crash, answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
+    let (location, before) = (answer.location, answer.before);
+    match answer.asked {
+        Asked::Address { .. } => writeln!(
+            out,
+            "\nwhere {location} came from, by which the step at {before} chose its place"
+        ),
+        _ if before == crash.position => {
+            writeln!(
+                out,
+                "\nwhere the value of {location} came from, newest first"
+            )
+        }
+        _ => writeln!(
+            out,
+            "\nwhere the value of {location} at {before} came from, newest first"
+        ),
     }
 }
 
@@ -44,6 +69,14 @@ pub(crate) fn print_explanation(
 ) -> io::Result<()> {
     for link in &explanation.links {
         line(history, link.at, &what(link, explanation), out)?;
+        if link.times > 1 {
+            let times = grouped(link.times);
+            writeln!(
+                out,
+                "      ({times} times in a row, first at {})",
+                link.first
+            )?;
+        }
         if link.unknown_stores > 0 {
             let stores = grouped(link.unknown_stores);
             writeln!(
@@ -98,6 +131,7 @@ fn end(history: &History, origin: &Origin, out: &mut dyn Write) -> io::Result<()
         }
         Origin::Barrier(at) => line(history, *at, "steps are missing, or a signal came", out),
         Origin::TooLong => writeln!(out, "  and so on"),
+        Origin::Cancelled => writeln!(out, "  and so on: the question was cancelled"),
         _ => Ok(()),
     }
 }

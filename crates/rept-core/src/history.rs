@@ -23,9 +23,9 @@ use rept_trace::{Address, Block, Gap, RegWord, ThreadId, ThreadTrace, Trace};
 use std::ops::Range;
 
 pub use calls::Call;
-pub use crash::Crash;
+pub use crash::{Crash, Suspects, Suspicion};
 pub use diff::{Change, Difference};
-pub use explain::{Explanation, Link, Origin};
+pub use explain::{Answer, Asked, Explanation, Link, Origin, Trail};
 pub use frames::{Backtrace, Frame};
 pub use locals::FrameVariables;
 pub use queries::{Location, ParseLocationError, Touch, Write};

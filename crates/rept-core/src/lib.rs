@@ -104,10 +104,10 @@ pub use error::Error;
 #[cfg(feature = "gdb")]
 pub use gdb::{GDB_PYTHON, GdbError, GdbOptions};
 pub use history::{
-    AccessView, Backtrace, Call, Change, Crash, Difference, Explanation, Frame, FrameVariables,
-    History, Inference, InferenceSource, Instruction, KnownMask, Link, Location, Origin,
-    ParseLocationError, Race, RaceSide, Rule, Stage, StateView, Touch, Trust, Unknown, Value,
-    Write,
+    AccessView, Answer, Asked, Backtrace, Call, Change, Crash, Difference, Explanation, Frame,
+    FrameVariables, History, Inference, InferenceSource, Instruction, KnownMask, Link, Location,
+    Origin, ParseLocationError, Race, RaceSide, Rule, Stage, StateView, Suspects, Suspicion, Touch,
+    Trail, Trust, Unknown, Value, Write,
 };
 pub use position::{ParsePositionError, Position};
 pub use rept_recover::{Options as RecoverOptions, Statistics};

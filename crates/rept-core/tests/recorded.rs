@@ -4,6 +4,8 @@
 mod session;
 #[path = "recorded/strings.rs"]
 mod strings;
+#[path = "recorded/suspects.rs"]
+mod suspects;
 #[path = "support/victim.rs"]
 mod victim;
 

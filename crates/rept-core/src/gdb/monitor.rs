@@ -188,7 +188,12 @@ fn explain(stub: &Stub<'_>, location: Location) -> String {
             0 => String::new(),
             stores => format!("  (or one of {stores} later stores whose address is unknown)"),
         };
-        let _ = writeln!(text, "{}{from}  {}{doubt}", link.to, place(stub, link.at));
+        let turns = match link.times {
+            1 => String::new(),
+            times => format!("  ({times} times in a row, first at {})", link.first),
+        };
+        let place = place(stub, link.at);
+        let _ = writeln!(text, "{}{from}  {place}{turns}{doubt}", link.to);
     }
     text + &match origin {
         Origin::Constant(at) => format!("a constant in the code at {at}"),
@@ -207,6 +212,7 @@ fn explain(stub: &Stub<'_>, location: Location) -> String {
             format!("the kernel may have set it at {at}, or steps are missing there")
         }
         Origin::TooLong => "and so on: the chain is too long".to_owned(),
+        Origin::Cancelled => "and so on: the question was cancelled".to_owned(),
     }
 }
 

@@ -1,11 +1,15 @@
 //! Why and where the process ended.
 
+mod suspects;
+
 use super::History;
 use crate::position::Position;
 use iced_x86::{
     Decoder, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess, Register, UsedMemory,
 };
 use rept_trace::{Address, RegWord, Registers};
+
+pub use suspects::{Suspects, Suspicion};
 
 /// Longest x86 instruction, in bytes.
 const LONGEST_INSTRUCTION: usize = 15;
@@ -63,6 +67,18 @@ fn faulting_operand(
     fault: Address,
     value: impl Fn(Register) -> Option<u64>,
 ) -> Option<Register> {
+    let memory = faulting_memory(instruction, Some(fault), value)?;
+    [memory.base(), memory.index()]
+        .into_iter()
+        .find(|&register| register != Register::None && register != Register::RIP)
+}
+
+/// The memory operand that faulted; the first where the address is not known.
+fn faulting_memory(
+    instruction: &Instruction,
+    fault: Option<Address>,
+    value: impl Fn(Register) -> Option<u64>,
+) -> Option<UsedMemory> {
     let mut factory = InstructionInfoFactory::new();
     let operands = factory.info(instruction).used_memory().iter();
     let accessed =
@@ -71,12 +87,11 @@ fn faulting_operand(
     let covers = |memory: &&&UsedMemory| {
         let start = memory.virtual_address(0, |register, _, _| value(register));
         let size = memory.memory_size().size().max(1) as u64;
-        start.is_some_and(|start| fault.0.wrapping_sub(start) < size)
+        let within = |(fault, start): (Address, u64)| fault.0.wrapping_sub(start) < size;
+        fault.zip(start).is_some_and(within)
     };
     let memory = candidates.iter().find(covers).or(candidates.first())?;
-    [memory.base(), memory.index()]
-        .into_iter()
-        .find(|&register| register != Register::None && register != Register::RIP)
+    Some(**memory)
 }
 
 /// Value of a 64-bit register or segment base.

@@ -4,11 +4,13 @@
 //! computations that have one varying input; where several values meet the chain ends and
 //! names them, each to be asked about in turn. Bytes are followed, not whole registers: a
 //! block copy leads to the place in its source. Each link is older than the one before, so
-//! it ends; a link costs one look-up in the index of writes.
+//! it ends; a link costs one look-up in the index of writes. A loop that hands a value on to
+//! itself, as a counter does, is one turn with a count.
 
 mod source;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 use super::queries::{Location, Write};
 use super::{History, Trust};
@@ -16,10 +18,18 @@ use crate::position::Position;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use rept_recover::history::AccessView;
 use rept_trace::{Address, RegWord};
-use source::{Source, source_of};
+use source::{Source, address_registers, source_of};
 
-/// Links followed at most.
+pub use trail::{Answer, Asked, Trail};
+
+/// Links named at most.
 const MAX_LINKS: usize = 256;
+/// Steps followed at most, the turns of loops among them.
+const MAX_STEPS: usize = 1 << 16;
+/// Links of a loop at most.
+const LONGEST_LOOP: usize = 8;
+/// Steps followed between two looks at whether the answer is still wanted.
+const PATIENCE: usize = 256;
 /// Bytes followed at once: those of one word.
 const WORD: u64 = 8;
 
@@ -48,6 +58,11 @@ pub struct Link {
     /// Stores between the step and the next link (or the question) whose address is not known:
     /// one of them may have written `to` after it. 0: surely none.
     pub unknown_stores: u64,
+    /// How often in a row a loop did it: 1 where there is none. The links of a loop stand next to
+    /// each other, those of its newest turn, each with the number of turns.
+    pub times: u64,
+    /// The oldest of these steps; `at` where there is no loop.
+    pub first: Position,
 }
 
 /// Where a value began.
@@ -85,6 +100,8 @@ pub enum Origin {
     Barrier(Position),
     /// The chain is longer than is followed.
     TooLong,
+    /// Whoever asked wants no more of it.
+    Cancelled,
 }
 
 /// The bytes in question: at most 8 of them.
@@ -135,6 +152,8 @@ trait Past {
     fn writer(&self, location: Location, before: Position) -> Option<Write>;
     /// Bytes of a file that nothing can have written to.
     fn is_file(&self, address: Address) -> bool;
+    /// Nobody waits for the answer any more.
+    fn is_cancelled(&self) -> bool;
 }
 
 /// A history as far as it is trusted.
@@ -166,6 +185,10 @@ impl Past for Trusted<'_> {
 
     fn is_file(&self, address: Address) -> bool {
         self.history.session.final_memory().constant_len(address) > 0
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.history.is_cancelled()
     }
 }
 
@@ -209,43 +232,118 @@ impl History {
     }
 }
 
+/// One step back.
+struct Step {
+    link: Link,
+    /// Address of its instruction.
+    code: Address,
+    source: Source,
+}
+
 fn follow(past: &impl Past, mut place: Place, mut before: Position) -> Explanation {
-    let mut links: Vec<Link> = Vec::new();
-    for _ in 0..MAX_LINKS {
-        let (at, unknown_stores) = match writer(past, place, before) {
+    let mut links = Links::default();
+    for step in 0..MAX_STEPS {
+        if step % PATIENCE == PATIENCE - 1 && past.is_cancelled() {
+            return links.end(Origin::Cancelled);
+        }
+        let found = match step_back(past, place, before) {
             Ok(found) => found,
-            Err(origin) => return Explanation { links, origin },
+            Err(origin) => return links.end(origin),
         };
-        let source = match past.instruction_of(at) {
-            Some(instruction) => source_of(&instruction, place, &past.accesses_of(at)),
-            None => Source::Computed(Vec::new()),
-        };
-        if let Source::Untouched = source {
+        let at = found.link.at;
+        if let Source::Untouched = found.source {
             before = at;
             continue;
         }
-        let next = match &source {
-            Source::Copy(from) => Some(*from),
-            Source::Computed(inputs) if inputs.len() == 1 => Some(Place::of(inputs[0])),
-            _ => None,
-        };
-        links.push(Link {
-            at,
-            to: place.location(),
-            from: next.map(Place::location),
-            computed: matches!(source, Source::Computed(_)),
-            unknown_stores,
-        });
+        let next = next_place(&found.source);
+        links.push(found.link, found.code);
         match next {
+            Some(_) if links.links.len() >= MAX_LINKS => break,
             Some(from) => (place, before) = (from, at),
-            None => {
-                let origin = origin(source, at);
-                return Explanation { links, origin };
-            }
+            None => return links.end(origin(found.source, at)),
         }
     }
-    let origin = Origin::TooLong;
-    Explanation { links, origin }
+    links.end(Origin::TooLong)
+}
+
+fn step_back(past: &impl Past, place: Place, before: Position) -> Result<Step, Origin> {
+    let (at, unknown_stores) = writer(past, place, before)?;
+    let instruction = past.instruction_of(at);
+    let source = match &instruction {
+        Some(instruction) => source_of(instruction, place, &past.accesses_of(at)),
+        None => Source::Computed(Vec::new()),
+    };
+    let link = Link {
+        at,
+        to: place.location(),
+        from: next_place(&source).map(Place::location),
+        computed: matches!(source, Source::Computed(_)),
+        unknown_stores,
+        times: 1,
+        first: at,
+    };
+    let code = Address(instruction.map_or(0, |instruction| instruction.ip()));
+    Ok(Step { link, code, source })
+}
+
+/// What hands the question on, where one place does.
+fn next_place(source: &Source) -> Option<Place> {
+    match source {
+        Source::Copy(from) => Some(*from),
+        Source::Computed(inputs) if inputs.len() == 1 => Some(Place::of(inputs[0])),
+        _ => None,
+    }
+}
+
+/// Links with the code of each, the turns of loops folded.
+#[derive(Default)]
+struct Links {
+    links: Vec<Link>,
+    code: Vec<Address>,
+}
+
+impl Links {
+    fn push(&mut self, link: Link, code: Address) {
+        self.links.push(link);
+        self.code.push(code);
+        let fits = |turn: &usize| self.is_repeated(*turn);
+        if let Some(turn) = (1..=LONGEST_LOOP).find(fits) {
+            self.fold(turn);
+        }
+    }
+
+    /// The last `turn` links do what as many before them did.
+    fn is_repeated(&self, turn: usize) -> bool {
+        let end = self.links.len();
+        let Some(start) = end.checked_sub(2 * turn) else {
+            return false;
+        };
+        (start..start + turn).all(|index| {
+            let (newer, older) = (&self.links[index], &self.links[index + turn]);
+            let what = |link: &Link| (link.to, link.from, link.computed, link.at.thread);
+            self.code[index] == self.code[index + turn]
+                && what(newer) == what(older)
+                && older.times == 1
+        })
+    }
+
+    fn fold(&mut self, turn: usize) {
+        let end = self.links.len() - turn;
+        let older = self.links.split_off(end);
+        self.code.truncate(end);
+        for (newer, older) in self.links[end - turn..].iter_mut().zip(older) {
+            newer.times += 1;
+            newer.first = older.at;
+            newer.unknown_stores += older.unknown_stores;
+        }
+    }
+
+    fn end(self, origin: Origin) -> Explanation {
+        Explanation {
+            links: self.links,
+            origin,
+        }
+    }
 }
 
 /// The step that wrote a place last and the stores with unknown addresses since, or where the chain ends.

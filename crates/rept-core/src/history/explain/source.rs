@@ -302,6 +302,25 @@ fn inputs(instruction: &Instruction, place: Location, accesses: &[AccessView]) -
     found
 }
 
+/// Registers that the addresses of the instruction's memory operands are made of, the stack pointer
+/// left out: it says where a frame lies, not which object was meant.
+pub(super) fn address_registers(instruction: &Instruction) -> Vec<Location> {
+    if instruction.mnemonic() == Mnemonic::Lea {
+        return Vec::new();
+    }
+    let mut factory = InstructionInfoFactory::new();
+    let memory = factory.info(instruction).used_memory().iter();
+    let registers = memory.flat_map(|memory| [memory.base(), memory.index()]);
+    let mut found: Vec<Location> = registers
+        .filter(|register| register.is_gpr())
+        .filter_map(|register| word(register, 0).map(Location::Reg))
+        .filter(|&register| register != Location::Reg(RegWord::RSP))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 /// A 64-bit word of a register: lanes for vectors.
 fn word(register: Register, lane: u16) -> Option<RegWord> {
     if register.is_gpr() {

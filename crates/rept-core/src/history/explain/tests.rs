@@ -55,6 +55,12 @@ fn link(link: &Link) -> String {
         (_, Some(from)) => format!("copy {from}"),
         (_, None) => "set".to_owned(),
     };
+    if link.times > 1 {
+        return format!(
+            "{} {kind} {} times from {}",
+            link.at, link.times, link.first
+        );
+    }
     match link.unknown_stores {
         0 => format!("{} {kind}", link.at),
         stores => format!("{} {kind} or one of {stores}", link.at),
@@ -100,6 +106,10 @@ impl Past for Told<'_> {
     fn is_file(&self, _: Address) -> bool {
         false
     }
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 fn access(store: bool, address: Option<u64>, size: u8) -> AccessView {
@@ -130,6 +140,7 @@ const MOV_RSI_RCX: &[u8] = &[0x48, 0x89, 0x0e]; // mov [rsi],rcx
 const MOV_RAX_RSI: &[u8] = &[0x48, 0x8b, 0x06]; // mov rax,[rsi]
 const PUSH_RAX: &[u8] = &[0x50];
 const POP_RBX: &[u8] = &[0x5b];
+const MOV_RAX_RBX: &[u8] = &[0x48, 0x89, 0xd8]; // mov rax,rbx
 const MOV_RDI_RBX: &[u8] = &[0x48, 0x89, 0xdf]; // mov rdi,rbx
 const ADD_RCX_RAX: &[u8] = &[0x48, 0x01, 0xc1]; // add rcx,rax
 const ADD_RAX_8: &[u8] = &[0x48, 0x83, 0xc0, 0x08]; // add rax,8
@@ -218,4 +229,28 @@ fn a_block_copy_leads_to_its_source() {
     ]];
     let expect = "1:4 load, 1:3 store, 1:2 store, 1:1 load, 1:0 store, rcx before";
     check(threads, RegWord::RAX, expect);
+}
+
+#[test]
+fn a_loop_is_one_turn_with_a_count() {
+    let counted: Vec<Ran<'_>> = vec![(ADD_RAX_8, &[]); 1000];
+    let expect = "1:999 compute 1000 times from 1:0, rax before";
+    check(&[&counted], RegWord::RAX, expect);
+
+    let (loads, stores) = ([load(0x7000)], [store(0x7000)]);
+    let turn: &[Ran<'_>] = &[
+        (POP_RBX, &loads),
+        (MOV_RAX_RBX, &[]),
+        (ADD_RAX_8, &[]),
+        (PUSH_RAX, &stores),
+    ];
+    let mut turns: Vec<Ran<'_>> = vec![(PUSH_RAX, &stores)];
+    turns.extend(turn.repeat(300));
+    let each = "300 times from";
+    let expect = format!(
+        "1:1200 store {each} 1:4, 1:1199 compute {each} 1:3, 1:1198 copy rbx {each} 1:2, \
+         1:1197 load {each} 1:1, 1:0 store, rax before"
+    );
+    turns.push((MOV_RAX_RSI, &loads));
+    check(&[&turns], RegWord::RAX, &format!("1:1201 load, {expect}"));
 }
