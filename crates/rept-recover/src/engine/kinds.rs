@@ -95,22 +95,33 @@ impl Kinds {
         before: u32,
         pending: &PendingSet,
     ) -> u32 {
-        if let Some(stores) = self.expected_in.get(&(address / CELL))
-            && some_between(stores, after, before, pending)
-        {
+        if self.is_likely(address, after, before, |id| pending.contains(id)) {
             return LIKELY;
         }
         let kind = self.kind(address);
-        if kind != STACK
-            && let Some(writers) = self.writers.get(&(address / CELL))
-            && writers
-                .iter()
-                .map(|&writer| &self.stores[writer as usize])
-                .any(|stores| some_between(stores, after, before, pending))
-        {
-            return LIKELY;
-        }
         self.pending[kind].between(after, before)
+    }
+
+    /// One of the stores strictly between two accesses that `counts` is likely to have hit an
+    /// address: it is expected there, or its instruction is known to write that very place.
+    pub(super) fn is_likely(
+        &self,
+        address: u64,
+        after: u32,
+        before: u32,
+        counts: impl Fn(u32) -> bool + Copy,
+    ) -> bool {
+        let cell = address / CELL;
+        let mut expected = self.expected_in.get(&cell).into_iter();
+        if expected.any(|stores| some_between(stores, after, before, counts)) {
+            return true;
+        }
+        if self.kind(address) == STACK {
+            return false;
+        }
+        let writers = self.writers.get(&cell).into_iter().flatten();
+        let mut stores = writers.map(|&writer| &self.stores[writer as usize]);
+        stores.any(|stores| some_between(stores, after, before, counts))
     }
 
     /// Takes the places of stores as those where they will be found again.
@@ -189,11 +200,11 @@ impl<'a> KindsOf<'a> {
     }
 }
 
-/// One of the stores (ascending) is pending and strictly between two accesses.
-fn some_between(stores: &[u32], after: u32, before: u32, pending: &PendingSet) -> bool {
+/// One of the stores (ascending) that `counts` is strictly between two accesses.
+fn some_between(stores: &[u32], after: u32, before: u32, counts: impl Fn(u32) -> bool) -> bool {
     let first = stores.partition_point(|&id| id <= after);
     let between = stores[first..].iter().take_while(|&&id| id < before);
-    between.take(MAX_LOOKED_AT).any(|&id| pending.contains(id))
+    between.take(MAX_LOOKED_AT).any(|&id| counts(id))
 }
 
 impl Engine<'_> {

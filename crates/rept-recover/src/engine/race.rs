@@ -5,8 +5,8 @@
 //! have run in between could have written the bytes: no store of another thread that is placed
 //! there, and (as for one thread) no more pending ones than the stage allows.
 
-use super::Engine;
-use super::cells::Entry;
+use super::cells::{CELL, Entry};
+use super::{Engine, Grade};
 use rept_order::{Relation, SegmentId};
 
 /// Stores of other threads into the cell looked at; more count as a race.
@@ -44,7 +44,7 @@ impl Engine<'_> {
         let first = self.first_access(self.order.concurrent_window(from.segment).start);
         let end = to.unwrap_or(from);
         let behind = self.first_access(self.order.concurrent_window(end.segment).end);
-        if !self.writes_elsewhere(from, to, first, behind) {
+        if !self.writes_elsewhere(earlier.cell, from, to, first, behind) {
             self.block(later.map_or(earlier.order, |later| later.order));
             return false;
         }
@@ -86,11 +86,28 @@ impl Engine<'_> {
             .map_or(self.graph.accesses.len() as u32, |step| step.access)
     }
 
-    /// No more pending stores than the stage allows lie beside the two accesses, where order is not proved.
-    fn writes_elsewhere(&self, from: Place, to: Option<Place>, first: u32, behind: u32) -> bool {
+    /// No more pending stores than the stage allows lie beside the two accesses of a cell, where
+    /// order is not proved, and none that is likely to have hit it.
+    fn writes_elsewhere(
+        &self,
+        cell: u32,
+        from: Place,
+        to: Option<Place>,
+        first: u32,
+        behind: u32,
+    ) -> bool {
         let before = self.foreign_pending(first, from.order, from.thread);
         let after = to.map_or(0, |to| self.foreign_pending(to.order, behind, to.thread));
-        before + after <= self.limit
+        if before + after > self.limit {
+            return false;
+        }
+        let address = self.cells.cells[cell as usize].number.wrapping_mul(CELL);
+        let likely = |after: u32, before: u32, thread: u32| {
+            let foreign = |id| self.pending.contains(id) && self.place_of(id).thread != thread;
+            self.grade == Grade::Inferred && self.kinds.is_likely(address, after, before, foreign)
+        };
+        let likely_before = before > 0 && likely(first.saturating_sub(1), from.order, from.thread);
+        !likely_before && (after == 0 || !to.is_some_and(|to| likely(to.order, behind, to.thread)))
     }
 
     /// Pending stores from one access on to before another that another thread than `thread` may make.
