@@ -9,6 +9,7 @@ mod fast;
 mod gdb;
 mod jit;
 mod live;
+mod partial;
 mod perf;
 mod questions;
 mod shown;

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Builds and records a program from its `main` on.
-fn record(
+pub(crate) fn record(
     source: &str,
     scratch: &Scratch,
     name: &str,
@@ -28,7 +28,7 @@ fn record(
     Some(output)
 }
 
-fn open(directory: &Path) -> Session {
+pub(crate) fn open(directory: &Path) -> Session {
     let opened = Session::builder().directory(directory).open();
     opened.expect("the recording opens")
 }
