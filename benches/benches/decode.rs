@@ -23,6 +23,7 @@ mod traces;
 
 use contenders::{Contender, Work, contenders};
 use criterion::{Criterion, Throughput};
+use rept_benches::processor_time;
 use std::time::{Duration, Instant};
 use traces::Sample;
 
@@ -116,11 +117,4 @@ fn time(contender: &mut Contender<'_>) -> Duration {
         _ => begin.1.elapsed(),
     };
     taken / times
-}
-
-/// Time that this thread ran on a processor.
-fn processor_time() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanoseconds = text.split_whitespace().next()?.parse().ok()?;
-    Some(Duration::from_nanos(nanoseconds))
 }

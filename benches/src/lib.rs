@@ -9,6 +9,14 @@ pub use recording::{Recorded, lowered, steps};
 
 use rept_recover::bits::Bits;
 use rept_recover::effect::Effect;
+use std::time::Duration;
+
+/// Time that this thread ran on a processor; `None` where the kernel does not tell.
+pub fn processor_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds = text.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
 
 /// Reproducible noise: a linear congruential generator (Knuth's MMIX constants).
 #[derive(Clone, Debug)]

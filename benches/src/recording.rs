@@ -7,9 +7,13 @@ use rept_recover::lift::{FlagUse, flag_use, lift};
 use rept_trace::{Block, Trace};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// CF, ZF, SF and OF: what a conditional in the next block may read.
 const LIVE: u16 = 0x8c1;
+
+/// Recordings made by this process.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// A recording in a directory of its own, which goes with it.
 #[derive(Debug)]
@@ -31,11 +35,26 @@ impl Recorded {
     /// # Errors
     /// There is no C compiler, or the system forbids ptrace; one sentence.
     pub fn make(name: &str) -> Result<Recorded, String> {
-        let directory = std::env::temp_dir().join(format!("rept-bench-{}", std::process::id()));
+        Recorded::make_with(name, &[], |_| ())
+    }
+
+    /// The same, with options for the compiler and the recorder.
+    ///
+    /// # Errors
+    /// As [`Recorded::make`].
+    pub fn make_with(
+        name: &str,
+        compiler: &[&str],
+        change: impl FnOnce(&mut RecordOptions),
+    ) -> Result<Recorded, String> {
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("rept-bench-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(unique);
         std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
-        let program = build(name, &directory)?;
+        let program = build(name, compiler, &directory)?;
         let mut options = RecordOptions::new(directory.join("capture"));
         options.buffer = 8 << 20;
+        change(&mut options);
         options.from = Some("main".parse().map_err(|error| format!("{error}"))?);
         let recorder = Recorder::new(options, program, [] as [&str; 0]);
         recorder.run(|_| ()).map_err(|error| error.to_string())?;
@@ -47,11 +66,13 @@ impl Recorded {
     }
 }
 
-fn build(name: &str, directory: &Path) -> Result<PathBuf, String> {
+fn build(name: &str, options: &[&str], directory: &Path) -> Result<PathBuf, String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("programs/{name}.c"));
     let program = directory.join(name);
     let status = Command::new("cc")
-        .args(["-g", "-O2", "-o"])
+        .args(["-g", "-O2"])
+        .args(options)
+        .arg("-o")
         .args([&program, &source])
         .status()
         .map_err(|error| format!("no C compiler: {error}"))?;
