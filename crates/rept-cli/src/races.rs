@@ -52,7 +52,7 @@ fn print(case: Case<'_>, races: &[Race], out: &mut dyn Write) -> io::Result<()> 
     for race in races {
         writeln!(
             out,
-            "\n[{}; {}]{}{}, {} time{}",
+            "\n[{}; {}]{}{}{}, {} time{}",
             race.address,
             race.size,
             if race.decides_crash {
@@ -61,6 +61,11 @@ fn print(case: Case<'_>, races: &[Race], out: &mut dyn Write) -> io::Result<()> 
                 ""
             },
             if race.is_atomic() { " atomic" } else { "" },
+            if race.observed {
+                " read what was written"
+            } else {
+                ""
+            },
             grouped(race.occurrences),
             if race.occurrences == 1 { "" } else { "s" }
         )?;
@@ -117,6 +122,8 @@ struct RaceRow {
     occurrences: u64,
     atomic: bool,
     decides_crash: bool,
+    /// The load read what the store wrote: inferred from values.
+    observed: bool,
     /// In the order of the sequence, which proves nothing.
     sides: Vec<SideRow>,
 }
@@ -153,6 +160,7 @@ fn of_race(case: Case<'_>, race: &Race) -> RaceRow {
         occurrences: race.occurrences,
         atomic: race.is_atomic(),
         decides_crash: race.decides_crash,
+        observed: race.observed,
         sides: race.sides.iter().map(|side| of_side(case, side)).collect(),
     }
 }

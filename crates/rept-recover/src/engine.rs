@@ -21,6 +21,7 @@
 
 mod blame;
 mod build;
+mod candidates;
 mod cells;
 mod cuts;
 mod evidence;
@@ -49,6 +50,7 @@ use crate::bits::Bits;
 use crate::experiment::{Technique, Without};
 use crate::progress::{Observer, Pace, Progress};
 use build::{Built, build};
+use candidates::Raced;
 use cells::Cells;
 use evidence::Lessons;
 use graph::{Graph, NONE};
@@ -265,6 +267,8 @@ pub(crate) struct Engine<'a> {
     threaded: bool,
     /// Which threads touch which cells, when several have steps.
     shared: Shared,
+    /// What racing loads learned from.
+    raced: Raced,
     /// Bits known at the end of the certain phase.
     certain: Vec<u64>,
     /// Bits known at the end of the assumed phase.
@@ -336,6 +340,7 @@ impl<'a> Engine<'a> {
             flags: HashSet::new(),
             threaded,
             shared: Shared::default(),
+            raced: Raced::default(),
             certain: Vec::new(),
             assumed: Vec::new(),
             pending_certain: PendingSet::default(),

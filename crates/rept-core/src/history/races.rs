@@ -39,6 +39,9 @@ pub struct Race {
     pub occurrences: u64,
     /// The value of one of them went into the address or the target that the process died of.
     pub decides_crash: bool,
+    /// The values show that the load read what the store wrote: the store was first. Inferred,
+    /// and of the pair that is shown only.
+    pub observed: bool,
 }
 
 /// One access of a [`Race`].
@@ -92,11 +95,12 @@ impl History {
             self.races_of_cell(cell, entries, &mut pairs);
         }
         let behind = self.behind_crash();
+        let observed = self.observed_orders();
         let mut races: Vec<(u64, Race)> = pairs
             .iter()
             .filter_map(|(&key, pair)| {
                 let newest = pair.newest.0.max(pair.newest.1);
-                Some((newest, self.race(key, pair, &behind)?))
+                Some((newest, self.race(key, pair, &behind, &observed)?))
             })
             .collect();
         races.sort_by_key(|(newest, race)| {
@@ -183,7 +187,25 @@ impl History {
         pair.newest = pair.newest.max(newest);
     }
 
-    fn race(&self, key: Key, pair: &Pair, behind: &BTreeSet<Position>) -> Option<Race> {
+    /// Stores and the loads that read them, as far as values show.
+    fn observed_orders(&self) -> BTreeSet<(Position, Position)> {
+        let threads = &self.trace().threads;
+        let position = |at: rept_recover::history::Position| {
+            Position::new(threads[at.thread as usize].thread, at.step)
+        };
+        let pairs = self.recovered.observed_orders();
+        pairs
+            .map(|(store, load)| (position(store), position(load)))
+            .collect()
+    }
+
+    fn race(
+        &self,
+        key: Key,
+        pair: &Pair,
+        behind: &BTreeSet<Position>,
+        observed: &BTreeSet<(Position, Position)>,
+    ) -> Option<Race> {
         let (cell, bytes, _, _) = key;
         let address = Address(super::accesses::CELL * cell + u64::from(bytes.trailing_zeros()));
         let size = u64::from(bytes.count_ones());
@@ -191,12 +213,15 @@ impl History {
         let side = |number: u64| self.side(number, address, size);
         let sides = [side(first)?, side(second)?];
         let decides_crash = sides.iter().any(|side| behind.contains(&side.position));
+        let [a, b] = sides.map(|side| side.position);
+        let observed = observed.contains(&(a, b)) || observed.contains(&(b, a));
         Some(Race {
             address,
             size,
             sides,
             occurrences: pair.count,
             decides_crash,
+            observed,
         })
     }
 

@@ -156,6 +156,10 @@ impl Engine<'_> {
         for call in self.freshened_by(later) {
             self.placement_sources(call, found);
         }
+        for &store in self.raced_sources(later) {
+            found.extend(self.nodes_of_access(store));
+            self.placement_sources(store, found);
+        }
         for earlier in self.neighbours(later, Direction::Before) {
             let nodes = self.facing(node, earlier, later);
             if !nodes.is_empty() {

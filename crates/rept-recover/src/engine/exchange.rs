@@ -268,10 +268,11 @@ impl Engine<'_> {
         if a.known == b.known && a == b {
             return;
         }
-        if !self.passes(earlier, later.order)
-            || (self.threaded && !self.unraced(earlier, Some(later)))
-        {
+        if !self.passes(earlier, later.order) {
             return;
+        }
+        if self.threaded && !self.unraced(earlier, Some(later)) {
+            return self.resolve_race(later);
         }
         let cause = Cause::Transfer(later.order);
         let forward = !self.without.has(Technique::Forward);
@@ -307,7 +308,7 @@ impl Engine<'_> {
     }
 
     /// May a value pass from one access to a later one (`NONE`: the dump) in this stage?
-    fn passes(&mut self, earlier: Entry, later: u32) -> bool {
+    pub(super) fn passes(&mut self, earlier: Entry, later: u32) -> bool {
         let end = later.min(self.graph.accesses.len() as u32);
         let address = self.cells.cells[earlier.cell as usize]
             .number

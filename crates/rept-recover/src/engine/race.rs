@@ -10,18 +10,18 @@ use super::{Engine, Grade};
 use rept_order::{Relation, SegmentId};
 
 /// Stores of other threads into the cell looked at; more count as a race.
-const MAX_NEAR: usize = 64;
+pub(super) const MAX_NEAR: usize = 64;
 
 /// An access seen as a point of the sequence.
 #[derive(Clone, Copy)]
-struct Place {
+pub(super) struct Place {
     order: u32,
-    segment: SegmentId,
-    thread: u32,
+    pub(super) segment: SegmentId,
+    pub(super) thread: u32,
 }
 
 impl Engine<'_> {
-    fn place_of(&self, order: u32) -> Place {
+    pub(super) fn place_of(&self, order: u32) -> Place {
         let step = self.graph.accesses[order as usize].step;
         let segment = self.graph.segment_of(step);
         Place {
@@ -76,7 +76,7 @@ impl Engine<'_> {
     }
 
     /// Id of the first access of the segment at a position of the sequence.
-    fn first_access(&self, position: u32) -> u32 {
+    pub(super) fn first_access(&self, position: u32) -> u32 {
         let step = self
             .graph
             .segments
@@ -88,7 +88,7 @@ impl Engine<'_> {
 
     /// No more pending stores than the stage allows lie beside the two accesses of a cell, where
     /// order is not proved, and none that is likely to have hit it.
-    fn writes_elsewhere(
+    pub(super) fn writes_elsewhere(
         &self,
         cell: u32,
         from: Place,
@@ -138,6 +138,9 @@ impl Engine<'_> {
             let entry = self.cells.entries[entry as usize];
             if entry.bytes & store.bytes != 0 {
                 self.retract_around(entry.order);
+                for load in self.raced_loads(entry.order).to_vec() {
+                    self.retract_around(load);
+                }
             }
         }
     }

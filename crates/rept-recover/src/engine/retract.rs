@@ -131,6 +131,13 @@ impl Tracking {
             && (self.cause[index] == cause.encode() || self.cause[index] == Cause::MANY)
     }
 
+    /// The node learned from more than one place.
+    pub(super) fn many(&mut self, node: u32) {
+        if let Some(cause) = self.cause.get_mut(node as usize) {
+            *cause = Cause::MANY;
+        }
+    }
+
     /// A node was added.
     pub(super) fn push(&mut self) {
         if !self.first.is_empty() {
@@ -440,6 +447,7 @@ impl Engine<'_> {
 
     /// Nodes of neighbouring accesses that may have learned from this one.
     fn transfer_dependents(&self, id: u32, moment: u32, stack: &mut Vec<u32>) {
+        self.raced_dependents(id, moment, stack);
         for later in self.neighbours(id, Direction::After) {
             let other = self.graph.accesses[later as usize].node;
             if self

@@ -30,6 +30,8 @@ pub struct History {
     timelines: Timelines,
     /// Neighbouring accesses with a write between them that is not placed; see `Engine::refuted`.
     refuted: HashSet<(u32, u32)>,
+    /// Steps of stores and of loads that read them, of several candidates; see `Engine::observed`.
+    observed: Vec<(u32, u32)>,
     /// Steps at which facts contradict each other, ascending.
     conflicts: Vec<u32>,
     /// With one thread; with several, what the sequence says is no proof.
@@ -69,6 +71,7 @@ impl Timelines {
 
 impl History {
     pub(super) fn new(engine: Engine<'_>, trace: &Trace) -> History {
+        let observed = engine.observed();
         let mut conflicts = engine.conflicts;
         conflicts.sort_unstable();
         conflicts.dedup();
@@ -94,6 +97,7 @@ impl History {
             cells,
             entries,
             refuted: engine.refuted,
+            observed,
             conflicts,
             protection: (!engine.threaded).then_some(engine.protection),
             statistics: engine.statistics,
@@ -103,6 +107,14 @@ impl History {
     /// What recovery did.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// Stores, and the loads of other threads that read them: nothing but the values orders them,
+    /// and no other store that may have been before the load fits what is known of it. Inferred.
+    pub fn observed_orders(&self) -> impl Iterator<Item = (Position, Position)> + '_ {
+        let position = |step| self.position(step);
+        let pairs = self.observed.iter();
+        pairs.map(move |&(store, load)| (position(store), position(load)))
     }
 
     /// Steps at which facts contradict each other by no fault that could be found, in sequence

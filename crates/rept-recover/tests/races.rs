@@ -1,0 +1,191 @@
+//! Litmus shapes for loads that race: what stays known whatever the order was.
+
+#[path = "cases/format.rs"]
+#[expect(dead_code, reason = "the format of `cases.rs`, which uses all of it")]
+mod format;
+
+use format::parse;
+use rept_order::{Diagnostic, Edge, EdgeKind, Order, Point};
+use rept_recover::history::{Position, Recovered, Value};
+use rept_recover::{History, Options, recover};
+use rept_trace::{Address, Block, RegWord, Run, ThreadId, ThreadTrace, Trace};
+
+/// The place that all threads access, zero at the end.
+const MEMORY: &str = "
+code 0x401000
+31 c0                              xor eax,eax
+final rax=0
+memory 0x402000 00 00 00 00 00 00 00 00
+expect  rax
+0       ?
+";
+
+/// What another thread does.
+#[derive(Clone, Copy)]
+enum Other {
+    /// `mov qword [402000h],VALUE`
+    Stores(u8),
+    /// `mov byte [402000h],VALUE`
+    StoresByte(u8),
+    /// `mov [rdi],rsi`, of which nothing is known.
+    StoresSomewhere,
+}
+
+impl Other {
+    fn bytes(self) -> Vec<u8> {
+        match self {
+            Other::Stores(value) => store(value),
+            Other::StoresByte(value) => vec![0xc6, 4, 0x25, 0, 0x20, 0x40, 0, value],
+            Other::StoresSomewhere => vec![0x48, 0x89, 0x37],
+        }
+    }
+}
+
+fn store(value: u8) -> Vec<u8> {
+    vec![0x48, 0xc7, 4, 0x25, 0, 0x20, 0x40, 0, value, 0, 0, 0]
+}
+
+/// Adds a thread of these instructions, each at its offset, in code of its own.
+fn thread(trace: &mut Trace, instructions: &[(u64, Vec<u8>)]) {
+    let id = trace.threads.len() as u32 + 1;
+    let mut made = ThreadTrace::new(ThreadId(id));
+    for (offset, bytes) in instructions {
+        let block = trace.code.push(Block {
+            at: Address(0x1000 * u64::from(id) + offset),
+            bytes: bytes.clone().into(),
+            starts: [0].into(),
+            bitness: 64,
+        });
+        made.push(Run { block, count: 1 });
+    }
+    trace.threads.push(made);
+}
+
+/// The first thread stores 5, loads, and may find that what it loaded is not 5; then all is
+/// forgotten. Returns what is known of the loaded value.
+fn loaded(others: &[Other], unequal: bool, edges: &[Edge]) -> Value {
+    let history = recovered(others, unequal, edges);
+    history.register(Position { thread: 0, step: 2 }, RegWord::RAX)
+}
+
+fn recovered(others: &[Other], unequal: bool, edges: &[Edge]) -> History {
+    let mut trace = Trace::default();
+    let mut first = vec![
+        (0, store(5)),
+        (12, vec![0x48, 0x8b, 4, 0x25, 0, 0x20, 0x40, 0]), // mov rax,[402000h]
+    ];
+    if unequal {
+        // cmp rax,5; jne over what is not run
+        first.extend([(20, vec![0x48, 0x83, 0xf8, 5]), (24, vec![0x75, 2])]);
+    }
+    first.extend([(28, vec![0x31, 0xc0]), (30, store(0))]);
+    thread(&mut trace, &first);
+    for other in others {
+        thread(&mut trace, &[(0, other.bytes())]);
+    }
+    let order = Order::with_edges(&trace, edges);
+    let refused = |found: &&Diagnostic| !matches!(found, Diagnostic::NoTime { .. });
+    assert_eq!(order.diagnostics().iter().find(refused), None);
+    let last = parse(MEMORY);
+    recover(&trace, &order, &last.final_state(), &Options::default())
+}
+
+#[track_caller]
+fn check(others: &[Other], unequal: bool, certain: Option<u64>, known: Option<u64>) {
+    let found = loaded(others, unequal, &[]);
+    let whole = |mask: u64| (mask == u64::MAX).then_some(found.bits);
+    assert_eq!(
+        (whole(found.certain), whole(found.known)),
+        (certain, known),
+        "{found:x?}"
+    );
+}
+
+const UNEQUAL: bool = true;
+const ANYTHING: bool = false;
+
+#[test]
+fn stores_that_agree_are_no_race() {
+    check(&[Other::Stores(5)], ANYTHING, Some(5), Some(5));
+    check(
+        &[Other::Stores(5), Other::Stores(5)],
+        ANYTHING,
+        Some(5),
+        Some(5),
+    );
+    let agreed = loaded(&[Other::Stores(7)], ANYTHING, &[]);
+    assert_eq!((agreed.certain, agreed.known, agreed.bits), (!2, !2, 5));
+    // With one bit open, not to be 5 is to be 7.
+    check(&[Other::Stores(7)], UNEQUAL, Some(7), Some(7));
+}
+
+#[test]
+fn the_only_store_that_fits_was_read() {
+    check(&[Other::Stores(6)], UNEQUAL, None, Some(6));
+    check(
+        &[Other::Stores(6), Other::Stores(6)],
+        UNEQUAL,
+        None,
+        Some(6),
+    );
+}
+
+#[test]
+fn the_order_of_what_was_read_is_remembered() {
+    let at = |thread, step| Position { thread, step };
+    let observed = |others: &[Other], unequal| {
+        let history = recovered(others, unequal, &[]);
+        history.observed_orders().collect::<Vec<_>>()
+    };
+    let read = [(at(1, 0), at(0, 1))];
+    assert_eq!(observed(&[Other::Stores(6)], UNEQUAL), read);
+    assert_eq!(observed(&[Other::Stores(6)], ANYTHING), []);
+    let two = [Other::Stores(7), Other::Stores(15)];
+    assert_eq!(observed(&two, UNEQUAL), []);
+}
+
+#[test]
+fn two_stores_that_fit_leave_what_they_agree_on() {
+    let found = loaded(&[Other::Stores(7), Other::Stores(15)], UNEQUAL, &[]);
+    assert_eq!((found.known, found.bits), (!8, 7));
+    assert_eq!(
+        found.certain, !0xa,
+        "5 counts too where nothing is inferred"
+    );
+}
+
+#[test]
+fn a_store_of_part_of_the_bytes_leaves_nothing() {
+    let found = loaded(&[Other::StoresByte(7)], UNEQUAL, &[]);
+    assert_eq!(found.known, 0, "{found:x?}");
+}
+
+#[test]
+fn a_store_to_an_unknown_place_leaves_nothing_certain() {
+    let found = loaded(&[Other::Stores(5), Other::StoresSomewhere], UNEQUAL, &[]);
+    assert_eq!(found.certain, 0, "{found:x?}");
+}
+
+#[test]
+fn a_store_that_came_before_is_no_candidate() {
+    let at = |thread, step| Point { thread, step };
+    let edge = |from, to| Edge {
+        kind: EdgeKind::FutexWake,
+        from,
+        to,
+    };
+    // The store of 7 is before the thread's own of 5; that of 15 may be anywhere.
+    let early = [edge(at(1, 1), at(0, 0))];
+    let found = loaded(&[Other::Stores(7), Other::Stores(15)], UNEQUAL, &early);
+    assert_eq!(
+        (found.known, found.bits, found.certain),
+        (u64::MAX, 15, !10)
+    );
+    // After the load, it cannot have been read either.
+    let late = [edge(at(0, 2), at(1, 0))];
+    let found = loaded(&[Other::Stores(7), Other::Stores(15)], UNEQUAL, &late);
+    assert_eq!(
+        (found.known, found.bits, found.certain),
+        (u64::MAX, 15, !10)
+    );
+}
