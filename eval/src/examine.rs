@@ -1,18 +1,17 @@
 //! From the crash alone: where did the faulting value come from?
 //!
 //! A recording is opened as a user would open it, without truth. The values that led to the
-//! crash are taken from the crash itself ([`suspect`]); `explain` is asked for each, and asked
-//! again for each input that it names where values meet, breadth first, at most
-//! [`search::QUESTIONS`] times. A place is *reached* when a step of a chain, or a call open
-//! there, is on a source line of the cause. Then, and only then, the truth is opened, and the
-//! values on the way to that place are held against it ([`truth`]).
+//! crash are those that [`History::suspects`] names; [`History::trail`] follows them, at most
+//! [`search::QUESTIONS`] questions far. The cause is *reached* when a step of a chain is on one of
+//! its source lines, or works in the language's own library for a call that such a line made. Then,
+//! and only then, the truth is opened, and the values on the way to that place are held against it
+//! ([`truth`]).
 //!
 //! A crash is *debuggable* when the cause is reached, no value on the way is wrong, and none is
 //! unknown.
 
 mod cause;
 mod search;
-mod suspect;
 mod truth;
 
 pub(crate) use cause::Cause;
@@ -111,7 +110,9 @@ pub(crate) fn print(wanted: &ExamineArgs) -> Result<(), Failure> {
 
 fn look(history: &History, causes: &[Cause], truth: &Path) -> Result<Examination, Failure> {
     let crash = history.crash().ok_or("the core names no signal")?;
-    let suspects = suspect::suspects(history, &crash);
+    let suspects = history.suspects();
+    let asked = suspects.as_ref().map(ToString::to_string);
+    let places = suspects.map_or_else(Vec::new, |suspects| suspects.places);
     let trace = history.trace();
     let last = search::last(history, causes, crash.position);
     let mut found = Examination {
@@ -120,13 +121,13 @@ fn look(history: &History, causes: &[Cause], truth: &Path) -> Result<Examination
         signal: crash.signal,
         crash: place(history, crash.pc),
         open: open_functions(history, &crash),
-        asked: suspects.what,
+        asked: asked.unwrap_or_else(|| "nothing in the crash points to a value".to_owned()),
         distance: last.map(|(_, distance)| distance),
         ordered: last
             .map(|(at, _)| history.order(at, crash.position) == Some(std::cmp::Ordering::Less)),
         ..Examination::default()
     };
-    if let Some(way) = search::search(history, &suspects.places, causes) {
+    if let Some(way) = search::search(history, &places, causes) {
         let mut reached = search::describe(history, &way);
         truth::judge(history, truth, &way, &mut reached)?;
         found.reached = Some(reached);

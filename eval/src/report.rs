@@ -51,6 +51,8 @@ struct Document<'a> {
     /// Fields are added, never renamed.
     schema: &'static str,
     cases: &'a [CaseResult],
+    /// Cases that were not run.
+    missing: &'a [String],
     cost: Option<&'a Cost>,
 }
 
@@ -82,6 +84,7 @@ pub(crate) fn print(results: &[CaseResult]) {
 /// A file cannot be written.
 pub(crate) fn write(
     results: &[CaseResult],
+    missing: &[String],
     cost: Option<&Cost>,
     docs: &Path,
 ) -> Result<(), Failure> {
@@ -95,6 +98,7 @@ pub(crate) fn write(
     let document = Document {
         schema: "rept-eval/1",
         cases: &results,
+        missing,
         cost,
     };
     let json = serde_json::to_string_pretty(&document).map_err(|error| error.to_string())?;
@@ -104,7 +108,7 @@ pub(crate) fn write(
         .collect();
     let files = [
         ("accuracy.json", json + "\n"),
-        ("accuracy.md", page(&results, cost)),
+        ("accuracy.md", page(&results, missing, cost)),
         ("accuracy-distance.svg", plot::distance(&scored)),
         ("accuracy-unknown.svg", plot::unknown(&scored)),
         ("accuracy-time.svg", plot::time(&scored)),
@@ -116,7 +120,7 @@ pub(crate) fn write(
     Ok(())
 }
 
-fn page(results: &[CaseResult], cost: Option<&Cost>) -> String {
+fn page(results: &[CaseResult], missing: &[String], cost: Option<&Cost>) -> String {
     let main: Vec<&CaseResult> = of_variant(results, "O2");
     let mut text = String::from(INTRODUCTION);
     bugs(&mut text, &main);
@@ -131,7 +135,7 @@ fn page(results: &[CaseResult], cost: Option<&Cost>) -> String {
         text += &cost.table();
     }
     ways(&mut text, &main);
-    failures(&mut text, results);
+    failures(&mut text, results, missing);
     text
 }
 
@@ -197,6 +201,15 @@ fn debuggable(result: &CaseResult) -> String {
     }
 }
 
+/// Cases whose ceilings are not in the table.
+fn no_ceilings(text: &mut String, results: &[&CaseResult]) {
+    for result in results {
+        if let Some(why) = &result.no_ceiling {
+            line!(text, "- no ceiling of {}: {why}", result.name);
+        }
+    }
+}
+
 fn averages(text: &mut String, results: &[&CaseResult]) {
     let debuggable = results
         .iter()
@@ -207,6 +220,12 @@ fn averages(text: &mut String, results: &[&CaseResult]) {
     line!(text, "| | published (OSDI 2018) | here |");
     line!(text, "|---|---|---|");
     line!(text, "| bugs | 16 | {} |", results.len());
+    let several = |result: &&&CaseResult| {
+        let found = result.examination.as_ref();
+        found.is_some_and(|found| found.threads > 1)
+    };
+    let several = results.iter().filter(several).count();
+    line!(text, "| of them with several threads | – | {several} |");
     line!(text, "| debuggable | 14 | {debuggable} |");
     for reading in [FILE, OPERANDS] {
         let near = shares(results, |score| {
@@ -328,6 +347,8 @@ fn distances(text: &mut String, results: &[&CaseResult], reading: Reading) {
             }
         }
     }
+    line!(text, "");
+    no_ceilings(text, results);
 }
 
 fn row(tally: Tally) -> String {
@@ -507,15 +528,18 @@ fn shortened(chain: &[String]) -> Vec<String> {
         .collect()
 }
 
-fn failures(text: &mut String, results: &[CaseResult]) {
+fn failures(text: &mut String, results: &[CaseResult], missing: &[String]) {
     let failed: Vec<_> = results
         .iter()
         .filter_map(|result| Some((result, result.failure.as_ref()?)))
         .collect();
-    if failed.is_empty() {
+    if failed.is_empty() && missing.is_empty() {
         return;
     }
     line!(text, "\n## Not scored\n");
+    for name in missing {
+        line!(text, "- {name}: not run");
+    }
     for (result, failure) in failed {
         line!(text, "- {}.{}: {failure}", result.name, result.variant);
     }

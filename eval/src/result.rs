@@ -27,6 +27,9 @@ pub(crate) struct CaseResult {
     pub(crate) score: Option<Score>,
     #[serde(default)]
     pub(crate) examination: Option<Examination>,
+    /// Why the score has no ceiling, when it has none.
+    #[serde(default)]
+    pub(crate) no_ceiling: Option<Failure>,
     /// Scores with one technique switched off.
     #[serde(default)]
     pub(crate) ablations: BTreeMap<String, Score>,

@@ -108,6 +108,15 @@ impl Score {
         .unwrap_or_default()
     }
 
+    /// Takes the ceilings of another score of the same recording.
+    pub(crate) fn take_ceilings(&mut self, given: Score) {
+        for (measure, given) in given.measures {
+            if let Some(rows) = self.measures.get_mut(&measure) {
+                rows.ceiling = given.ceiling;
+            }
+        }
+    }
+
     /// Values of all measures that are wrong though called certain or assumed.
     pub(crate) fn wrong_trusted(&self) -> (u64, u64) {
         let wrong = self.measures.values().map(|rows| rows.all.wrong);
@@ -127,12 +136,26 @@ pub(crate) fn score(
     options: &[&str],
     log: &Path,
 ) -> Result<Score, Failure> {
+    within(LIMIT, rept, recording, options, log)
+}
+
+/// The same for at most so long.
+///
+/// # Errors
+/// Also when it takes longer.
+pub(crate) fn within(
+    limit: Duration,
+    rept: &Path,
+    recording: &Path,
+    options: &[&str],
+    log: &Path,
+) -> Result<Score, Failure> {
     let mut command = Command::new(rept);
     command
         .args(["score", "--json"])
         .args(options)
         .arg(recording);
-    let text = output(&mut command, log, LIMIT)?;
+    let text = output(&mut command, log, limit)?;
     // Notes about the inputs go to the same log, before the document.
     let start = text.find('{').unwrap_or(0);
     serde_json::from_str(&text[start..]).map_err(|error| format!("rept score --json: {error}"))

@@ -32,6 +32,9 @@ const TECHNIQUES: [&str; 7] = [
     "bits",
 ];
 
+/// Why a score has no ceiling when none was wanted.
+const NOT_ASKED: &str = "not asked for";
+
 /// What all stages need.
 pub(crate) struct Tools {
     rept: PathBuf,
@@ -39,6 +42,8 @@ pub(crate) struct Tools {
     /// `rept score` can leave techniques out, and compute ceilings.
     experiments: bool,
     ablations: bool,
+    /// What a ceiling may take; `None` for no ceilings.
+    ceiling: Option<Duration>,
     /// Of the programs that recover and judge.
     key: String,
 }
@@ -71,7 +76,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut failed = Vec::new();
     if !arguments.table {
         let wanted = select(&cases, arguments)?;
-        let tools = tools(root, arguments.rept.as_deref(), arguments.ablations, &work)?;
+        let ceiling = Some(arguments.ceiling).filter(|&seconds| seconds > 0);
+        let tools = Tools {
+            ceiling: ceiling.map(Duration::from_secs),
+            ..tools(root, arguments.rept.as_deref(), arguments.ablations, &work)?
+        };
         failed = run_cases(&wanted, &arguments.variants, &tools)?;
         if arguments.cost {
             cost::measure(&cases, &tools.rept, &work)?;
@@ -82,7 +91,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         (Some(_), None) => report::print(&results),
         (_, output) => {
             let docs = output.clone().unwrap_or_else(|| root.join("../docs"));
-            report::write(&results, cost::read(&work).as_ref(), &docs)?;
+            let missing = missing(&cases, &results);
+            report::write(&results, &missing, cost::read(&work).as_ref(), &docs)?;
         }
     }
     match (arguments.subset, failed.as_slice()) {
@@ -132,6 +142,7 @@ pub(crate) fn tools(
     Ok(Tools {
         experiments: built,
         ablations,
+        ceiling: None,
         key: Key::default().files(&rept)?.files(&own)?.finish(),
         work: work.to_owned(),
         rept,
@@ -187,6 +198,7 @@ fn run_case(case: &Case, variant: Variant, tools: &Tools, path: &Path) -> CaseRe
         recording: None,
         score: None,
         examination: None,
+        no_ceiling: None,
         ablations: BTreeMap::new(),
     };
     let recorded = build(case, variant, &tools.work)
@@ -201,6 +213,11 @@ fn run_case(case: &Case, variant: Variant, tools: &Tools, path: &Path) -> CaseRe
             .finish();
         if let Some(kept) = CaseResult::read(path).filter(|kept| kept.key == key) {
             result = kept;
+            // A ceiling that was left out may be added by itself.
+            let left_out = result.no_ceiling.as_deref() == Some(NOT_ASKED);
+            if let Some(score) = result.score.as_mut().filter(|_| left_out) {
+                result.no_ceiling = ceiling(score, &recording, tools).err();
+            }
             return Ok(());
         }
         judge(case, &recording, tools, &mut result)?;
@@ -222,11 +239,9 @@ fn judge(
     let examination = examine(case, recording)?;
     check_crash(case, &examination)?;
     result.examination = Some(examination);
-    let options: &[&str] = match tools.experiments {
-        true => &["--why", "--ceiling"],
-        false => &["--why"],
-    };
-    result.score = Some(score::score(&tools.rept, &recording.folder, options, &log)?);
+    let mut score = score::score(&tools.rept, &recording.folder, &["--why"], &log)?;
+    result.no_ceiling = ceiling(&mut score, recording, tools).err();
+    result.score = Some(score);
     if tools.ablations && tools.experiments {
         for technique in TECHNIQUES {
             let options = ["--without", technique];
@@ -234,6 +249,18 @@ fn judge(
             result.ablations.insert(technique.to_owned(), score);
         }
     }
+    Ok(())
+}
+
+/// Adds the ceilings, which cost a recovery of their own, to a score.
+fn ceiling(score: &mut score::Score, recording: &Recording, tools: &Tools) -> Result<(), Failure> {
+    if !tools.experiments {
+        return Err("rept is not ours, and cannot".to_owned());
+    }
+    let limit = tools.ceiling.ok_or(NOT_ASKED)?;
+    let log = recording.folder.join("log");
+    let given = score::within(limit, &tools.rept, &recording.folder, &["--ceiling"], &log)?;
+    score.take_ceilings(given);
     Ok(())
 }
 
@@ -290,4 +317,11 @@ fn results(cases: &[Case], work: &Path) -> Vec<CaseResult> {
         .flat_map(|case| variants.map(|variant| path(case, variant)))
         .filter_map(|path| CaseResult::read(&path))
         .collect()
+}
+
+/// Names of the cases without any result.
+fn missing(cases: &[Case], results: &[CaseResult]) -> Vec<String> {
+    let found = |case: &&Case| !results.iter().any(|result| result.name == case.name);
+    let missing = cases.iter().filter(found);
+    missing.map(|case| case.name.clone()).collect()
 }

@@ -2,9 +2,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include "oniguruma.h"
 
 int main(int argc, char **argv) {
+    // A server's stack, not a terminal's: deep patterns take long to read.
+    struct rlimit stack = {128 << 10, RLIM_INFINITY};
+    setrlimit(RLIMIT_STACK, &stack);
     int depth = argc > 1 ? atoi(argv[1]) : 1;
     char *pattern = malloc(depth + 2);
     memset(pattern, '+', depth + 1);

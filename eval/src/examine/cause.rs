@@ -1,7 +1,7 @@
 //! Source lines at which a bad value or decision was made.
 
 use crate::Failure;
-use rept_core::Symbol;
+use rept_core::SourceFrame;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -30,12 +30,10 @@ impl FromStr for Cause {
 }
 
 impl Cause {
-    /// One of the source frames of a code address is on these lines.
-    pub(crate) fn holds(&self, symbol: &Symbol) -> bool {
-        symbol.frames.iter().any(|frame| {
-            let line = frame.line.is_some_and(|line| self.lines.contains(&line));
-            line && frame.file.as_deref().is_some_and(|file| self.is_file(file))
-        })
+    /// The source frame is on these lines.
+    pub(crate) fn holds(&self, frame: &SourceFrame) -> bool {
+        let line = frame.line.is_some_and(|line| self.lines.contains(&line));
+        line && frame.file.as_deref().is_some_and(|file| self.is_file(file))
     }
 
     fn is_file(&self, path: &str) -> bool {

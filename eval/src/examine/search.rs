@@ -1,20 +1,12 @@
-//! Asking `explain` again and again, until the cause is reached.
+//! Following what `explain` says, until the cause is reached.
 
 use super::{Cause, Reached};
-use rept_core::{History, Link, Location, Origin, Position, Trust};
+use rept_core::{Answer, History, Link, Location, Position, SourceFrame, Symbol, Trust};
 use rept_trace::Address;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Questions asked at most.
 pub(super) const QUESTIONS: usize = 64;
-
-/// A question, and the steps that led to it.
-struct Question {
-    place: Location,
-    before: Position,
-    /// Index of the question whose answer named it, and how many links of that answer to take.
-    asked_by: Option<(usize, usize)>,
-}
 
 /// The chain to the cause, with its links.
 pub(super) struct Way {
@@ -29,68 +21,37 @@ pub(super) fn search(
     causes: &[Cause],
 ) -> Option<Way> {
     let mut lines = Lines::new(history, causes);
-    let mut asked: Vec<(Question, Vec<Link>)> = Vec::new();
-    let mut seen = BTreeSet::new();
-    let mut waiting: VecDeque<Question> = from
-        .iter()
-        .map(|&(place, before)| Question {
-            place,
-            before,
-            asked_by: None,
-        })
-        .collect();
-    while let Some(question) = waiting.pop_front().filter(|_| asked.len() < QUESTIONS) {
-        let key = (
-            question.place,
-            question.before.thread.0,
-            question.before.step,
-        );
-        if !seen.insert(key) {
-            continue;
-        }
-        let Some(answer) = history.explain(question.place, question.before) else {
-            continue;
-        };
-        let index = asked.len();
-        let found = answer.links.iter().position(|link| lines.reached(link.at));
-        asked.push((question, answer.links));
-        if let Some(last) = found {
-            return Some(way(&asked, index, last + 1));
-        }
-        if let Origin::Computed { at, inputs } = answer.origin {
-            let links = asked[index].1.len();
-            waiting.extend(inputs.into_iter().map(|place| Question {
-                place,
-                before: at,
-                asked_by: Some((index, links)),
-            }));
+    let mut answers = Vec::new();
+    for answer in history.trail(from, Trust::Inferred).take(QUESTIONS) {
+        let links = &answer.explanation.links;
+        let found = links.iter().position(|link| lines.reached(link.at));
+        answers.push(answer);
+        if let Some(link) = found {
+            return Some(Way {
+                questions: answers.len(),
+                links: Answer::way(&answers, answers.len() - 1, link),
+            });
         }
     }
     None
 }
 
-/// The links from the crash to the cause.
-fn way(asked: &[(Question, Vec<Link>)], mut index: usize, mut take: usize) -> Way {
-    let mut parts = Vec::new();
-    loop {
-        let (question, links) = &asked[index];
-        parts.push(&links[..take]);
-        match question.asked_by {
-            Some(before) => (index, take) = before,
-            None => break,
-        }
-    }
-    Way {
-        questions: asked.len(),
-        links: parts.into_iter().rev().flatten().cloned().collect(),
-    }
+/// How a source frame bears on the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bearing {
+    /// It is on a line of the cause.
+    Cause,
+    /// It works for whoever called it: the C library, Rust's standard library.
+    Servant,
+    /// It is somewhere else.
+    Other,
 }
 
 /// Source lines, looked up once an address.
 struct Lines<'a> {
     history: &'a History,
     causes: &'a [Cause],
-    known: BTreeMap<Address, bool>,
+    known: BTreeMap<Address, Bearing>,
 }
 
 impl<'a> Lines<'a> {
@@ -102,23 +63,62 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The step, or a call open there, is on a line of the cause.
+    /// The step is on a line of the cause; or works, in a library of the language, for a call that
+    /// such a line made. A call that is merely open around the step does not count.
     fn reached(&mut self, at: Position) -> bool {
-        let Some(open) = self.history.backtrace(at, Trust::Inferred) else {
+        let Some(ran) = self.history.instruction(at) else {
             return false;
         };
-        open.frames
-            .iter()
-            .any(|frame| self.is_cause(frame.lookup_address()))
+        match self.bearing(ran.at) {
+            Bearing::Cause => true,
+            Bearing::Other => false,
+            Bearing::Servant => self.caller(at) == Some(Bearing::Cause),
+        }
     }
 
-    fn is_cause(&mut self, address: Address) -> bool {
+    /// The innermost frame around a step that is in no library of the language.
+    fn caller(&mut self, at: Position) -> Option<Bearing> {
+        let open = self.history.backtrace(at, Trust::Inferred)?;
+        let mut frames = open.frames.iter();
+        let bearings = frames
+            .by_ref()
+            .map(|frame| self.bearing(frame.lookup_address()));
+        bearings
+            .into_iter()
+            .find(|&bearing| bearing != Bearing::Servant)
+    }
+
+    fn bearing(&mut self, address: Address) -> Bearing {
         let (history, causes) = (self.history, self.causes);
         *self.known.entry(address).or_insert_with(|| {
             let symbol = history.session().symbols().lookup(address);
-            causes.iter().any(|cause| cause.holds(&symbol))
+            bearing(&symbol, causes)
         })
     }
+}
+
+/// That of the innermost source frame that is no servant's.
+fn bearing(symbol: &Symbol, causes: &[Cause]) -> Bearing {
+    for frame in &symbol.frames {
+        if causes.iter().any(|cause| cause.holds(frame)) {
+            return Bearing::Cause;
+        }
+        if !is_servant(symbol.module.as_deref(), frame.file.as_deref()) {
+            return Bearing::Other;
+        }
+    }
+    match is_servant(symbol.module.as_deref(), None) || !symbol.frames.is_empty() {
+        true => Bearing::Servant,
+        false => Bearing::Other,
+    }
+}
+
+/// Code of the C library, or of Rust's standard library (which is also compiled into programs).
+fn is_servant(module: Option<&str>, file: Option<&str>) -> bool {
+    const MODULES: [&str; 4] = ["libc.so", "libc-", "ld-linux", "libstdc++"];
+    const FILES: [&str; 2] = ["/rustc/", "/rustlib/src/rust/library/"];
+    module.is_some_and(|module| MODULES.iter().any(|name| module.starts_with(name)))
+        || file.is_some_and(|file| FILES.iter().any(|part| file.contains(part)))
 }
 
 /// The last step on a line of the cause, and the steps of all threads from there to the crash.
@@ -127,13 +127,18 @@ pub(super) fn last(
     causes: &[Cause],
     crash: Position,
 ) -> Option<(Position, u64)> {
-    let mut lines = Lines::new(history, causes);
+    let is_cause = |address: Address| {
+        let symbol = history.session().symbols().lookup(address);
+        let on_cause = |frame: &SourceFrame| causes.iter().any(|cause| cause.holds(frame));
+        symbol.frames.iter().any(on_cause)
+    };
     let code = &history.trace().code;
     let addresses = code
         .blocks()
         .iter()
         .flat_map(|block| (0..block.instructions()).map(|index| block.address(index)));
-    let of_cause: BTreeSet<Address> = addresses.filter(|&at| lines.is_cause(at)).collect();
+    let all: BTreeSet<Address> = addresses.collect();
+    let of_cause: Vec<Address> = all.into_iter().filter(|&at| is_cause(at)).collect();
     let end = history.sequence_number(crash)?;
     let last = history.threads().flat_map(|thread| {
         let steps = history.lifetime(thread).map_or(0, |steps| steps.end);
@@ -158,16 +163,57 @@ pub(super) fn describe(history: &History, way: &Way) -> Reached {
             .unwrap_or_default();
         let name = source.name().unwrap_or("?").to_owned();
         let kind = if link.computed { "computed" } else { "copied" };
+        let turns = match link.times {
+            1 => String::new(),
+            times => format!(", {times} times"),
+        };
         let sure = if link.unknown_stores == 0 {
             ""
         } else {
             ", others may have"
         };
-        format!("{} {kind} to {}{sure}: {name}{place}", link.at, link.to)
+        format!(
+            "{} {kind} to {}{turns}{sure}: {name}{place}",
+            link.at, link.to
+        )
     };
     Reached {
         questions: way.questions,
         chain: way.links.iter().map(line).collect(),
         ..Reached::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_of_the_language_serve_whoever_calls_them() {
+        let check = |module: &str, files: &[(&str, u32)], expect| {
+            let mut symbol = Symbol::default();
+            symbol.module = Some(module.to_owned());
+            symbol.frames = files
+                .iter()
+                .map(|&(file, line)| {
+                    let mut frame = SourceFrame::default();
+                    (frame.file, frame.line) = (Some(file.to_owned()), Some(line));
+                    frame
+                })
+                .collect();
+            let causes = ["vec.rs:10".parse().unwrap()];
+            assert_eq!(bearing(&symbol, &causes), expect, "{module} {files:?}");
+        };
+        let std = ("/rustc/0/library/core/src/ptr/mod.rs", 5);
+        check("prog", &[("/x/vec.rs", 10)], Bearing::Cause);
+        check("prog", &[std, ("/x/vec.rs", 10)], Bearing::Cause);
+        check(
+            "prog",
+            &[("/x/main.rs", 3), ("/x/vec.rs", 10)],
+            Bearing::Other,
+        );
+        check("prog", &[std], Bearing::Servant);
+        check("prog", &[], Bearing::Other);
+        check("libc.so.6", &[("malloc.c", 10)], Bearing::Servant);
     }
 }

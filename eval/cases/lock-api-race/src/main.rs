@@ -5,28 +5,32 @@ use std::cell::Cell;
 use std::thread;
 
 #[derive(Clone, Copy)]
-enum Shape {
-    Number(u64),
-    Text(&'static str),
+enum Size {
+    Own(u64),
+    Common(&'static u64),
 }
 
-fn work(shape: &Cell<Shape>, first: u64) -> usize {
-    let mut length = 0;
+static COMMON: u64 = 7;
+
+#[inline(never)]
+fn work(size: &Cell<Size>, first: u64) -> u64 {
+    let mut sum = 0;
     for round in 0..50_000_000 {
-        shape.set(Shape::Number(first + round));
-        std::hint::black_box(shape);
-        shape.set(Shape::Text("t"));
-        std::hint::black_box(shape);
-        if let Shape::Text(name) = shape.get() {
-            length += usize::from(name.as_bytes()[0]);
-        }
+        size.set(Size::Own(first + round));
+        std::hint::black_box(size);
+        size.set(Size::Common(&COMMON));
+        std::hint::black_box(size);
+        sum += match size.get() {
+            Size::Own(size) => size,
+            Size::Common(size) => *size,
+        };
     }
-    length
+    sum
 }
 
 fn main() {
-    let lock = RwLock::new((0, Cell::new(Shape::Number(0))));
-    let part = || -> MappedRwLockReadGuard<Cell<Shape>> {
+    let lock = RwLock::new((0, Cell::new(Size::Own(0))));
+    let part = || -> MappedRwLockReadGuard<Cell<Size>> {
         RwLockReadGuard::map(lock.read(), |pair| &pair.1)
     };
     thread::scope(|scope| {
