@@ -62,7 +62,7 @@ use protect::Protection;
 use rept_order::Order;
 use rept_trace::{Address, FinalState, RegWord, ThreadId, Trace};
 use retract::Tracking;
-use rounds::ROUNDS;
+use rounds::{Before, ROUNDS};
 use second_chance::Trial;
 use shared::Shared;
 use std::ops::ControlFlow;
@@ -412,26 +412,36 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The stages of the inferred grade.
+    /// The stages of the inferred grade. One that does not pay is forgiven when it and the next pay
+    /// together: what was taken for granted may have to be refuted before more can be learned.
     fn run_stages(&mut self, stages: u8) {
+        let mut in_debt: Option<Before> = None;
         for (stage, limit) in (1..=stages.min(self.doubtful.unwrap_or(stages))).zip(STAGES) {
-            let before = self.before_stage();
+            let before = in_debt.take().unwrap_or_else(|| self.before_stage());
+            let first = before.is_before(stage);
             self.stage = stage;
             self.limit = limit;
-            self.observe_kinds();
-            self.observe_open_calls();
-            self.fixpoint();
-            self.give_second_chances();
-            self.observe_kinds();
-            self.fixpoint();
-            if !self.paid(&before) {
-                if self.is_last_round() {
-                    self.take_back(before);
-                }
-                return;
+            self.run_stage();
+            if self.paid(&before) {
+                self.store_places = self.places_of_stores();
+            } else if first && !self.is_doubtful(stage) {
+                in_debt = Some(before);
+            } else {
+                return self.give_up(before);
             }
-            self.store_places = self.places_of_stores();
         }
+        if let Some(before) = in_debt {
+            self.give_up(before);
+        }
+    }
+
+    fn run_stage(&mut self) {
+        self.observe_kinds();
+        self.observe_open_calls();
+        self.fixpoint();
+        self.give_second_chances();
+        self.observe_kinds();
+        self.fixpoint();
     }
 
     /// All assumptions from the start, as the paper has it: pending stores are in nobody's way.

@@ -44,6 +44,13 @@ pub(super) struct Before {
     unexplained: u64,
 }
 
+impl Before {
+    /// It was taken right before a stage.
+    pub(super) fn is_before(&self, stage: u8) -> bool {
+        self.stage + 1 == stage
+    }
+}
+
 impl Engine<'_> {
     /// Back to what was assumed; where stores went, and what turned out to have changed, is kept.
     pub(super) fn start_over(&mut self) {
@@ -62,6 +69,7 @@ impl Engine<'_> {
             self.unlearn(node);
         }
         self.begin(Grade::Inferred);
+        (self.stage, self.limit) = (0, 0);
         self.work = Worklist::full(self.graph.steps.len() as u32);
     }
 
@@ -85,30 +93,37 @@ impl Engine<'_> {
         bits.filter(|bits| bits.known == u64::MAX).count()
     }
 
-    /// Did the stage pay? When one of the first round did not, later rounds end with it: knowing
-    /// where stores went, they get further.
-    pub(super) fn paid(&mut self, before: &Before) -> bool {
+    /// Did the stages since then pay?
+    pub(super) fn paid(&self, before: &Before) -> bool {
         let known = self.words_known().saturating_sub(before.known);
         let refuted = self.refuted.len().saturating_sub(before.refuted.len());
-        let worth = match self.doubtful {
-            Some(stage) if stage == self.stage => WORTH_IN_DOUBT,
-            _ => WORTH,
+        let worth = if self.is_doubtful(self.stage) {
+            WORTH_IN_DOUBT
+        } else {
+            WORTH
         };
-        let paid = refuted <= FEW_REFUTED || known >= worth * refuted;
-        if !paid && self.round == 0 {
-            self.doubtful = Some(self.stage);
-        }
-        paid
+        refuted <= FEW_REFUTED || known >= worth * refuted
     }
 
-    /// No other round follows.
-    pub(super) fn is_last_round(&self) -> bool {
-        self.round + 1 == ROUNDS
+    /// The first round gave this stage up.
+    pub(super) fn is_doubtful(&self, stage: u8) -> bool {
+        self.doubtful == Some(stage)
+    }
+
+    /// The stages since then did not pay: later rounds end with the first of them, where, knowing
+    /// where stores went, they get further. The last round takes them back.
+    pub(super) fn give_up(&mut self, before: Before) {
+        if self.round == 0 {
+            self.doubtful = Some(before.stage + 1);
+        }
+        if self.round + 1 == ROUNDS {
+            self.take_back(before);
+        }
     }
 
     /// Takes a stage back: what was learned in it goes, and what it took from the stages before is
     /// learned again.
-    pub(super) fn take_back(&mut self, before: Before) {
+    fn take_back(&mut self, before: Before) {
         self.refuted = before.refuted;
         self.undecided = before.undecided;
         self.disabled = before.disabled;
