@@ -210,6 +210,10 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         if self.place != Place::Traced {
             return self.tnt_out_of_place();
         }
+        // A mode is told together with the address where it begins.
+        if self.next_mode.is_some() {
+            return self.unexpected("TNT", "TIP behind MODE.Exec");
+        }
         if self.interrupted.is_some() || !self.pending.append(bits, len) {
             return self.unexpected("TNT", "TIP");
         }
@@ -280,7 +284,6 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             (Place::Traced, None) if self.pending.len > 0 => {
                 Err(Stop::Needs("TIP for an indirect branch"))
             }
-            // A mode is told together with the address where it begins.
             (Place::Traced, None) if self.next_mode.is_some() => {
                 Err(Stop::Needs("TIP behind MODE.Exec"))
             }

@@ -125,13 +125,12 @@ fn a_reserved_mode_is_damage() {
 
 #[test]
 fn a_mode_is_told_with_an_address() {
-    let packets = [
-        Packet::TipPge(ip(0)),
-        mode(false, false),
-        Packet::TipPgd(IpPayload::SUPPRESSED),
-    ];
-    let options = DecodeOptions::default();
-    let thread = check(Ending::JumpIndirect, &options, &packets, &[]);
-    let reason = unexpected("TIP.PGD", "TIP behind MODE.Exec");
-    assert_eq!(reasons(&thread), [reason]);
+    let behind = [Packet::TipPgd(IpPayload::SUPPRESSED), tnt(1, 1)];
+    for packet in behind {
+        let packets = [Packet::TipPge(ip(0)), mode(false, false), packet];
+        let options = DecodeOptions::default();
+        let thread = check(Ending::Branch(0), &options, &packets, &[]);
+        let reason = unexpected(packet.name(), "TIP behind MODE.Exec");
+        assert_eq!(reasons(&thread), [reason]);
+    }
 }
