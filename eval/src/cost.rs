@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::arguments::Variant;
 use crate::build::{Built, build};
 use crate::case::Case;
-use crate::process::run;
+use crate::process::{run, said};
 use crate::report::{grouped, line};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -109,8 +109,7 @@ fn fastest(
         let ended = run(&mut command, log, LIMIT)?;
         let crashed = ended.signal().is_some();
         if !(ended.status.success() || crashed) {
-            let said = fs::read_to_string(log).unwrap_or_default();
-            let last = said
+            let last = said(log)
                 .trim()
                 .lines()
                 .last()

@@ -3,7 +3,7 @@
 use crate::Failure;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,15 +23,17 @@ impl Ended {
     }
 }
 
-/// Runs a program with its output in `log`, and ends it when it takes too long.
+/// Runs a program with its output in `log` and its messages beside it, and ends it when it takes
+/// too long.
 ///
 /// # Errors
 /// It cannot be started, or took too long.
 pub(crate) fn run(command: &mut Command, log: &Path, limit: Duration) -> Result<Ended, Failure> {
     let name = command.get_program().to_string_lossy().into_owned();
     let file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
-    let copy = file.try_clone().map_err(|error| error.to_string())?;
-    command.stdin(Stdio::null()).stdout(file).stderr(copy);
+    let beside = messages(log);
+    let told = File::create(&beside).map_err(|error| format!("{}: {error}", beside.display()))?;
+    command.stdin(Stdio::null()).stdout(file).stderr(told);
     let start = Instant::now();
     let mut child = command
         .spawn()
@@ -62,7 +64,7 @@ pub(crate) fn must(command: &mut Command, log: &Path, limit: Duration) -> Result
     if ended.status.success() {
         return Ok(ended);
     }
-    let said = fs::read_to_string(log).unwrap_or_default();
+    let said = said(log);
     let lines: Vec<&str> = said.trim().lines().collect();
     let last = lines[lines.len().saturating_sub(6)..].join(" | ");
     Err(format!(
@@ -70,6 +72,19 @@ pub(crate) fn must(command: &mut Command, log: &Path, limit: Duration) -> Result
         command.get_program().to_string_lossy(),
         ended.status
     ))
+}
+
+/// Where a program's messages go: not into its output, which may be a document.
+fn messages(log: &Path) -> PathBuf {
+    log.with_extension("messages")
+}
+
+/// All that a program said: its output, then its messages.
+pub(crate) fn said(log: &Path) -> String {
+    let files = [log.to_path_buf(), messages(log)];
+    files
+        .map(|file| fs::read_to_string(file).unwrap_or_default())
+        .concat()
 }
 
 /// Runs a program that must succeed and returns what it printed.

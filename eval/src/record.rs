@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::build::Built;
 use crate::case::Case;
 use crate::key::{self, Key};
-use crate::process::{Ended, must, run};
+use crate::process::{Ended, must, run, said};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -82,8 +82,7 @@ fn crash(case: &Case, built: &Built, rept: &Path, folder: &Path) -> Result<Ended
             &folder.join("log"),
             LIMIT,
         );
-        let said = fs::read_to_string(folder.join("log")).unwrap_or_default();
-        if last.is_ok() && said.contains("was killed by") {
+        if last.is_ok() && said(&folder.join("log")).contains("was killed by") {
             return last;
         }
     }

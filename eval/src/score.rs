@@ -156,9 +156,7 @@ pub(crate) fn within(
         .args(options)
         .arg(recording);
     let text = output(&mut command, log, limit)?;
-    // Notes about the inputs go to the same log, before the document.
-    let start = text.find('{').unwrap_or(0);
-    serde_json::from_str(&text[start..]).map_err(|error| format!("rept score --json: {error}"))
+    serde_json::from_str(&text).map_err(|error| format!("rept score --json: {error}"))
 }
 
 #[cfg(test)]
