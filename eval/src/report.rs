@@ -113,6 +113,7 @@ pub(crate) fn write(
         ("accuracy-unknown.svg", plot::unknown(&scored)),
         ("accuracy-time.svg", plot::time(&scored)),
     ];
+    fs::create_dir_all(docs).map_err(|error| format!("{}: {error}", docs.display()))?;
     for (name, text) in files {
         let path = docs.join(name);
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
