@@ -1,24 +1,24 @@
 //! From the trace to the graph: which node every step reads and defines, in sequence order.
 //! One pass back over each thread for the liveness of flags, one pass forward over the sequence.
 
+mod accesses;
 mod births;
 mod frames;
 mod known;
+mod syscalls;
 
 use super::cuts::{Cut, CutKind, cuts};
 use super::graph::{
-    Access, AccessKind, AccessState, Graph, KernelCall, NONE, Outcome, SegmentStart, Step,
-    ThreadVersions, address_words,
+    AccessKind, Graph, NONE, Outcome, SegmentStart, Step, ThreadVersions, address_words,
 };
 use super::kernel::ARGUMENTS;
 use super::lower::{Lowered, decode};
 use super::{Anchor, AnchorPoint, Options};
 use crate::bits::Bits;
-use crate::effect::{Effect, Flow, StringKind, StringOp};
+use crate::effect::{Effect, Flow};
 use crate::experiment::{Technique, Without};
 use crate::lift::ALL_FLAGS;
 use crate::progress::{Pace, Progress};
-use crate::syscall::number_before;
 use births::{Inherited, makes};
 use frames::{Frame, Interrupted, PRESERVED, Returned, Saved};
 use hashbrown::HashMap;
@@ -26,8 +26,6 @@ use iced_x86::Mnemonic;
 use known::written_out;
 use rept_order::Order;
 use rept_trace::{Address, Block, FinalState, RegWord, ThreadTrace, Trace};
-
-const ARCH_PRCTL: u32 = 158;
 
 /// Where the pass stands in one thread.
 struct Cursor<'a> {
@@ -366,28 +364,6 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Something may write memory anywhere before the next step.
-    fn barrier(&mut self) -> Option<u32> {
-        let before = (self.graph.steps.len() as u32).checked_sub(1)?;
-        Some(self.access(before, NONE, 0, AccessKind::Barrier))
-    }
-
-    fn access(&mut self, step: u32, node: u32, size: u8, kind: AccessKind) -> u32 {
-        self.graph.accesses.push(Access {
-            address: 0,
-            node,
-            step,
-            entries: [NONE; 2],
-            size,
-            kind,
-            state: AccessState::Pending,
-            phase: 0,
-            clock: 0,
-            told: 0,
-        });
-        self.graph.accesses.len() as u32 - 1
-    }
-
     /// Adds one execution of an effect to the graph.
     fn execute(
         &mut self,
@@ -480,18 +456,6 @@ impl<'a> Builder<'a> {
         words.map(|word| self.current(thread, word))
     }
 
-    /// Accesses beside those that the effect lists.
-    fn extra_accesses(&mut self, step: u32, effect: &Effect) {
-        if let Some(string) = effect.string {
-            for kind in string_accesses(string) {
-                self.access(step, NONE, 0, kind);
-            }
-        }
-        if effect.clobbers_memory {
-            self.access(step, NONE, 0, AccessKind::Barrier);
-        }
-    }
-
     /// What the step's control flow says: facts, pairs, system calls.
     #[expect(clippy::too_many_arguments, reason = "the state of one step")]
     fn after_flow(
@@ -542,40 +506,6 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn syscall(&mut self, thread: usize, arguments: [u32; 7], block: &Block, index: usize) {
-        let step = self.graph.steps.len() as u32 - 1;
-        let result = self.current(thread, RegWord::RAX);
-        let access = self.access(step, NONE, 0, AccessKind::Kernel);
-        if decode(block, index).mnemonic() != Mnemonic::Syscall {
-            // The numbers of the old gates are others.
-            self.graph.unseen.push(access);
-        }
-        self.graph.kernel_calls.push(KernelCall {
-            access,
-            arguments,
-            result,
-        });
-        let number = number_before(block, index);
-        if number.is_none_or(|number| number == ARCH_PRCTL) {
-            for word in [RegWord::FS_BASE, RegWord::GS_BASE] {
-                self.segment_base(thread, word, number.is_none());
-            }
-        }
-    }
-
-    /// A system call may have set a segment base; one whose number is not in sight most likely did not.
-    fn segment_base(&mut self, thread: usize, word: RegWord, likely_kept: bool) {
-        let before = self.cursors[thread].current[usize::from(word.0)];
-        if before == NONE {
-            return;
-        }
-        self.forget(thread, word);
-        if likely_kept {
-            let after = self.current(thread, word);
-            self.pair(before, after);
-        }
-    }
-
     /// Learns the final registers and hands the graph out.
     fn finish(mut self, last: &FinalState<'_>) -> Built {
         for (index, thread) in self.trace.threads.iter().enumerate() {
@@ -613,18 +543,6 @@ fn of_word(word: RegWord, value: u64) -> Bits {
         RegWord::FLAGS => Bits::new(u64::from(ALL_FLAGS), value),
         _ => Bits::constant(value),
     }
-}
-
-/// The operands of a string instruction, in the processor's order.
-fn string_accesses(string: StringOp) -> impl Iterator<Item = AccessKind> {
-    use AccessKind::{StringLoad, StringStore};
-    let kinds: &[AccessKind] = match string.kind {
-        StringKind::Movs => &[StringLoad, StringStore],
-        StringKind::Stos => &[StringStore],
-        StringKind::Lods | StringKind::Scas => &[StringLoad],
-        StringKind::Cmps => &[StringLoad, StringLoad],
-    };
-    kinds.iter().copied()
 }
 
 fn outcome(next: Option<Address>, target: Address, behind: Address) -> Outcome {
