@@ -575,9 +575,8 @@ fn pending_of(graph: &Graph) -> Vec<PendingSet> {
     if threads > MAX_COUNTED {
         return Vec::new();
     }
-    let thread_of =
-        |id: usize| graph.segments[graph.segment_of(graph.accesses[id].step)].thread as usize;
-    let threads_of: Vec<usize> = (0..graph.accesses.len()).map(thread_of).collect();
+    let accesses = 0..graph.accesses.len() as u32;
+    let threads_of: Vec<usize> = accesses.map(|id| graph.thread_of(id) as usize).collect();
     (0..threads)
         .map(|thread| {
             PendingSet::new(graph.accesses.len(), |id| {

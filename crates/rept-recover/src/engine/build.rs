@@ -399,19 +399,15 @@ impl<'a> Builder<'a> {
             self.graph.nodes.push(bits, step);
         }
         let access = self.graph.accesses.len() as u32;
-        self.graph.steps.push(Step {
+        let made = Step {
             effect: number,
             uses,
             fresh,
             access,
-        });
-        let node = |graph: &Graph, word: usize| {
-            if word < effect.inputs() {
-                graph.use_node[uses as usize + word]
-            } else {
-                fresh + (word - effect.inputs()) as u32
-            }
         };
+        self.graph.steps.push(made);
+        let inputs = effect.inputs();
+        let node = |graph: &Graph, word: usize| graph.node_of(made, inputs, word);
         for access in &effect.accesses {
             let kind = if access.store {
                 AccessKind::Store

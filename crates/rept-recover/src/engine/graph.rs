@@ -202,11 +202,14 @@ impl Graph {
     /// The node of word `word` (an input or a fresh one) of a step.
     pub(crate) fn node(&self, step: u32, word: usize) -> u32 {
         let s = self.steps[step as usize];
-        let inputs = self.effects[s.effect as usize].inputs();
-        if word < inputs {
-            self.use_node[s.uses as usize + word]
-        } else {
-            s.fresh + (word - inputs) as u32
+        self.node_of(s, self.effects[s.effect as usize].inputs(), word)
+    }
+
+    /// The same where the graph has not got its effects yet; the step's has so many inputs.
+    pub(crate) fn node_of(&self, step: Step, inputs: usize, word: usize) -> u32 {
+        match word.checked_sub(inputs) {
+            Some(fresh) => step.fresh + fresh as u32,
+            None => self.use_node[step.uses as usize + word],
         }
     }
 

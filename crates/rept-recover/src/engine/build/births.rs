@@ -51,16 +51,12 @@ impl Builder<'_> {
         let Some(&step) = self.graph.steps.last() else {
             return;
         };
-        // The graph gets its effects in the end.
         let effect = &self.lowered.effects[step.effect as usize];
         let Some(new) = effect.new_thread else {
             return;
         };
         let inputs = effect.inputs();
-        let node = |word: Word| match usize::from(word.0).checked_sub(inputs) {
-            Some(fresh) => step.fresh + fresh as u32,
-            None => self.graph.use_node[step.uses as usize + usize::from(word.0)],
-        };
+        let node = |word: Word| self.graph.node_of(step, inputs, usize::from(word.0));
         let mut words = vec![
             (RegWord::RSP, node(new.stack_pointer)),
             (RegWord::FS_BASE, node(new.fs_base)),
