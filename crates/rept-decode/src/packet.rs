@@ -35,7 +35,7 @@ pub enum IpCompression {
 
 impl IpCompression {
     /// Bytes of payload.
-    pub fn payload_bytes(self) -> usize {
+    pub const fn payload_bytes(self) -> usize {
         match self {
             IpCompression::Suppressed => 0,
             IpCompression::Update16 => 2,

@@ -64,8 +64,81 @@ pub(crate) fn common(bytes: &[u8], item_bytes: Option<u8>) -> Option<(Packet, us
             _ => Some((short_tnt(first), 1)),
         };
     }
-    bytes.get(..IP_ROOM)?;
-    with_ip(bytes, first).ok()
+    let word = bytes.get(1..IP_ROOM)?;
+    let word = u64::from_le_bytes(word.try_into().expect("eight bytes were taken"));
+    let head = &IP_HEADS[usize::from(first)];
+    let payload = IpPayload {
+        compression: head.compression,
+        bits: word & head.mask,
+    };
+    let packet = match head.kind {
+        IpKind::Tip => Packet::Tip(payload),
+        IpKind::Enable => Packet::TipPge(payload),
+        IpKind::Disable => Packet::TipPgd(payload),
+        IpKind::Update => Packet::Fup(payload),
+        IpKind::None => return None,
+    };
+    Some((packet, usize::from(head.len)))
+}
+
+/// Which packet with an IP begins with a byte, if one does.
+#[derive(Clone, Copy)]
+enum IpKind {
+    Tip,
+    Enable,
+    Disable,
+    Update,
+    None,
+}
+
+/// What the first byte of a packet with an IP tells.
+#[derive(Clone, Copy)]
+struct IpHead {
+    mask: u64,
+    kind: IpKind,
+    compression: IpCompression,
+    len: u8,
+}
+
+/// By the first byte.
+static IP_HEADS: [IpHead; 256] = {
+    let mut heads = [ip_head(0); 256];
+    let mut first = 1;
+    while first < 256 {
+        heads[first] = ip_head(first as u8);
+        first += 1;
+    }
+    heads
+};
+
+const fn ip_head(first: u8) -> IpHead {
+    let kind = match first & 0x1f {
+        0x0d => IpKind::Tip,
+        0x11 => IpKind::Enable,
+        0x01 => IpKind::Disable,
+        0x1d => IpKind::Update,
+        _ => IpKind::None,
+    };
+    let (kind, compression) = match first >> 5 {
+        0 => (kind, IpCompression::Suppressed),
+        1 => (kind, IpCompression::Update16),
+        2 => (kind, IpCompression::Update32),
+        3 => (kind, IpCompression::SignExtend48),
+        4 => (kind, IpCompression::Update48),
+        6 => (kind, IpCompression::Full),
+        _ => (IpKind::None, IpCompression::Full),
+    };
+    let len = compression.payload_bytes();
+    IpHead {
+        mask: if len == 0 {
+            0
+        } else {
+            u64::MAX >> (64 - 8 * len)
+        },
+        kind,
+        compression,
+        len: 1 + len as u8,
+    }
 }
 
 /// The packet at the begin of `bytes` and its length in bytes.
@@ -230,27 +303,21 @@ fn long_tnt(payload: u64) -> Parsed {
     }
 }
 
-#[inline(always)]
 fn with_ip(bytes: &[u8], first: u8) -> Parsed {
-    let packet: fn(IpPayload) -> Packet = match first & 0x1f {
-        0x0d => Packet::Tip,
-        0x11 => Packet::TipPge,
-        0x01 => Packet::TipPgd,
-        0x1d => Packet::Fup,
-        _ => return Err(ParseErrorKind::Unknown),
+    let head = &IP_HEADS[usize::from(first)];
+    let packet = match head.kind {
+        IpKind::Tip => Packet::Tip,
+        IpKind::Enable => Packet::TipPge,
+        IpKind::Disable => Packet::TipPgd,
+        IpKind::Update => Packet::Fup,
+        IpKind::None => return Err(ParseErrorKind::Unknown),
     };
-    let compression = match first >> 5 {
-        0 => IpCompression::Suppressed,
-        1 => IpCompression::Update16,
-        2 => IpCompression::Update32,
-        3 => IpCompression::SignExtend48,
-        4 => IpCompression::Update48,
-        6 => IpCompression::Full,
-        _ => return Err(ParseErrorKind::Unknown),
-    };
-    let len = compression.payload_bytes();
-    let bits = little(bytes, 1, len)?;
-    Ok((packet(IpPayload { compression, bits }), 1 + len))
+    let compression = head.compression;
+    let bits = little(bytes, 1, compression.payload_bytes())?;
+    Ok((
+        packet(IpPayload { compression, bits }),
+        usize::from(head.len),
+    ))
 }
 
 /// Five bits in the first byte, seven in each further one; a bit in each says whether more follow.
