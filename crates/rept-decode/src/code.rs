@@ -9,6 +9,7 @@
 //! again, and the block is kept when generation or bytes are the same.
 
 mod end;
+mod landings;
 
 pub(crate) use end::{End, is_ptwrite, is_vm_entry};
 
@@ -16,7 +17,9 @@ use crate::{CodeBytes, CodeImage};
 use end::end_of;
 use hashbrown::HashMap;
 use iced_x86::{Decoder, DecoderError, DecoderOptions};
+use landings::Landings;
 use rept_trace::{Address, Block, BlockId, Code, GapReason, Timestamp};
+use std::hint::select_unpredictable;
 
 /// Longest x86 instruction.
 const MAX_INSTRUCTION_BYTES: usize = 15;
@@ -24,25 +27,77 @@ const MAX_INSTRUCTION_BYTES: usize = 15;
 /// "Not linked yet".
 const UNLINKED: u32 = u32::MAX;
 
+/// "To where the newest call returns to".
+const TO_CALLER: u32 = u32::MAX - 1;
+
 /// The epoch of a block that must be asked for again.
 const NO_EPOCH: u32 = u32::MAX;
 
-/// What the flow reads at every block.
+/// What the flow reads at every block, so made that a walk needs no branch on how blocks end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hot {
     /// Number of instructions.
     pub(crate) count: u16,
     /// How the block ends.
     pub(crate) end: End,
-    /// Successors, `UNLINKED` or a block's index: `[fall through or return site, taken]`.
+    /// Outcomes that it takes to leave it, 0 or 1.
+    pub(crate) outcomes: u8,
+    // Successors, each `UNLINKED` or a block's index: where an outcome of 0 or of 1 leads, the same
+    // for both where none is needed; `TO_CALLER` where a compressed return's does. Never linked
+    // where a packet with an address is needed.
     links: [u32; 2],
+    // Of a call: the block that it returns to.
+    back: u32,
+}
+
+impl Hot {
+    fn new(count: u16, end: End) -> Hot {
+        let links = match end {
+            End::Return => [UNLINKED, TO_CALLER],
+            _ => [UNLINKED; 2],
+        };
+        Hot {
+            count,
+            end,
+            outcomes: matches!(end, End::Return | End::Conditional).into(),
+            links,
+            back: UNLINKED,
+        }
+    }
+
+    /// The successor of a block that needs no packet.
+    #[inline]
+    pub(crate) fn next(&self) -> Option<BlockId> {
+        known(self.links[0])
+    }
+
+    /// The successor that an outcome leads to, whatever it is where the block needs none; `caller`
+    /// is where the newest call returns to.
+    #[inline]
+    pub(crate) fn successor(&self, taken: bool, caller: Option<BlockId>) -> Option<BlockId> {
+        let link = self.links[usize::from(taken)];
+        let caller = caller.map_or(UNLINKED, |id| id.0);
+        known(select_unpredictable(link == TO_CALLER, caller, link))
+    }
+
+    /// Of a call: where it returns to, when that was linked.
+    #[inline]
+    pub(crate) fn back(&self) -> Option<BlockId> {
+        known(self.back)
+    }
+}
+
+/// The block of a link.
+#[inline]
+fn known(link: u32) -> Option<BlockId> {
+    (link != UNLINKED).then_some(BlockId(link))
 }
 
 /// Addresses and cache state of a block.
 #[derive(Clone, Copy, Debug)]
 struct Cold {
     end: Address,
-    // Of a direct branch; of an indirect one, where it led last.
+    // Of a direct branch.
     target: Address,
     bitness: u8,
     generation: u64,
@@ -58,6 +113,7 @@ pub struct CodeBuilder {
     hot: Vec<Hot>,
     cold: Vec<Cold>,
     by_start: HashMap<(u64, u8), BlockId>,
+    landings: Landings,
     epoch: u32,
 }
 
@@ -117,26 +173,27 @@ impl CodeBuilder {
     /// The successor in that direction, when it was linked.
     #[inline]
     pub(crate) fn linked(&self, id: BlockId, way: Way) -> Option<BlockId> {
-        let link = self.hot[id.0 as usize].links[way as usize];
-        (link != UNLINKED).then_some(BlockId(link))
+        let hot = &self.hot[id.0 as usize];
+        known(match (hot.end, way) {
+            (End::Call | End::IndirectCall, Way::Next) => hot.back,
+            _ => hot.links[way as usize],
+        })
+    }
+
+    /// What is read at every block, by the blocks' indices.
+    #[inline]
+    pub(crate) fn hot_blocks(&self) -> &[Hot] {
+        &self.hot
     }
 
     /// Remembers a successor.
     pub(crate) fn link(&mut self, id: BlockId, way: Way, to: BlockId) {
-        self.hot[id.0 as usize].links[way as usize] = to.0;
-    }
-
-    /// The block where the indirect branch at the end of `id` led last, if that was `to`.
-    #[inline]
-    pub(crate) fn linked_indirect(&self, id: BlockId, to: Address) -> Option<BlockId> {
-        let known = self.cold[id.0 as usize].target == to;
-        known.then(|| self.linked(id, Way::Taken)).flatten()
-    }
-
-    /// Remembers where the indirect branch at the end of `id` led.
-    pub(crate) fn link_indirect(&mut self, id: BlockId, address: Address, to: BlockId) {
-        self.cold[id.0 as usize].target = address;
-        self.link(id, Way::Taken, to);
+        let hot = &mut self.hot[id.0 as usize];
+        match (hot.end, way) {
+            (End::Call | End::IndirectCall, Way::Next) => hot.back = to.0,
+            (End::Conditional, _) => hot.links[way as usize] = to.0,
+            _ => hot.links = [to.0; 2],
+        }
     }
 
     /// Enters an epoch of the image: what was found in another one is asked for again.
@@ -147,13 +204,30 @@ impl CodeBuilder {
         }
         self.epoch = epoch;
         for hot in &mut self.hot {
-            hot.links = [UNLINKED; 2];
+            *hot = Hot::new(hot.count, hot.end);
         }
         true
     }
 
     /// The block that starts at `at`, decoded now unless it is known.
+    #[inline]
     pub(crate) fn lookup(
+        &mut self,
+        at: Address,
+        bitness: u8,
+        time: Option<Timestamp>,
+        image: &(impl CodeImage + ?Sized),
+        max_instructions: u16,
+    ) -> Result<BlockId, GapReason> {
+        if let Some(id) = self.landings.get(at, bitness, self.epoch) {
+            return Ok(id);
+        }
+        let id = self.ask(at, bitness, time, image, max_instructions)?;
+        self.landings.set(at, bitness, self.epoch, id);
+        Ok(id)
+    }
+
+    fn ask(
         &mut self,
         at: Address,
         bitness: u8,
@@ -197,10 +271,7 @@ impl CodeBuilder {
         let blocks = other.code.blocks().iter().zip(&other.hot).zip(&other.cold);
         blocks
             .map(|((block, hot), cold)| {
-                let hot = Hot {
-                    links: [UNLINKED; 2],
-                    ..*hot
-                };
+                let hot = Hot::new(hot.count, hot.end);
                 let newest = self.by_start.get(&(block.at.0, block.bitness)).copied();
                 let id = self.insert(block.clone(), hot, cold.target, cold.generation, newest);
                 self.cold[id.0 as usize].epoch = NO_EPOCH;
@@ -223,11 +294,7 @@ impl CodeBuilder {
             starts: [0].into(),
             bitness,
         };
-        let hot = Hot {
-            count: 1,
-            end: End::Undefined,
-            links: [UNLINKED; 2],
-        };
+        let hot = Hot::new(1, End::Undefined);
         let known = self.by_start.get(&(at.0, bitness)).copied();
         self.insert(block, hot, Address(0), u64::MAX, known)
     }
@@ -359,11 +426,7 @@ fn decode(
             break;
         }
     }
-    let hot = Hot {
-        count: starts.len() as u16,
-        end,
-        links: [UNLINKED; 2],
-    };
+    let hot = Hot::new(starts.len() as u16, end);
     let block = Block {
         at,
         bytes: bytes[..len].into(),

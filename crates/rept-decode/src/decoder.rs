@@ -56,6 +56,11 @@ impl<'c, I: CodeImage + ?Sized> Decoder<'c, I> {
         }
     }
 
+    /// Makes room for the path of so many bytes.
+    pub(crate) fn expect_bytes(&mut self, bytes: usize) {
+        self.reader.sink.expect_bytes(bytes);
+    }
+
     /// Takes in the next bytes of the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.reader.feed(bytes);

@@ -16,6 +16,8 @@
 //! Source: SDM "Intel Processor Trace", sections "Trace Packets and Data Types" and
 //! "Software Implications".
 
+mod linked;
+mod output;
 mod state;
 mod status;
 mod walk;
@@ -27,6 +29,7 @@ use crate::packet::{IpPayload, LastIp, Packet};
 use crate::reader::Sink;
 use crate::returns::Returns;
 use crate::{CodeImage, DecodeOptions, Resync};
+use output::Output;
 use rept_trace::{
     Address, Code, Event, EventKind, Gap, GapReason, Interval, ThreadTrace, Timestamp,
 };
@@ -34,6 +37,9 @@ pub(crate) use state::{Path, State};
 use status::{Boundary, Waiting};
 pub(crate) use status::{exec_bitness, keep_mark};
 use walk::{Outcomes, Standing, Stop, Walk};
+
+/// Runs that room is made for at most, before it is known whether they will come.
+const MAX_RUNS_EXPECTED: usize = 1 << 22;
 
 /// What is known of where execution is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +70,7 @@ pub(crate) struct Flow<'c, I: ?Sized> {
     options: DecodeOptions,
     errata: Errata,
     code: &'c mut CodeBuilder,
-    out: ThreadTrace,
+    out: Output,
     // Steps that were handed out already.
     handed_out: u64,
     clock: Clock,
@@ -128,7 +134,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             options,
             errata: options.cpu.map(Errata::of).unwrap_or_default(),
             code,
-            out: ThreadTrace::new(thread),
+            out: Output::new(ThreadTrace::new(thread)),
             handed_out: 0,
             clock: Clock::new(options.time),
             last_ip: LastIp::default(),
@@ -158,15 +164,22 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         self.code.code()
     }
 
+    /// Makes room for the path of so many bytes.
+    pub(crate) fn expect_bytes(&mut self, bytes: usize) {
+        // Real streams have half a run to three for a byte.
+        self.out.trace().reserve(bytes.min(MAX_RUNS_EXPECTED));
+    }
+
     /// The number of steps before what is handed out now, and the path since then.
     pub(crate) fn take(&mut self) -> (u64, ThreadTrace) {
-        let empty = ThreadTrace::new(self.out.thread);
+        let out = self.out.trace();
+        let empty = ThreadTrace::new(out.thread);
         let first = self.handed_out;
         // The event of an overflow is changed when its address comes.
         if self.timing.overflow.is_some() {
             return (first, empty);
         }
-        let taken = std::mem::replace(&mut self.out, empty);
+        let taken = std::mem::replace(out, empty);
         self.handed_out += taken.steps();
         self.timing.nothing_is_open();
         (first, taken)
@@ -175,7 +188,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
     /// The path, complete.
     pub(crate) fn finish(mut self) -> ThreadTrace {
         self.flush_waiting(None);
-        self.out
+        self.out.into_trace()
     }
 
     fn other(&mut self, packet: &Packet) -> Next {
@@ -370,7 +383,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         self.event(EventKind::Overflow { ip: None });
         self.gap(GapReason::Overflow);
         self.lose();
-        self.timing.overflow = Some(self.out.events.len() - 1);
+        self.timing.overflow = Some(self.out.trace().events.len() - 1);
         Next::Packet
     }
 
@@ -382,7 +395,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             && let Some(Event {
                 kind: EventKind::Overflow { ip: known },
                 ..
-            }) = self.out.events.get_mut(index)
+            }) = self.out.trace().events.get_mut(index)
         {
             *known = Some(ip);
         }
@@ -463,12 +476,13 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
     }
 
     fn gap(&mut self, reason: GapReason) {
-        self.out.gaps.push(Gap {
+        let gap = Gap {
             step: self.out.steps(),
             offset: self.offset,
             at: (self.place == Place::Traced).then(|| self.address()),
             reason,
-        });
+        };
+        self.out.trace().gaps.push(gap);
     }
 
     fn event(&mut self, kind: EventKind) {
@@ -477,7 +491,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             time: self.clock.now(),
             kind,
         };
-        self.out.events.push(event);
+        self.out.trace().events.push(event);
     }
 
     /// The time to ask the code image about.

@@ -59,6 +59,7 @@ pub fn decode_thread(
     code: &mut CodeBuilder,
 ) -> ThreadTrace {
     let mut decoder = Decoder::new(stream.thread, image, options, code);
+    decoder.expect_bytes(stream.chunks.iter().map(|chunk| chunk.bytes.len()).sum());
     for chunk in &stream.chunks {
         if chunk.lost_before {
             decoder.lost_data();

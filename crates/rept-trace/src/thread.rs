@@ -201,6 +201,26 @@ impl ThreadTrace {
         self.steps += u64::from(run.count);
     }
 
+    /// Makes room for so many runs more.
+    pub fn reserve(&mut self, runs: usize) {
+        self.runs.reserve(runs);
+        self.checkpoints.reserve(runs / RUNS_PER_CHECKPOINT);
+    }
+
+    /// Appends runs, oldest first.
+    pub fn extend_runs(&mut self, mut runs: &[Run]) {
+        while !runs.is_empty() {
+            let behind = self.runs.len() % RUNS_PER_CHECKPOINT;
+            if behind == 0 {
+                self.checkpoints.push(self.steps);
+            }
+            let (now, later) = runs.split_at(runs.len().min(RUNS_PER_CHECKPOINT - behind));
+            self.runs.extend_from_slice(now);
+            self.steps += now.iter().map(|run| u64::from(run.count)).sum::<u64>();
+            runs = later;
+        }
+    }
+
     /// Takes back the newest runs until `runs` of them are left.
     pub fn truncate(&mut self, runs: usize) {
         for run in self.runs.drain(runs.min(self.runs.len())..) {

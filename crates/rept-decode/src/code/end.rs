@@ -32,6 +32,23 @@ pub(crate) enum End {
     Undefined,
 }
 
+impl End {
+    /// Whether only a packet tells where control goes.
+    #[inline]
+    pub(crate) fn needs_packet(self) -> bool {
+        !matches!(self, End::Split | End::Control | End::Jump | End::Call)
+    }
+
+    /// Whether that is a packet with an address.
+    #[inline]
+    pub(crate) fn is_indirect(self) -> bool {
+        matches!(
+            self,
+            End::Return | End::IndirectJump | End::IndirectCall | End::Far
+        )
+    }
+}
+
 /// How `instruction` ends its block and where a direct branch goes; `None` when it does not end it.
 pub(super) fn end_of(instruction: &Instruction) -> (Option<End>, Address) {
     let target = Address(instruction.near_branch_target());

@@ -1,5 +1,6 @@
 //! Where the flow stands behind a PSB+: all that what follows depends on.
 
+use super::output::Output;
 use super::status::{Timing, Waiting};
 use super::walk::Standing;
 use super::{Flow, Place};
@@ -84,7 +85,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// Forgets the path so far, and goes on as if it had begun here.
     pub(crate) fn begin_path(&mut self) {
-        self.out = ThreadTrace::new(self.out.thread);
+        self.out = Output::new(ThreadTrace::new(self.out.trace().thread));
         self.timing = Timing::within(self.timing.bounds());
         self.undecided = false;
     }
@@ -97,9 +98,10 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// The path without an end, and what a join needs to know of it.
     pub(crate) fn into_path(self) -> Path {
-        let (first_exact, open_marks, open_events) = self.timing.open(&self.out);
+        let trace = self.out.into_trace();
+        let (first_exact, open_marks, open_events) = self.timing.open(&trace);
         Path {
-            trace: self.out,
+            trace,
             first_exact,
             open_marks,
             open_events,

@@ -385,20 +385,20 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             earliest: Timestamp(self.timing.floor),
             latest: Timestamp(time),
         });
-        self.timing.open_mark = self.out.times.len();
+        self.timing.open_mark = self.out.trace().times.len();
         self.timing.fresh = true;
         self.follow_image(time);
     }
 
     /// Bounds from above what was left open.
     fn close_marks(&mut self, time: u64) {
-        for mark in &mut self.out.times[self.timing.open_mark..] {
+        for mark in &mut self.out.trace().times[self.timing.open_mark..] {
             mark.time.latest = mark.time.latest.min(Timestamp(time));
         }
-        for event in &mut self.out.events[self.timing.open_event..] {
+        for event in &mut self.out.trace().events[self.timing.open_event..] {
             event.time.latest = event.time.latest.min(Timestamp(time));
         }
-        self.timing.open_event = self.out.events.len();
+        self.timing.open_event = self.out.trace().events.len();
     }
 
     /// After a packet that is made when the step it leads to is next (TIP, FUP, PSB+): what
@@ -434,8 +434,8 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     fn push_mark(&mut self, time: Interval) {
         let step = self.out.steps();
         let mark = TimeMark { step, time };
-        keep_mark(&mut self.out.times, mark);
-        self.timing.open_mark = self.timing.open_mark.min(self.out.times.len() - 1);
+        keep_mark(&mut self.out.trace().times, mark);
+        self.timing.open_mark = self.timing.open_mark.min(self.out.trace().times.len() - 1);
     }
 
     /// Lets the code table know which of the image's epochs `time` is in.

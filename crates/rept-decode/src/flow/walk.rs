@@ -6,9 +6,6 @@ use crate::code::{End, Way, is_ptwrite};
 use crate::returns::Returns;
 use rept_trace::{Address, Block, BlockId, GapReason, Run};
 
-/// Linked blocks in a row that use up no outcome before the general case, which bounds them, takes over.
-const LINKED_IDLE: u32 = 64;
-
 /// Where execution stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Standing {
@@ -40,14 +37,15 @@ impl Outcomes {
 
     /// Whether the oldest was taken.
     #[inline]
-    fn taken(self) -> bool {
+    pub(super) fn taken(self) -> bool {
         self.bits >> 63 == 1
     }
 
+    /// Takes off the oldest.
     #[inline]
-    fn use_up(&mut self) {
-        self.bits <<= 1;
-        self.len -= 1;
+    pub(super) fn use_up(&mut self, count: u32) {
+        self.bits <<= count;
+        self.len -= count;
     }
 }
 
@@ -162,49 +160,6 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         }
     }
 
-    /// The common case, and the decoder's innermost loop: from linked block to linked block.
-    /// Stops, with all that was walked booked, where anything else is needed.
-    #[inline]
-    fn use_linked(&mut self) {
-        let Standing::Block(mut here) = self.standing else {
-            return;
-        };
-        let mut pending = self.pending;
-        let mut idle = 0;
-        while pending.len > 0 && idle < LINKED_IDLE {
-            let hot = self.code.hot(here);
-            let (from, way, uses_up) = match hot.end {
-                End::Conditional => (here, Way::taken(pending.taken()), true),
-                End::Jump | End::Call => (here, Way::Taken, false),
-                End::Split | End::Control => (here, Way::Next, false),
-                End::Return if self.compression_seen && pending.taken() => {
-                    match self.returns.newest() {
-                        Some(call) => (call, Way::Next, true),
-                        None => break,
-                    }
-                }
-                _ => break,
-            };
-            let Some(next) = self.code.linked(from, way) else {
-                break;
-            };
-            match hot.end {
-                End::Call => self.returns.push(here),
-                End::Return => drop(self.returns.pop()),
-                _ => {}
-            }
-            idle += 1;
-            if uses_up {
-                pending.use_up();
-                idle = 0;
-            }
-            self.run_whole(here, hot.count);
-            here = next;
-        }
-        self.standing = Standing::Block(here);
-        self.pending = pending;
-    }
-
     /// The general case.
     fn use_unlinked(&mut self) -> Walk<()> {
         let mut budget = self.budget();
@@ -232,7 +187,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     #[inline]
     fn branch(&mut self, id: BlockId) {
         let way = Way::taken(self.pending.taken());
-        self.pending.use_up();
+        self.pending.use_up(1);
         self.run_whole(id, self.code.hot(id).count);
         self.go(id, way);
     }
@@ -266,7 +221,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             .pop()
             .ok_or(Stop::Needs("call for the compressed return"))?;
         self.compression_seen = true;
-        self.pending.use_up();
+        self.pending.use_up(1);
         self.run_whole(id, self.code.hot(id).count);
         self.go(call, Way::Next);
         Ok(())
@@ -274,19 +229,15 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// Walks through the next indirect branch or far transfer, which led to `to`.
     pub(super) fn take_indirect(&mut self, to: Address) -> Walk<()> {
-        let id = self.walk_to_indirect()?;
+        let id = match self.run_to_decider() {
+            Some(id) if self.code.hot(id).end.is_indirect() => id,
+            _ => self.walk_to_indirect()?,
+        };
         self.run_indirect(id);
         self.switch_mode();
-        if let Some(next) = self.code.linked_indirect(id, to)
-            && self.code.bitness(next) == self.bitness
-        {
-            self.standing = Standing::Block(next);
-            return Ok(());
-        }
         self.standing = Standing::Address(to, None);
-        if let Ok(next) = self.block_here() {
-            self.code.link_indirect(id, to, next);
-        }
+        // Where there is no code, that shows when more is asked for than its address.
+        let _ = self.block_here();
         Ok(())
     }
 
@@ -304,13 +255,13 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     }
 
     /// Runs a block that ends with an indirect branch or a far transfer.
+    #[inline]
     fn run_indirect(&mut self, id: BlockId) {
         let hot = self.code.hot(id);
-        match hot.end {
-            End::IndirectCall => self.returns.push(id),
-            End::Return => drop(self.returns.pop()),
-            _ => {}
-        }
+        let returns = (hot.end == End::Return) & !self.returns.is_empty();
+        let (ring, mut depth) = self.returns.parts();
+        ring.book(&mut depth, id, hot.end == End::IndirectCall, returns);
+        self.returns.set_depth(depth);
         self.run_whole(id, hot.count);
     }
 
@@ -326,16 +277,16 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         walked
     }
 
-    fn save(&self) -> Saved {
+    fn save(&mut self) -> Saved {
         Saved {
-            runs: self.out.runs().len(),
+            runs: self.out.trace().runs().len(),
             standing: self.standing,
             returns: self.returns.clone(),
         }
     }
 
     fn restore(&mut self, saved: Saved) {
-        self.out.truncate(saved.runs);
+        self.out.trace().truncate(saved.runs);
         self.standing = saved.standing;
         self.returns = saved.returns;
     }
@@ -479,10 +430,10 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             .is_ok_and(|id| crate::code::is_vm_entry(self.code.block(id)))
     }
 
-    fn budget(&self) -> Budget {
+    fn budget(&mut self) -> Budget {
         Budget {
             blocks: self.options.limits.blocks_without_packet,
-            runs: self.out.runs().len(),
+            runs: self.out.trace().runs().len(),
         }
     }
 }
@@ -513,7 +464,7 @@ impl Budget {
                 Ok(())
             }
             None => {
-                flow.out.truncate(self.runs);
+                flow.out.trace().truncate(self.runs);
                 Err(Stop::Code(GapReason::Limit))
             }
         }
