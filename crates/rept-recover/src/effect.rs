@@ -1,7 +1,10 @@
 //! What one static instruction does to data: a list of relations over words.
 
+mod relations;
+
+pub use relations::Relations;
+
 use crate::bits::{Bits, Contradiction};
-use crate::op::MicroOp;
 use rept_trace::{Address, RegWord};
 
 /// Index of a word of an [`Effect`].
@@ -27,7 +30,7 @@ pub struct Effect {
     /// Memory accesses of at most 8 bytes, in the order in which the processor makes them.
     pub accesses: Box<[Access]>,
     /// Relations between the words.
-    pub ops: Box<[MicroOp]>,
+    pub ops: Relations,
     /// Where control goes, and what that says about data.
     pub flow: Flow,
     /// A repeated or single string instruction, whose memory operands depend on counts.
@@ -146,11 +149,6 @@ pub enum StringKind {
     Scas,
 }
 
-/// Sweeps over the relations of one instruction at most; one or two are the rule.
-const MAX_SWEEPS: u16 = 8;
-/// Effects of at most so many words and relations remember which words changed when.
-const REMEMBERED: usize = 64;
-
 impl Effect {
     /// Number of inputs.
     pub fn inputs(&self) -> usize {
@@ -176,60 +174,8 @@ impl Effect {
     ///
     /// # Errors
     /// [`Contradiction`] when no values satisfy the relations; `words` is meaningless then.
+    #[inline]
     pub fn narrow(&self, words: &mut [Bits]) -> Result<(), Contradiction> {
-        // Rules find all that follows from their own words at once: one relation needs one visit.
-        if let [op] = &self.ops[..] {
-            return op.narrow(words).map(|_| ());
-        }
-        if self.ops.len() <= REMEMBERED && words.len() <= REMEMBERED {
-            return self.narrow_what_changed(words);
-        }
-        for sweep in 0..MAX_SWEEPS {
-            let mut changed = false;
-            for index in 0..self.ops.len() {
-                changed |= self.in_sweep(sweep, index).1.narrow(words)?;
-            }
-            if !changed {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sweeps go over the relations forward and backward in turn.
-    fn in_sweep(&self, sweep: u16, index: usize) -> (usize, &MicroOp) {
-        let index = match sweep % 2 {
-            0 => index,
-            _ => self.ops.len() - 1 - index,
-        };
-        (index, &self.ops[index])
-    }
-
-    /// Runs a relation again only when another has changed a word of it since it last ran.
-    fn narrow_what_changed(&self, words: &mut [Bits]) -> Result<(), Contradiction> {
-        // Words changed by each relation in the last sweep; those behind it ran later.
-        let mut changes = [0u64; REMEMBERED];
-        let mut any = 0;
-        for (op, change) in self.ops.iter().zip(&mut changes) {
-            *change = op.run(words)?;
-            any |= *change;
-        }
-        for sweep in 1..MAX_SWEEPS {
-            if any == 0 {
-                break;
-            }
-            any = 0;
-            let mut later = 0;
-            for index in 0..self.ops.len() {
-                let (index, op) = self.in_sweep(sweep, index);
-                let before = std::mem::take(&mut changes[index]);
-                if op.touches() & later != 0 || before != 0 && op.settles_slowly() {
-                    changes[index] = op.run(words)?;
-                    any |= changes[index];
-                }
-                later |= before | changes[index];
-            }
-        }
-        Ok(())
+        self.ops.narrow(words)
     }
 }

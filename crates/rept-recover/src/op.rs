@@ -83,6 +83,9 @@ pub enum Arity {
     Three,
 }
 
+/// Learns what a relation implies about the words.
+type Learn = fn(&MicroOp, &mut [Bits]) -> Result<Changed, Contradiction>;
+
 macro_rules! operations {
     (words { $( $(#[$doc:meta])* $name:ident, $arity:ident, $eval:path, $rule:path; )* }
      predicates { $( $(#[$pdoc:meta])* $pname:ident, $parity:ident, $peval:path, $prule:path; )* }) => {
@@ -123,15 +126,11 @@ macro_rules! operations {
 
         }
 
-        impl MicroOp {
-            /// One specialised copy of [`MicroOp::learn`] for each operation.
-            fn dispatch(&self, words: &mut [Bits]) -> Result<Changed, Contradiction> {
-                match self.op {
-                    $(Op::$name => self.learn::<{ Arity::$arity as u8 }, false>(words, $rule),)*
-                    $(Op::$pname => self.learn::<{ Arity::$parity as u8 }, true>(words, $prule),)*
-                }
-            }
-        }
+        /// What each operation does to the words: a copy of [`MicroOp::learn`] of its own.
+        static LEARN: [Learn; Op::ALL.len()] = [
+            $(|op, words| op.learn::<{ Arity::$arity as u8 }, false>(words, $rule),)*
+            $(|op, words| op.learn::<{ Arity::$parity as u8 }, true>(words, $prule),)*
+        ];
     };
 }
 
@@ -414,24 +413,13 @@ impl MicroOp {
     /// [`Contradiction`] when no values satisfy the relation.
     #[inline]
     pub fn narrow(&self, words: &mut [Bits]) -> Result<bool, Contradiction> {
-        self.dispatch(words).map(|changed| changed != 0)
+        self.run(words).map(|changed| changed != 0)
     }
 
-    /// As [`MicroOp::narrow`], for words numbered below 64; says which of them changed.
+    /// As [`MicroOp::narrow`]; says which of its words changed.
     #[inline]
-    pub(crate) fn run(&self, words: &mut [Bits]) -> Result<u64, Contradiction> {
-        let changed = self.dispatch(words)?;
-        if changed == 0 {
-            return Ok(0);
-        }
-        let bit = |at: u8, word: Word| u64::from(changed >> at & 1) << (word.0 & 63);
-        Ok(bit(0, self.d) | bit(1, self.a) | bit(2, self.b) | bit(3, self.c))
-    }
-
-    /// Its words, numbered below 64, as bits.
-    pub(crate) fn touches(&self) -> u64 {
-        let bit = |word: Word| 1 << (word.0 & 63);
-        bit(self.d) | bit(self.a) | bit(self.b) | bit(self.c)
+    pub(crate) fn run(&self, words: &mut [Bits]) -> Result<Changed, Contradiction> {
+        LEARN[self.op as usize](self, words)
     }
 
     /// Running the rule again on its own results may teach more: it is not exact, or two of its

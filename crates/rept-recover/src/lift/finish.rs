@@ -204,7 +204,7 @@ fn number(mut parts: Parts, flags: Unwritten, modelled: bool) -> Effect {
             .map(|&(register, word)| (register, map(word)))
             .collect(),
         accesses: parts.accesses.into_boxed_slice(),
-        ops: parts.ops.into_boxed_slice(),
+        ops: parts.ops.into(),
         flow: map_flow(parts.flow, map),
         string: parts.string.map(|string| map_string(string, map)),
         new_thread: parts.new_thread.map(|new| NewThread {

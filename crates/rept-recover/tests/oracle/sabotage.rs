@@ -53,9 +53,10 @@ impl Change {
     /// `effect` with this change at its `index`-th operation, write or access.
     fn apply(self, effect: &Effect, index: usize, random: &mut Random) -> Option<Effect> {
         let mut mutant = effect.clone();
+        let mut ops = effect.ops.to_vec();
         match self {
             Change::OtherOp => {
-                let op = mutant.ops[index].op;
+                let op = ops[index].op;
                 let alike: Vec<Op> = Op::ALL
                     .iter()
                     .copied()
@@ -63,20 +64,20 @@ impl Change {
                         *o != op && o.arity() == op.arity() && o.is_predicate() == op.is_predicate()
                     })
                     .collect();
-                mutant.ops[index].op = *alike.get(random.below(alike.len() as u64) as usize)?;
+                ops[index].op = *alike.get(random.below(alike.len() as u64) as usize)?;
             }
-            Change::NoOp => mutant.ops = without(&mutant.ops, index),
+            Change::NoOp => drop(ops.remove(index)),
             Change::Immediate => {
                 // Downwards where possible: no shift grows beyond its width.
-                let immediate = &mut mutant.ops[index].imm;
+                let immediate = &mut ops[index].imm;
                 *immediate = immediate.checked_sub(1).unwrap_or(1);
             }
             Change::Narrower => {
-                let width = mutant.ops[index].width;
-                mutant.ops[index].width = (width > 1).then_some(width / 2)?;
+                let width = ops[index].width;
+                ops[index].width = (width > 1).then_some(width / 2)?;
             }
             Change::Operands => {
-                let op = &mut mutant.ops[index];
+                let op = &mut ops[index];
                 std::mem::swap(&mut op.a, &mut op.b);
             }
             Change::NoWrite => mutant.writes = without(&mutant.writes, index),
@@ -92,6 +93,7 @@ impl Change {
             }
             Change::TurnedAccess => mutant.accesses[index].store ^= true,
         }
+        mutant.ops = ops.into();
         (mutant != *effect).then_some(mutant)
     }
 }
