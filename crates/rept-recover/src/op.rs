@@ -512,7 +512,7 @@ impl MicroOp {
     }
 }
 
-/// A one-bit word, negated when `flip` is 1.
-fn negated(bit: Bits, flip: u64) -> Bits {
-    Bits::new(bit.known, bit.value ^ flip)
+/// The word with the bits of `flip` negated.
+fn negated(word: Bits, flip: u64) -> Bits {
+    Bits::new(word.known, word.value ^ flip)
 }

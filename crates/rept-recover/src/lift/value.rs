@@ -3,6 +3,7 @@
 use crate::bits::{Bits, mask};
 use crate::effect::Word;
 use crate::lift::builder::Builder;
+use crate::lift::flags::{CF, OF, PF, SF, ZF};
 use crate::op::{MicroOp, NEGATE, Op, field_imm};
 use std::ops::{Add, BitAnd, BitOr, BitXor, Not, Sub};
 
@@ -438,7 +439,15 @@ impl<'b> Val<'b> {
 
     /// Condition code (its low bit negates) of a flags word.
     pub(super) fn condition(self, code: u16) -> Pred<'b> {
-        let pred = Pred::holds(Op::Condition, code >> 1, [self.low(16); 3]);
+        let flags = self.low(16);
+        let pred = match code >> 1 {
+            0 => flags.bit(OF),
+            1 => flags.bit(CF),
+            2 => flags.bit(ZF),
+            4 => flags.bit(SF),
+            5 => flags.bit(PF),
+            several => Pred::holds(Op::Condition, several, [flags; 3]),
+        };
         if code & 1 == 1 { pred.negated() } else { pred }
     }
 }

@@ -5,10 +5,10 @@
 //! can be reached from below are a recurrence `sure[i+1] = g[i] | p[i] & sure[i]`, which is the
 //! carry chain of a machine addition; those that can be completed above are the same
 //! recurrence on reversed words. A bit is forced when every transition that both allow gives it
-//! the same value. Everything is a fixed number of word operations, about 20 ns; when two
-//! words are wholly known the third is plain arithmetic.
+//! the same value. Everything is a fixed number of word operations; where nothing is known of one
+//! word, or two are wholly known, two additions tell what is known of it.
 
-use super::{Known, Rule};
+use super::{Known, Rule, negated};
 use crate::bits::{Bits, Contradiction, mask};
 
 pub(super) fn eval_add(_: u32, _: u16, a: u64, b: u64, _: u64) -> u64 {
@@ -33,24 +33,40 @@ pub(super) fn add_carry(w: u32, _: u16, k: &mut Known) -> Rule {
 
 fn chain(w: u32, k: &mut Known, carry: &mut Bits) -> Rule {
     let whole = mask(w);
-    if carry.known & 1 == 1 {
-        let c = carry.value & 1;
-        let full = |x: Bits| x.known & whole == whole;
-        let [d, a, b] = [k.d, k.a, k.b];
-        if full(a) && full(b) {
-            let sum = a.value.wrapping_add(b.value).wrapping_add(c);
-            return k.d.learn(Bits::constant(sum).low(w)).map(|_| ());
-        }
-        if full(d) && full(b) {
-            let other = d.value.wrapping_sub(b.value).wrapping_sub(c);
-            return k.a.learn(Bits::constant(other).low(w)).map(|_| ());
-        }
-        if full(d) && full(a) {
-            let other = d.value.wrapping_sub(a.value).wrapping_sub(c);
-            return k.b.learn(Bits::constant(other).low(w)).map(|_| ());
-        }
+    let open = |x: Bits| x.known & whole == 0;
+    let full = |x: Bits| x.known & whole == whole;
+    let Known { d, a, b, .. } = *k;
+    let given = carry.known & 1 == 1;
+    // Two parts of which nothing is known: the third may be anything.
+    let few = u32::from(open(d)) + u32::from(open(a)) + u32::from(open(b));
+    if few > 1 {
+        return Ok(());
+    }
+    if open(d) || given && full(a) && full(b) {
+        return k.d.learn(sum(a, b, *carry).low(w)).map(|_| ());
+    }
+    if open(a) || given && full(d) && full(b) {
+        let other = sum(d, negated(b, u64::MAX), negated(*carry, 1));
+        return k.a.learn(other.low(w)).map(|_| ());
+    }
+    if open(b) || given && full(d) && full(a) {
+        let other = sum(d, negated(a, u64::MAX), negated(*carry, 1));
+        return k.b.learn(other.low(w)).map(|_| ());
     }
     adders(whole, k, carry)
+}
+
+/// What is known of a sum of which nothing is known otherwise. A bit is known where both of its
+/// summands are, and the carry into it is the same in the least and in the greatest sum.
+fn sum(a: Bits, b: Bits, carry: Bits) -> Bits {
+    let (most_a, most_b) = (!a.zeros(), !b.zeros());
+    let least = a.value.wrapping_add(b.value);
+    let least = least.wrapping_add(carry.ones() & 1);
+    let most = most_a.wrapping_add(most_b);
+    let most = most.wrapping_add(!carry.zeros() & 1);
+    let carries = (least ^ a.value ^ b.value, most ^ most_a ^ most_b);
+    let known = a.known & b.known & !(carries.0 ^ carries.1);
+    Bits::new(known, least)
 }
 
 /// Solves `sure[i+1] = g[i] | p[i] & sure[i]` (with `g` within `p`): the carries of `p + g`.

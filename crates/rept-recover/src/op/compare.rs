@@ -4,7 +4,7 @@
 //! `max y - min x` tells which bits of `x` are too heavy to be one.
 
 use super::{Known, Rule, logic, wire};
-use crate::bits::{Bits, Contradiction, mask};
+use crate::bits::{Bits, mask};
 
 fn truth(d: Bits) -> Option<bool> {
     (d.known & 1 == 1).then_some(d.value & 1 == 1)
@@ -174,7 +174,7 @@ pub(super) fn top_bits(w: u32, n: u16, k: &mut Known) -> Rule {
         b: k.b.field(w - 1, 1),
         c: k.c.field(w - 1, 1),
     };
-    logic::ternary(1, n, &mut top)?;
+    logic::ternary_bit(n as u8, &mut top)?;
     k.d.learn(top.d)?;
     k.a.learn(top.a.shifted(w - 1))?;
     k.b.learn(top.b.shifted(w - 1))?;
@@ -213,51 +213,39 @@ const OF: u32 = 11;
 /// The flags that conditions read.
 pub(super) const CONDITION_FLAGS: u64 = 1 << CF | 1 << PF | 1 << ZF | 1 << SF | 1 << OF;
 
-/// Number of flags that a condition reads, their bits, and its truth table over them (the
-/// first flag weighs most).
-const CONDITIONS: [(usize, [u32; 3], u16); 8] = [
-    (1, [OF, 0, 0], 0b10),
-    (1, [CF, 0, 0], 0b10),
-    (1, [ZF, 0, 0], 0b10),
-    (2, [CF, ZF, 0], 0b1110),
-    (1, [SF, 0, 0], 0b10),
-    (1, [PF, 0, 0], 0b10),
-    (2, [SF, OF, 0], 0b0110),
-    (3, [ZF, SF, OF], 0b1111_0110),
+/// Three flags and the truth table of each condition over them (as in [`Op::Ternary`](super::Op::Ternary));
+/// a condition on fewer flags does not depend on the others.
+const CONDITIONS: [([u32; 3], u8); 8] = [
+    ([OF, CF, PF], 0b1111_0000),
+    ([CF, OF, PF], 0b1111_0000),
+    ([ZF, CF, PF], 0b1111_0000),
+    ([CF, ZF, PF], 0b1111_1100),
+    ([SF, CF, PF], 0b1111_0000),
+    ([PF, CF, ZF], 0b1111_0000),
+    ([SF, OF, PF], 0b0011_1100),
+    ([ZF, SF, OF], 0b1111_0110),
 ];
 
-/// The flags word with bits of `minterm` at `flags`.
-fn spread(flags: &[u32], minterm: u16) -> u64 {
-    let weight = |index: usize| minterm >> (flags.len() - 1 - index) & 1;
-    flags.iter().enumerate().fold(0, |word, (index, flag)| {
-        word | u64::from(weight(index)) << flag
-    })
-}
-
 pub(super) fn eval_condition(_: u32, n: u16, a: u64, _: u64, _: u64) -> bool {
-    let (count, flags, table) = CONDITIONS[usize::from(n & 7)];
-    table
-        >> flags[..count]
-            .iter()
-            .fold(0u64, |index, flag| index << 1 | (a >> flag & 1))
-        & 1
-        == 1
+    let (flags, table) = CONDITIONS[usize::from(n & 7)];
+    let minterm = flags
+        .iter()
+        .fold(0u64, |minterm, flag| minterm << 1 | (a >> flag & 1));
+    table >> minterm & 1 == 1
 }
 
 pub(super) fn condition(_: u32, n: u16, k: &mut Known) -> Rule {
-    let (count, flags, table) = CONDITIONS[usize::from(n & 7)];
-    let flags = &flags[..count];
-    let read = spread(flags, u16::MAX);
-    let mut common: Option<(Bits, Bits)> = None;
-    for minterm in 0..1u16 << count {
-        let a = Bits::new(read, spread(flags, minterm));
-        let d = Bits::constant(u64::from(table >> minterm & 1)).low(1);
-        if k.a.compatible(a) && k.d.compatible(d) {
-            common = Some(common.map_or((d, a), |seen| (seen.0.join(d), seen.1.join(a))));
-        }
-    }
-    let (d, a) = common.ok_or(Contradiction)?;
-    k.d.learn(d)?;
-    k.a.learn(a)?;
+    let ([x, y, z], table) = CONDITIONS[usize::from(n & 7)];
+    let mut flags = Known {
+        d: k.d,
+        a: k.a.field(x, 1),
+        b: k.a.field(y, 1),
+        c: k.a.field(z, 1),
+    };
+    logic::ternary_bit(table, &mut flags)?;
+    k.d = flags.d;
+    k.a.learn(flags.a.shifted(x))?;
+    k.a.learn(flags.b.shifted(y))?;
+    k.a.learn(flags.c.shifted(z))?;
     Ok(())
 }

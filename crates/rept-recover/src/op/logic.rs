@@ -90,6 +90,33 @@ pub(super) fn ternary(w: u32, n: u16, k: &mut Known) -> Rule {
     Ok(())
 }
 
+/// The minterms in which `a`, `b` and `c` are one.
+const ONES: [u8; 3] = [0b1111_0000, 0b1100_1100, 0b1010_1010];
+
+/// [`ternary`] of the lowest bits: the minterms that what is known allows are the bits of a byte.
+#[inline(always)]
+pub(super) fn ternary_bit(table: u8, k: &mut Known) -> Rule {
+    let admitted = |word: Bits, ones: u8| {
+        let all = |bit: u64| (bit as u8 & 1).wrapping_neg();
+        all(!word.zeros()) & ones | all(!word.ones()) & !ones
+    };
+    let [a, b, c] = ONES;
+    let possible = admitted(k.d, table) & admitted(k.a, a) & admitted(k.b, b) & admitted(k.c, c);
+    if possible == 0 {
+        return Err(Contradiction);
+    }
+    let conclude = |word: &mut Bits, ones: u8| {
+        let (one, zero) = (possible & !ones == 0, possible & ones == 0);
+        word.known |= u64::from(one | zero);
+        word.value |= u64::from(one);
+    };
+    conclude(&mut k.d, table);
+    conclude(&mut k.a, a);
+    conclude(&mut k.b, b);
+    conclude(&mut k.c, c);
+    Ok(())
+}
+
 pub(super) fn eval_select(_: u32, _: u16, a: u64, b: u64, c: u64) -> u64 {
     if c & 1 == 1 { a } else { b }
 }
