@@ -5,7 +5,7 @@
 
 mod recording;
 
-pub use recording::{Recorded, lowered, steps};
+pub use recording::{Lowered, Recorded, lowered, steps};
 
 use rept_recover::bits::Bits;
 use rept_recover::effect::Effect;

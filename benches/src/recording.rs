@@ -4,7 +4,7 @@ use rept_capture::{RecordOptions, Recorder};
 use rept_core::Session;
 use rept_recover::effect::Effect;
 use rept_recover::lift::{FlagUse, flag_use, lift};
-use rept_trace::{Block, Trace};
+use rept_trace::{Address, Block, Trace};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -82,29 +82,41 @@ fn build(name: &str, options: &[&str], directory: &Path) -> Result<PathBuf, Stri
     }
 }
 
+/// A static instruction and what it does.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The instruction.
+    pub bytes: Vec<u8>,
+    /// Where it stands.
+    pub at: Address,
+    /// What it does to data.
+    pub effect: Effect,
+}
+
 /// The instructions of each block, lowered with the flags live that the block itself reads.
-pub fn lowered(trace: &Trace) -> Vec<Vec<Effect>> {
+pub fn lowered(trace: &Trace) -> Vec<Vec<Lowered>> {
     trace.code.blocks().iter().map(lower).collect()
 }
 
-fn lower(block: &Block) -> Vec<Effect> {
+fn lower(block: &Block) -> Vec<Lowered> {
     let mut live = LIVE;
-    let mut effects: Vec<Effect> = (0..block.instructions())
+    let mut instructions: Vec<Lowered> = (0..block.instructions())
         .rev()
         .map(|index| {
             let (at, bytes) = (block.address(index), block.instruction_bytes(index));
             let effect = lift(bytes, at, block.bitness, live);
             let FlagUse { reads, overwrites } = flag_use(bytes, at, block.bitness);
             live = reads | live & !overwrites;
-            effect
+            let bytes = bytes.to_vec();
+            Lowered { bytes, at, effect }
         })
         .collect();
-    effects.reverse();
-    effects
+    instructions.reverse();
+    instructions
 }
 
 /// The first `count` steps of the trace, in the order in which their thread ran them.
-pub fn steps<'a>(trace: &Trace, blocks: &'a [Vec<Effect>], count: usize) -> Vec<&'a Effect> {
+pub fn steps<'a>(trace: &Trace, blocks: &'a [Vec<Lowered>], count: usize) -> Vec<&'a Lowered> {
     let runs = trace.threads.iter().flat_map(|thread| thread.runs());
     runs.flat_map(|run| &blocks[run.block.0 as usize][..usize::from(run.count)])
         .take(count)
