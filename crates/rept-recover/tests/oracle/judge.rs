@@ -111,6 +111,15 @@ pub(crate) struct Outcome {
     pub(crate) compared: u64,
 }
 
+/// The bits of a register word that the processor has: what comparisons say in RFLAGS beyond
+/// those is kept from a forward judge, so that conditions follow from the flags alone.
+fn told(register: RegWord) -> u64 {
+    match register {
+        RegWord::FLAGS => 0xffff_ffff,
+        _ => u64::MAX,
+    }
+}
+
 /// One execution: the world before and after, and where its memory lies.
 pub(crate) struct Execution<'a> {
     pub(crate) setting: Setting,
@@ -138,7 +147,7 @@ impl Execution<'_> {
         let mut words = effect.template.to_vec();
         for (word, &register) in words.iter_mut().zip(&effect.reads) {
             if let Some(value) = self.before.state.get(register) {
-                word.learn(Bits::constant(value))?;
+                word.learn(Bits::new(told(register), value))?;
             }
         }
         let mut outcome = Outcome {
