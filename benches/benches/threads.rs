@@ -25,7 +25,7 @@ impl Side {
     /// `None`, said aloud, where no recording can be made.
     fn make(threads: u32) -> Option<Side> {
         let define = format!("-DTHREADS={threads}");
-        let made = Recorded::make_with("turns", &["-pthread", &define], |options| {
+        let made = Recorded::make_with("turns", &["-pthread", "-Wl,-z,now", &define], |options| {
             options.schedule = Schedule::Cores;
         });
         let recorded = made.map_err(|error| eprintln!("skipped: {error}")).ok()?;
