@@ -70,6 +70,9 @@ pub(crate) struct ThreadsArgs {
     /// The `rept` command, built with the feature `experiments`; without it, it is built.
     #[arg(long, value_name = "FILE")]
     pub(crate) rept: Option<PathBuf>,
+    /// Folder in which recordings are kept, and taken from where they are there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) recordings: Option<PathBuf>,
 }
 
 /// A selection of cases.

@@ -6,7 +6,8 @@
 //! value that the program died of is followed back as for the cases (`examine`).
 //!
 //! Every run is kept as one line of a file, under a key of the programs that made it, so that an
-//! interrupted series goes on where it was.
+//! interrupted series goes on where it was. Recording takes longest by far, and recordings do not
+//! hang on how they are recovered: they too can be kept.
 
 mod kept;
 mod program;
@@ -51,6 +52,15 @@ impl Form {
         Form::Mtc,
         Form::Boundaries,
     ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Form::Overlapping => "overlapping",
+            Form::InTurns => "turns",
+            Form::Mtc => "mtc",
+            Form::Boundaries => "boundaries",
+        }
+    }
 
     const fn options(self) -> [&'static str; 4] {
         match self {
@@ -102,12 +112,22 @@ pub(crate) fn run(wanted: &ThreadsArgs) -> Result<(), Failure> {
     fs::create_dir_all(&work).map_err(|error| format!("{}: {error}", work.display()))?;
     let tools = stages::tools(root, wanted.rept.as_deref(), false, &work)?;
     let programs = build(root, &work)?;
+    let recordings = wanted.recordings.as_deref();
+    if let Some(folder) = recordings {
+        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
     let mut kept = Kept::open(&work.join("threads.jsonl"), tools.key())?;
     for seed in 1..=wanted.seeds {
         for (program, built) in PROGRAMS.iter().zip(&programs) {
             for form in Form::ALL {
                 if !kept.has(program.name, form, seed) {
-                    kept.add(one(program, built, form, seed, &tools, &work)?)?;
+                    let wanted = Wanted {
+                        program,
+                        built,
+                        form,
+                        seed,
+                    };
+                    kept.add(one(&wanted, recordings, &tools, &work)?)?;
                 }
             }
         }
@@ -119,11 +139,13 @@ pub(crate) fn run(wanted: &ThreadsArgs) -> Result<(), Failure> {
 
 fn build(root: &Path, work: &Path) -> Result<Vec<PathBuf>, Failure> {
     let sources = root.join("../crates/rept-cli/tests/programs/threads");
+    let sources =
+        fs::canonicalize(&sources).map_err(|error| format!("{}: {error}", sources.display()))?;
     let build = |program: &Program| {
         let built = work.join(program.name);
         let mut command = Command::new("cc");
         command
-            .args(["-O1", "-g", "-pthread", "-o"])
+            .args(["-O1", "-g", "-pthread", "-Wl,-z,now", "-o"])
             .arg(&built)
             .arg(sources.join(program.file()));
         must(&mut command, &work.join("log"), LIMIT)?;
@@ -132,43 +154,84 @@ fn build(root: &Path, work: &Path) -> Result<Vec<PathBuf>, Failure> {
     PROGRAMS.iter().map(build).collect()
 }
 
-fn one(
-    program: &Program,
-    built: &Path,
+/// A run to be made.
+struct Wanted<'a> {
+    program: &'a Program,
+    built: &'a Path,
     form: Form,
     seed: u64,
+}
+
+impl Wanted<'_> {
+    fn record(&self, folder: &Path, tools: &Tools, log: &Path) -> Result<(), Failure> {
+        let _ = fs::remove_dir_all(folder);
+        let mut recorder = Command::new(tools.rept());
+        recorder
+            .args(["record", "--truth", "--from", "main", "--output"])
+            .arg(folder)
+            .args(self.form.options())
+            .args(["--seed", &self.seed.to_string(), "--"])
+            .arg(self.built);
+        must(&mut recorder, log, LIMIT).map(drop)
+    }
+
+    /// The recording among those that are kept; it is made when it is not there.
+    fn kept(&self, folder: &Path, tools: &Tools, log: &Path) -> Result<PathBuf, Failure> {
+        let name = format!("{}.{}.{}", self.program.name, self.form.name(), self.seed);
+        let finished = folder.join(&name);
+        if !finished.is_dir() {
+            let partial = folder.join(name + ".partial");
+            self.record(&partial, tools, log)?;
+            fs::rename(&partial, &finished)
+                .map_err(|error| format!("{}: {error}", finished.display()))?;
+        }
+        Ok(finished)
+    }
+}
+
+fn one(
+    wanted: &Wanted<'_>,
+    recordings: Option<&Path>,
     tools: &Tools,
     work: &Path,
 ) -> Result<Run, Failure> {
-    let folder = work.join("threads");
-    let _ = fs::remove_dir_all(&folder);
     let log = work.join("log");
-    let mut recorder = Command::new(tools.rept());
-    recorder
-        .args(["record", "--truth", "--from", "main", "--output"])
-        .arg(&folder)
-        .args(form.options())
-        .args(["--seed", &seed.to_string(), "--"])
-        .arg(built);
-    must(&mut recorder, &log, LIMIT)?;
-    let scored = score::score(tools.rept(), &folder, &[], &log)?;
+    if let Some(recordings) = recordings {
+        let folder = wanted.kept(recordings, tools, &log)?;
+        return judge(wanted, &folder, tools, &log);
+    }
+    let folder = work.join("threads");
+    wanted.record(&folder, tools, &log)?;
+    let run = judge(wanted, &folder, tools, &log);
+    let _ = fs::remove_dir_all(&folder);
+    run
+}
+
+fn judge(wanted: &Wanted<'_>, folder: &Path, tools: &Tools, log: &Path) -> Result<Run, Failure> {
+    let Wanted {
+        program,
+        form,
+        seed,
+        ..
+    } = *wanted;
+    let scored = score::score(tools.rept(), folder, &[], log)?;
     let alone = form == Form::Overlapping;
     let unguarded = match alone {
         true => {
             let options = ["--without", "races"];
-            Some(score::score(tools.rept(), &folder, &options, &log)?)
+            Some(score::score(tools.rept(), folder, &options, log)?)
         }
         false => None,
     };
     let planted = match (alone, program.planted) {
-        (true, Some(line)) => Some(planted(&folder, &program.cause(line), &log)?),
+        (true, Some(line)) => Some(planted(folder, &program.cause(line), log)?),
         _ => None,
     };
     let trusted = |score: &score::Score| {
         let (certain, assumed) = score.wrong_trusted();
         certain + assumed
     };
-    let run = Run {
+    Ok(Run {
         key: tools.key().to_owned(),
         program: program.name.to_owned(),
         form,
@@ -179,9 +242,7 @@ fn one(
         unguarded_trusted: unguarded.as_ref().map_or(0, trusted),
         unguarded: unguarded.map(|score| score.tally(MEASURE, None)),
         planted,
-    };
-    let _ = fs::remove_dir_all(&folder);
-    Ok(run)
+    })
 }
 
 fn planted(folder: &Path, cause: &str, log: &Path) -> Result<Planted, Failure> {
