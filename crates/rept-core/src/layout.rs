@@ -5,7 +5,7 @@ use object::elf::{self, FileHeader64, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, ReadRef};
 
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 
 /// The load segments of one ELF file, in its own addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -92,6 +92,9 @@ pub struct Anchor {
 pub enum AnchorPoint {
     /// Just before this step of the thread.
     Step(u64),
+    /// Just before the first step of the thread, which is the process's first instruction: memory
+    /// is as the kernel made it ([`rept_trace::Memory::initial_bytes`]).
+    Entry,
     /// At a call that is still open at the end and returns to this address; the values are those
     /// that the caller will find when it is returned to (rsp: the callee's CFA). Give open frames
     /// innermost first.

@@ -109,6 +109,7 @@ cases! {
     longjmp_across_frames "longjmp"
     setjmp_returns_twice "setjmp"
     list_walked_backward "list-walk"
+    first_instruction_of_a_process "process-entry"
 }
 
 #[test]

@@ -159,6 +159,19 @@ pub trait Memory {
         0
     }
 
+    /// The bytes from `at` on that the process began with, before its first instruction: what the
+    /// kernel loads of the program and of its interpreter. `None` where that is not known.
+    fn initial_bytes(&self, _at: Address) -> Option<&[u8]> {
+        None
+    }
+
+    /// The bytes from `at` on of the file that is mapped there, as they are in the file: what a
+    /// private mapping holds until it is written. `None` where no file is mapped from `offset` (in
+    /// bytes from the file's start) on, or the file is not at hand.
+    fn file_bytes(&self, _at: Address, _offset: u64) -> Option<&[u8]> {
+        None
+    }
+
     /// Mappings at the end, by ascending start; empty when unknown.
     fn mappings(&self) -> &[Mapping];
 }

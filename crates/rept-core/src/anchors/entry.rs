@@ -25,14 +25,14 @@ pub(super) fn anchor(trace: &Trace, dump: &Dump) -> Option<Anchor> {
     let thread = ThreadId(dump.process()?);
     let main = trace.thread(thread)?;
     let first = main.address(&trace.code, 0)?;
-    let from_start = main.gaps.first().is_none_or(|gap| gap.step > 0);
-    if !from_start || first != entry(dump)? {
+    // It is executed once: what was lost before it was not this program.
+    if first != entry(dump)? {
         return None;
     }
     let stack_pointer = argument_count(dump.memory(), dump.auxv())?;
     Some(Anchor {
         thread,
-        at: AnchorPoint::Step(0),
+        at: AnchorPoint::Entry,
         words: initial_words(stack_pointer).collect(),
         measured: false,
     })

@@ -55,7 +55,7 @@ fn assemble(
     problems: Vec<Error>,
 ) -> Dump {
     let modules = modules::find(&notes.files, &memory, &notes.auxv, binaries);
-    memory.overlay(&modules);
+    memory.overlay(&modules, &notes.auxv);
     let mut threads = notes.threads;
     for thread in &mut threads {
         if thread.in_system_call && after_syscall(&memory, thread.registers.rip) {

@@ -2,6 +2,7 @@
 
 use super::modules::Module;
 use crate::binaries::Binary;
+use crate::layout::{PAGE, Segment, page_down};
 use crate::mmap::FileBytes;
 use rept_trace::{Address, Mapping, Memory};
 use std::sync::Arc;
@@ -21,7 +22,12 @@ pub(super) struct Chunk {
 pub(super) enum Source {
     Core,
     Binary(usize),
+    /// None: zeros.
+    Zero,
 }
+
+/// As many zeros as one run of them has.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// See [`Memory`]. Chunks are sorted and disjoint; so are the constant ranges.
 #[derive(Debug)]
@@ -32,6 +38,10 @@ pub(crate) struct DumpMemory {
     constant: Vec<(u64, u64)>,
     /// Written by the loader, then protected.
     protected: Vec<(u64, u64)>,
+    /// What the process began with.
+    initial: Vec<Chunk>,
+    /// What the files hold that are mapped.
+    files: Vec<Chunk>,
     mappings: Vec<Mapping>,
 }
 
@@ -43,12 +53,15 @@ impl DumpMemory {
             chunks: disjoint(chunks),
             constant: Vec::new(),
             protected: Vec::new(),
+            initial: Vec::new(),
+            files: Vec::new(),
             mappings,
         }
     }
 
     /// Adds what cannot have been written, from binaries that are verified to be the ones mapped.
-    pub(super) fn overlay(&mut self, modules: &[Module]) {
+    pub(super) fn overlay(&mut self, modules: &[Module], auxv: &[(u64, u64)]) {
+        let loaded = loaded_by_kernel(auxv);
         let mut chunks = std::mem::take(&mut self.chunks);
         for module in modules {
             let layout = module.layout();
@@ -62,10 +75,24 @@ impl DumpMemory {
                     .iter()
                     .filter_map(|&range| file_chunk(module, binary, source, range));
                 chunks.extend(pieces);
+                let mapped = module.mapped();
+                let mapped = mapped.filter_map(|range| file_chunk(module, binary, source, range));
+                self.files.extend(mapped);
+                if loaded
+                    .iter()
+                    .any(|&at| module.start.0 <= at && at < module.end.0)
+                {
+                    for segment in &binary.layout.segments {
+                        self.initial
+                            .extend(loaded_chunks(module, binary, source, segment));
+                    }
+                }
             }
             self.constant.extend(constant);
         }
         self.chunks = disjoint(chunks);
+        self.files = disjoint(std::mem::take(&mut self.files));
+        self.initial = disjoint(std::mem::take(&mut self.initial));
         join(&mut self.constant);
         join(&mut self.protected);
     }
@@ -95,9 +122,17 @@ impl DumpMemory {
         ranges
     }
 
-    fn chunk(&self, at: u64) -> Option<&Chunk> {
-        let index = self.chunks.partition_point(|chunk| chunk.end <= at);
-        self.chunks.get(index).filter(|chunk| chunk.start <= at)
+    /// The bytes from `at` on that some chunks hold.
+    fn run(&self, chunks: &[Chunk], at: u64) -> Option<&[u8]> {
+        let chunk = chunk(chunks, at)?;
+        let skip = (at - chunk.start) as usize;
+        let len = (chunk.end - chunk.start) as usize;
+        let file: &[u8] = match chunk.source {
+            Source::Core => &self.core,
+            Source::Binary(index) => self.binaries[index].bytes(),
+            Source::Zero => return ZEROS.get(..(len - skip).min(ZEROS.len())),
+        };
+        file.get(chunk.offset + skip..chunk.offset + len)
     }
 
     /// The mapping that holds `at`.
@@ -111,14 +146,17 @@ impl DumpMemory {
 
 impl Memory for DumpMemory {
     fn bytes(&self, at: Address) -> Option<&[u8]> {
-        let chunk = self.chunk(at.0)?;
-        let file: &[u8] = match chunk.source {
-            Source::Core => &self.core,
-            Source::Binary(index) => self.binaries[index].bytes(),
-        };
-        let skip = (at.0 - chunk.start) as usize;
-        let len = (chunk.end - chunk.start) as usize;
-        file.get(chunk.offset + skip..chunk.offset + len)
+        self.run(&self.chunks, at.0)
+    }
+
+    fn initial_bytes(&self, at: Address) -> Option<&[u8]> {
+        self.run(&self.initial, at.0)
+    }
+
+    fn file_bytes(&self, at: Address, offset: u64) -> Option<&[u8]> {
+        let chunk = chunk(&self.files, at.0)?;
+        let mapped = chunk.offset as u64 + (at.0 - chunk.start);
+        self.run(&self.files, at.0).filter(|_| mapped == offset)
     }
 
     fn constant_len(&self, at: Address) -> u64 {
@@ -132,6 +170,12 @@ impl Memory for DumpMemory {
     fn mappings(&self) -> &[Mapping] {
         &self.mappings
     }
+}
+
+/// The chunk that holds an address.
+fn chunk(chunks: &[Chunk], at: u64) -> Option<&Chunk> {
+    let index = chunks.partition_point(|chunk| chunk.end <= at);
+    chunks.get(index).filter(|chunk| chunk.start <= at)
 }
 
 /// Bytes from an address to the end of the range that holds it; 0 without one.
@@ -153,6 +197,39 @@ fn join(ranges: &mut Vec<(u64, u64)>) {
         }
         joins
     });
+}
+
+/// Addresses in what the kernel loads before a program runs: the program and its interpreter.
+fn loaded_by_kernel(auxv: &[(u64, u64)]) -> Vec<u64> {
+    const AT_BASE: u64 = 7;
+    const AT_ENTRY: u64 = 9;
+    let wanted = |&&(kind, value): &&(u64, u64)| matches!(kind, AT_BASE | AT_ENTRY) && value != 0;
+    auxv.iter()
+        .filter(wanted)
+        .map(|&(_, value)| value)
+        .collect()
+}
+
+/// What the kernel makes of a segment: the file's bytes, then zeros up to the end of the last page.
+fn loaded_chunks(
+    module: &Module,
+    binary: &Binary,
+    source: Source,
+    segment: &Segment,
+) -> impl Iterator<Item = Chunk> {
+    let start = segment.address.wrapping_add(module.bias);
+    let filled = start.saturating_add(segment.file_size);
+    let end = start.saturating_add(segment.memory_size);
+    let end = page_down(end.saturating_add(PAGE - 1));
+    let zeros = Chunk {
+        start: filled,
+        end,
+        source: Source::Zero,
+        offset: 0,
+    };
+    let bytes = file_chunk(module, binary, source, (start, filled));
+    let grown = segment.write && segment.memory_size > segment.file_size && filled < end;
+    bytes.into_iter().chain(grown.then_some(zeros))
 }
 
 /// The bytes of `range` in the module's file; bytes behind its end are not known.

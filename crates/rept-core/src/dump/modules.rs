@@ -83,6 +83,11 @@ impl Module {
         mapping.file_offset.checked_add(at - mapping.start)
     }
 
+    /// The addresses at which the file is mapped.
+    pub(super) fn mapped(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.mappings.iter().map(|own| (own.start, own.end))
+    }
+
     /// The mapping is one of this module's.
     pub(super) fn owns(&self, mapping: &Mapping) -> bool {
         self.mappings

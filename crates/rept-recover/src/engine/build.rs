@@ -94,6 +94,7 @@ pub(crate) fn build(
         contradictions: 0,
         without: options.without(),
     };
+    builder.start();
     for thread in &trace.threads {
         let cursor = builder.cursor(thread, anchors);
         builder.cursors.push(cursor);
@@ -147,6 +148,7 @@ impl<'a> Builder<'a> {
             .filter(|anchor| anchor.thread == thread.thread)
             .filter_map(|anchor| match anchor.at {
                 AnchorPoint::Step(step) => Some((step, anchor)),
+                AnchorPoint::Entry => Some((0, anchor)),
                 AnchorPoint::OpenCall(_) | AnchorPoint::Interrupted(_) => None,
             })
             .collect();

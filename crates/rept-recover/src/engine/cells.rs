@@ -231,6 +231,21 @@ impl<'a> Cells<'a> {
     }
 }
 
+/// Eight bytes, as far as they are to be had.
+pub(crate) fn bits_at<'m>(bytes: impl Fn(Address) -> Option<&'m [u8]>, at: u64) -> Bits {
+    if let Some(bytes) = bytes(Address(at)).and_then(|run| run.first_chunk::<8>()) {
+        return Bits::constant(u64::from_le_bytes(*bytes));
+    }
+    let mut bits = Bits::UNKNOWN;
+    for byte in 0..CELL {
+        if let Some(value) = bytes(Address(at + byte)).and_then(|run| run.first()) {
+            bits.known |= 0xff << (8 * byte);
+            bits.value |= u64::from(*value) << (8 * byte);
+        }
+    }
+    bits
+}
+
 /// Which bits of eight bytes were written by the loader and then protected. Pages begin and end at cells.
 fn protected_bits(memory: &dyn Memory, at: u64) -> u64 {
     if memory.protected_len(Address(at)) >= CELL {

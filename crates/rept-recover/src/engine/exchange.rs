@@ -205,15 +205,18 @@ impl Engine<'_> {
         }
     }
 
-    /// The first access of bytes that a system call mapped holds zeros.
+    /// The first access of bytes that were mapped, or that the process began with, holds those.
     fn tell_fresh(&mut self, entry: Entry, bytes: u8) {
         let address = self.cells.cells[entry.cell as usize]
             .number
             .wrapping_mul(CELL);
         let Some((order, bits)) = self.fresh_memory(entry.order, address) else {
+            if self.graph.begins && self.grade == Grade::Certain {
+                self.block(entry.order);
+            }
             return;
         };
-        // Programs seldom read what nothing wrote: the zeros pass no store that may hit the place.
+        // Programs seldom read what nothing wrote: it passes no store that may hit the place.
         if self.counted(address, order, entry.order) > 0 {
             return self.block(entry.order);
         }

@@ -7,6 +7,9 @@ use crate::effect::Effect;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+/// The access that stands for what was before the window.
+pub(crate) const START: u32 = 0;
+
 /// No node, step or entry.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -176,6 +179,8 @@ pub(crate) struct Graph {
     pub(crate) next_use: Vec<u32>,
     pub(crate) accesses: Vec<Access>,
     pub(crate) kernel_calls: Vec<KernelCall>,
+    /// The first step is the first instruction of the process.
+    pub(crate) begins: bool,
     /// Accesses at which something may have happened to memory that is no system call of the table.
     pub(crate) unseen: Vec<u32>,
     pub(crate) pairs: Vec<Pair>,

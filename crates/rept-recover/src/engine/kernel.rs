@@ -1,17 +1,18 @@
 //! What system calls write, once their number, arguments and result are known: memory that the
 //! kernel wrote is forgotten, and what it did not write is kept.
 
-use super::Engine;
-use super::cells::CELL;
-use super::graph::{AccessKind, AccessState, KernelCall, NONE};
+use super::cells::{CELL, bits_at};
+use super::graph::{AccessKind, AccessState, KernelCall, NONE, START};
 use super::retract::Cause;
+use super::{Engine, Grade};
 use crate::bits::Bits;
 use crate::effect::Flow;
 use crate::experiment::Technique;
 use crate::syscall::{Argument, Case, Effect, Frame, SystemCall, is_error, lookup};
-use rept_trace::{FinalState, RegWord};
+use rept_trace::{Address, FinalState, RegWord};
 use smallvec::SmallVec;
 
+const MAP_PRIVATE: u64 = 2;
 const MAP_ANONYMOUS: u64 = 0x20;
 const MAP_UNINITIALIZED: u64 = 0x400_0000;
 const PAGE: u64 = 4096;
@@ -27,8 +28,17 @@ pub(super) struct Remapped {
     pub(super) order: u32,
     pub(super) start: u64,
     pub(super) end: u64,
-    /// All bytes are zero.
-    pub(super) zero: bool,
+    /// What it holds from then on.
+    pub(super) content: Content,
+}
+
+/// What a range of memory holds once it is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Unknown,
+    Zero,
+    /// The bytes of a file from this offset on.
+    File(u64),
 }
 
 /// The numbers of one execution, as far as known.
@@ -89,7 +99,7 @@ impl Engine<'_> {
                     order: call.access,
                     start,
                     end,
-                    zero: false,
+                    content: Content::Unknown,
                 });
             }
             self.place_kernel(call.access, &extents, remapped);
@@ -139,9 +149,9 @@ impl Engine<'_> {
         &mut self,
         id: u32,
         extents: &[(u64, u64)],
-        remapped: Option<(u64, u64, bool)>,
+        remapped: Option<(u64, u64, Content)>,
     ) {
-        if let Some((start, end, zero)) = remapped {
+        if let Some((start, end, content)) = remapped {
             let at = self.remapped.partition_point(|event| event.order < id);
             self.remapped.insert(
                 at,
@@ -149,7 +159,7 @@ impl Engine<'_> {
                     order: id,
                     start,
                     end,
-                    zero,
+                    content,
                 },
             );
         }
@@ -176,7 +186,7 @@ impl Engine<'_> {
                 order: 0,
                 start,
                 end,
-                zero: false,
+                content: Content::Unknown,
             });
         }
     }
@@ -235,7 +245,7 @@ impl Engine<'_> {
     pub(super) fn fresh_dependents(&self, call: u32, stack: &mut Vec<u32>) {
         let moment = self.graph.accesses[call as usize].clock;
         let made = self.remapped.iter().filter(|event| event.order == call);
-        for event in made.filter(|event| event.zero) {
+        for event in made.filter(|event| event.content != Content::Unknown) {
             for cell in self.cells.within(event.start, event.end) {
                 let first = self.cells.cells[cell as usize].head;
                 let Some(&entry) = self.cells.entries.get(first as usize) else {
@@ -250,10 +260,26 @@ impl Engine<'_> {
         }
     }
 
-    /// What fresh memory holds at the cell of an access that nothing wrote before.
+    /// What memory holds at the cell of an access that nothing wrote since it was mapped, and the
+    /// access that mapped it.
     pub(super) fn fresh_memory(&self, order: u32, address: u64) -> Option<(u32, Bits)> {
-        let event = self.remapped_between(0, order, address)?;
-        event.zero.then_some((event.order, Bits::ZERO))
+        let Some(event) = self.remapped_between(START, order, address) else {
+            let begins = self.graph.begins && self.grade > Grade::Certain;
+            let initial = |at| self.cells.memory().initial_bytes(at);
+            return begins
+                .then(|| (START, bits_at(initial, address)))
+                .filter(|(_, bits)| bits.known != 0);
+        };
+        match event.content {
+            Content::Unknown => None,
+            Content::Zero => Some((event.order, Bits::ZERO)),
+            Content::File(_) if self.remapped_between(event.order, NONE, address).is_some() => None,
+            Content::File(offset) => {
+                let offset = |at: Address| offset.wrapping_add(at.0.wrapping_sub(event.start));
+                let mapped = |at| self.cells.memory().file_bytes(at, offset(at));
+                Some((event.order, bits_at(mapped, address)))
+            }
+        }
     }
 }
 
@@ -276,11 +302,11 @@ fn extents(call: &SystemCall, numbers: &Numbers) -> Option<(Extents, Extents)> {
 
 /// The range whose mapping a call changed, as (start, end, zero); the outer `None`: not known.
 #[expect(clippy::option_option, reason = "unknown and nothing are two answers")]
-fn remapped(case: &Case, numbers: &Numbers) -> Option<Option<(u64, u64, bool)>> {
+fn remapped(case: &Case, numbers: &Numbers) -> Option<Option<(u64, u64, Content)>> {
     let argument = |n: usize| numbers.arguments[n];
-    let range = |start: u64, bytes: u64, zero: bool| {
+    let range = |start: u64, bytes: u64, content: Content| {
         let bytes = bytes.checked_add(PAGE - 1)? & !(PAGE - 1);
-        Some(Some((start, start.checked_add(bytes)?, zero)))
+        Some(Some((start, start.checked_add(bytes)?, content)))
     };
     match case.effect {
         Effect::None
@@ -292,15 +318,20 @@ fn remapped(case: &Case, numbers: &Numbers) -> Option<Option<(u64, u64, bool)>> 
         Effect::Map => {
             let (start, flags) = (numbers.result?, argument(4)?);
             if is_error(start) {
-                return range(argument(1)?, argument(2)?, false);
+                return range(argument(1)?, argument(2)?, Content::Unknown);
             }
-            let zero = flags & MAP_ANONYMOUS != 0 && flags & MAP_UNINITIALIZED == 0;
-            range(start, argument(2)?, zero)
+            let content = match () {
+                () if flags & MAP_UNINITIALIZED != 0 => Content::Unknown,
+                () if flags & MAP_ANONYMOUS != 0 => Content::Zero,
+                () if flags & MAP_PRIVATE == 0 => Content::Unknown,
+                () => argument(6).map_or(Content::Unknown, Content::File),
+            };
+            range(start, argument(2)?, content)
         }
-        Effect::Unmap => range(argument(1)?, argument(2)?, false),
-        Effect::Break => range(numbers.result?, BEHIND_BREAK, false),
+        Effect::Unmap => range(argument(1)?, argument(2)?, Content::Unknown),
+        Effect::Break => range(numbers.result?, BEHIND_BREAK, Content::Unknown),
         Effect::Discard => match argument(3)? {
-            4 | 8 | 9 | 24 => range(argument(1)?, argument(2)?, false),
+            4 | 8 | 9 | 24 => range(argument(1)?, argument(2)?, Content::Unknown),
             _ => Some(None),
         },
         Effect::Remap | Effect::Attach | Effect::Detach | Effect::Exec => None,

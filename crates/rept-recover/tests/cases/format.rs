@@ -2,7 +2,7 @@
 
 use rept_order::Order;
 use rept_recover::history::{Position, Recovered, Value};
-use rept_recover::{History, Options, recover};
+use rept_recover::{Anchor, AnchorPoint, History, Options, recover};
 use rept_trace::{
     Address, Block, BlockId, Code, Event, EventKind, FinalState, Interval, Mapping, Memory,
     RegWord, Registers, Run, ThreadId, ThreadTrace, Trace,
@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(crate) struct Bytes {
     runs: BTreeMap<u64, Vec<u8>>,
+    /// What the process began with.
+    initial: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Bytes {
@@ -24,9 +26,11 @@ impl Bytes {
 
 impl Memory for Bytes {
     fn bytes(&self, at: Address) -> Option<&[u8]> {
-        let (&start, run) = self.runs.range(..=at.0).next_back()?;
-        run.get((at.0 - start) as usize..)
-            .filter(|rest| !rest.is_empty())
+        from(&self.runs, at)
+    }
+
+    fn initial_bytes(&self, at: Address) -> Option<&[u8]> {
+        from(&self.initial, at)
     }
 
     fn constant_len(&self, _at: Address) -> u64 {
@@ -36,6 +40,12 @@ impl Memory for Bytes {
     fn mappings(&self) -> &[Mapping] {
         &[]
     }
+}
+
+fn from(runs: &BTreeMap<u64, Vec<u8>>, at: Address) -> Option<&[u8]> {
+    let (&start, run) = runs.range(..=at.0).next_back()?;
+    run.get((at.0 - start) as usize..)
+        .filter(|rest| !rest.is_empty())
 }
 
 /// A case: everything on its page.
@@ -145,10 +155,14 @@ impl Page {
                 let (name, value) = word.split_once('=').expect("REG=VALUE");
                 (register(name), number(value))
             })),
-            "memory" => {
+            "memory" | "began" => {
                 let bytes = words[2..].iter();
                 let bytes = bytes.map(|byte| number(&format!("0x{byte}")) as u8);
-                case.memory.runs.insert(number(words[1]), bytes.collect());
+                let runs = match words[0] {
+                    "memory" => &mut case.memory.runs,
+                    _ => &mut case.memory.initial,
+                };
+                runs.insert(number(words[1]), bytes.collect());
             }
             "expect" => case.columns = words[1..].iter().map(|word| word.to_string()).collect(),
             _ if !case.columns.is_empty() => case.rows.push(Row {
@@ -227,14 +241,21 @@ impl Case {
         }
     }
 
+    /// The process's first instruction, in cases that say what it began with.
+    fn entry(&self) -> Option<Anchor> {
+        (!self.memory.initial.is_empty()).then(|| Anchor {
+            thread: ThreadId(1),
+            at: AnchorPoint::Entry,
+            words: Vec::new(),
+            measured: false,
+        })
+    }
+
     pub(crate) fn run(&self) -> History {
         let order = Order::new(&self.trace);
-        recover(
-            &self.trace,
-            &order,
-            &self.final_state(),
-            &Options::default(),
-        )
+        let mut options = Options::default();
+        options.anchors.extend(self.entry());
+        recover(&self.trace, &order, &self.final_state(), &options)
     }
 
     /// A column's value just before a step.

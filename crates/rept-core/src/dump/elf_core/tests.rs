@@ -146,7 +146,7 @@ fn library(build_id: &[u8]) -> Vec<u8> {
         &[
             program_header(1, R, 0, 0, 0x1000, 0x1000),
             program_header(1, R | X, 0x1000, 0x1000, 0x1000, 0x1000),
-            program_header(1, R | W, 0x2000, 0x3000, 0x1000, 0x1000),
+            program_header(1, R | W, 0x2000, 0x3000, 0x1000, 0x1800),
             program_header(4, R, at, at, id.len() as u64, id.len() as u64),
         ],
     );
@@ -161,8 +161,14 @@ const BASE: u64 = 0x7000_0000;
 
 /// A core whose library's first page is dumped and the others are not.
 fn core_with_library(path: &str, build_id: &[u8]) -> Vec<u8> {
+    core_of(path, build_id, None)
+}
+
+/// The same; the process was started at `entry`.
+fn core_of(path: &str, build_id: &[u8], entry: Option<u64>) -> Vec<u8> {
+    const AT_ENTRY: u64 = 9;
     let first_page = library(build_id)[..0x1000].to_vec();
-    let notes = [
+    let mut notes = vec![
         prstatus(7, -1, BASE + 0x1000),
         nt_file(&[
             (BASE, BASE + 0x1000, 0, path),
@@ -170,6 +176,9 @@ fn core_with_library(path: &str, build_id: &[u8]) -> Vec<u8> {
             (BASE + 0x3000, BASE + 0x4000, 2, path),
         ]),
     ];
+    notes.extend(
+        entry.map(|entry| note("CORE", 6, &[AT_ENTRY, entry].map(u64::to_le_bytes).concat())),
+    );
     let loads = [
         Load(R, BASE, 0x1000, first_page),
         Load(R | X, BASE + 0x1000, 0x1000, Vec::new()),
@@ -311,6 +320,30 @@ fn vector_registers_come_from_the_standard_format() {
             "st(0) is register TOP"
         );
     }
+}
+
+#[test]
+fn a_process_begins_with_the_data_of_its_program() {
+    let folder = Folder::new("began");
+    std::fs::write(folder.0.join("libx.so"), library(b"right build id")).unwrap();
+    let binaries = Binaries::new(vec![folder.0.clone()], Vec::new());
+    let open = |entry| {
+        let core = core_of("/gone/libx.so", b"right build id", entry);
+        open_with(core, &binaries).unwrap()
+    };
+    let (data, zeros) = (Address(BASE + 0x3000), Address(BASE + 0x4000));
+
+    let dump = open(Some(BASE + 0x1000));
+    assert_eq!(dump.memory().initial_bytes(data).unwrap(), [0x77; 0x1000]);
+    assert_eq!(dump.memory().initial_bytes(zeros).unwrap(), [0; 0x1000]);
+    assert_eq!(dump.memory().initial_bytes(Address(BASE + 0x5000)), None);
+
+    let dump = open(None);
+    assert_eq!(dump.memory().initial_bytes(data), None, "a library");
+    let inside = Address(BASE + 0x3ff8);
+    assert_eq!(dump.memory().file_bytes(inside, 0x2ff8).unwrap(), [0x77; 8]);
+    assert_eq!(dump.memory().file_bytes(inside, 0x1ff8), None);
+    assert_eq!(dump.memory().file_bytes(zeros, 0x3000), None);
 }
 
 #[test]

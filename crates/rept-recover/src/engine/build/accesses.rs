@@ -11,6 +11,12 @@ impl Builder<'_> {
         Some(self.access(before, NONE, 0, AccessKind::Barrier))
     }
 
+    /// The first access stands for what was there before the window: it takes no place.
+    pub(super) fn start(&mut self) {
+        let start = self.access(0, NONE, 0, AccessKind::Load);
+        self.graph.accesses[start as usize].state = AccessState::Absent;
+    }
+
     /// Adds an access of a step, at a place not yet known.
     pub(super) fn access(&mut self, step: u32, node: u32, size: u8, kind: AccessKind) -> u32 {
         self.graph.accesses.push(Access {

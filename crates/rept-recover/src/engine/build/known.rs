@@ -14,6 +14,12 @@ impl Builder<'_> {
     pub(super) fn anchors(&mut self, thread: usize) {
         let step = self.cursors[thread].step;
         while let Some((_, anchor)) = self.cursors[thread].anchored.pop_if(|(at, _)| *at <= step) {
+            if anchor.at == AnchorPoint::Entry {
+                if step > 0 {
+                    continue;
+                }
+                self.graph.begins = true;
+            }
             for &(word, value) in &anchor.words {
                 let node = self.current(thread, word);
                 self.anchor(node, of_word(word, value), anchor.measured);
@@ -42,7 +48,7 @@ impl Builder<'_> {
                         self.anchor_interrupted(thread, at, anchor);
                         continue;
                     }
-                    AnchorPoint::Step(_) => continue,
+                    AnchorPoint::Step(_) | AnchorPoint::Entry => continue,
                 };
                 let frames = &self.cursors[thread].frames[..open];
                 let Some(index) = frames
