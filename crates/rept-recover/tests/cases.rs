@@ -109,6 +109,8 @@ cases! {
     longjmp_across_frames "longjmp"
     setjmp_returns_twice "setjmp"
     list_walked_backward "list-walk"
+    mmap_anywhere_is_in_nobodys_way "mmap-anywhere"
+    mmap_at_a_fixed_place_may_be "mmap-fixed"
     first_instruction_of_a_process "process-entry"
 }
 

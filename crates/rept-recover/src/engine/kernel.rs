@@ -79,6 +79,7 @@ impl Engine<'_> {
         if self.graph.accesses[call.access as usize].state != AccessState::Pending {
             return;
         }
+        self.settle_map(&call);
         let value = |node: u32| self.graph.nodes.bits[node as usize].get();
         let numbers = Numbers {
             arguments: call.arguments.map(value),
@@ -103,6 +104,23 @@ impl Engine<'_> {
                 });
             }
             self.place_kernel(call.access, &extents, remapped);
+        }
+    }
+
+    /// `mmap` without MAP_FIXED puts nothing where something is: no value that passes it changes, wherever
+    /// the new mapping is.
+    fn settle_map(&mut self, call: &KernelCall) {
+        const MMAP: u64 = 9;
+        const MAP_FIXED: u64 = 0x10;
+        let value = |node: u32| self.graph.nodes.bits[node as usize];
+        let flags = value(call.arguments[4]);
+        let free = value(call.arguments[0]).get() == Some(MMAP)
+            && flags.known & MAP_FIXED != 0
+            && flags.value & MAP_FIXED == 0;
+        if free {
+            self.settled(call.access);
+        } else {
+            self.unsettled(call.access);
         }
     }
 
@@ -329,7 +347,9 @@ fn remapped(case: &Case, numbers: &Numbers) -> Option<Option<(u64, u64, Content)
             range(start, argument(2)?, content)
         }
         Effect::Unmap => range(argument(1)?, argument(2)?, Content::Unknown),
-        Effect::Break => range(numbers.result?, BEHIND_BREAK, Content::Unknown),
+        // Asking where the heap ends changes nothing.
+        Effect::Break if argument(1)? == 0 => Some(None),
+        Effect::Break => range(argument(1)?, BEHIND_BREAK, Content::Unknown),
         Effect::Discard => match argument(3)? {
             4 | 8 | 9 | 24 => range(argument(1)?, argument(2)?, Content::Unknown),
             _ => Some(None),
