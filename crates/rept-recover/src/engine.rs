@@ -23,6 +23,7 @@ mod blame;
 mod build;
 mod candidates;
 mod cells;
+mod conditional;
 mod cuts;
 mod evidence;
 mod exchange;
@@ -52,6 +53,7 @@ use crate::progress::{Observer, Pace, Progress};
 use build::{Built, build};
 use candidates::Raced;
 use cells::Cells;
+use conditional::Conditional;
 use evidence::Lessons;
 use graph::{Graph, NONE};
 use hashbrown::{HashMap, HashSet};
@@ -252,6 +254,8 @@ pub(crate) struct Engine<'a> {
     work: Worklist,
     /// Accesses that may write at a place not yet known.
     pending: PendingSet,
+    /// Those of them whose place is known, but not whether they happened.
+    conditional: Conditional,
     /// The pending stores by what they may plausibly hit.
     kinds: Kinds,
     /// The same, of each thread apart, when several threads have steps, and not too many.
@@ -335,6 +339,7 @@ impl<'a> Engine<'a> {
                 Vec::new()
             },
             pending,
+            conditional: Conditional::new(accesses),
             grade: Grade::Certain,
             limit: 0,
             pairing: false,

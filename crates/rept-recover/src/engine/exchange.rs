@@ -118,6 +118,7 @@ impl Engine<'_> {
 
     /// The access is no longer pending.
     pub(super) fn settled(&mut self, id: u32) {
+        self.doubt(id, None);
         self.pending.remove(id);
         self.kinds.settled(id);
         if let Some(own) = self.own_pending(id) {

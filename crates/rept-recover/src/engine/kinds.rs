@@ -282,10 +282,12 @@ impl Engine<'_> {
 
     /// Pending stores strictly between two accesses that count for a place in the current grade.
     pub(super) fn counted(&self, address: u64, after: u32, before: u32) -> u32 {
+        let here = self.conditional.here(address, after, before);
         if self.grade == super::Grade::Inferred {
-            self.kinds.between(address, after, before, &self.pending)
+            let others = self.kinds.between(address, after, before, &self.pending);
+            others.saturating_add(here)
         } else {
-            self.pending.between(after, before)
+            self.pending.between(after, before) - self.conditional.between(after, before) + here
         }
     }
 }

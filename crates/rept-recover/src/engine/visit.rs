@@ -113,6 +113,9 @@ impl Engine<'_> {
             let access = self.graph.effect(step).accesses[index];
             let happens = access.condition.map(|word| words[usize::from(word.0)]);
             let Some(base) = words[usize::from(access.address.0)].get() else {
+                if access.condition.is_some() {
+                    self.doubt(id, None);
+                }
                 if happens == Some(Bits::ZERO) {
                     self.absent(id);
                 }
@@ -127,7 +130,10 @@ impl Engine<'_> {
                     self.place(id, address);
                 }
                 Some(Some(_)) => self.absent(id),
-                Some(None) => {}
+                Some(None) => {
+                    let address = base.wrapping_add(u64::from(access.offset));
+                    self.doubt(id, Some(address));
+                }
             }
         }
     }
