@@ -295,6 +295,8 @@ pub(crate) struct Engine<'a> {
     store_places: Vec<Option<(u64, u8)>>,
     /// Transfers between two accesses that turned out wrong; the later is `NONE` for the dump.
     refuted: HashSet<(u32, u32)>,
+    /// Those of them that an earlier round refuted.
+    inherited: HashSet<(u32, u32)>,
     /// Those of them of which one may be right, and nothing says which.
     undecided: HashSet<(u32, u32)>,
     /// Steps whose relations contradict what is known, by no fault that could be found.
@@ -360,6 +362,7 @@ impl<'a> Engine<'a> {
             doubtful: None,
             store_places: Vec::new(),
             refuted: HashSet::new(),
+            inherited: HashSet::new(),
             undecided: HashSet::new(),
             disabled: HashSet::new(),
             trial: Trial::None,

@@ -59,6 +59,7 @@ impl Engine<'_> {
             .into_iter()
             .filter(|&(earlier, later)| self.differ(earlier, later))
             .collect();
+        self.inherited.clone_from(&self.refuted);
         self.undecided.clear();
         self.disabled.clear();
         self.statistics.unexplained = 0;
