@@ -19,6 +19,7 @@
 //!
 //! Cost: linear in what is learned; a visit runs the relations of one cached effect.
 
+mod aim;
 mod blame;
 mod build;
 mod candidates;

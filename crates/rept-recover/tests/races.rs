@@ -8,7 +8,9 @@ use format::parse;
 use rept_order::{Diagnostic, Edge, EdgeKind, Order, Point};
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{History, Options, recover};
-use rept_trace::{Address, Block, RegWord, Run, ThreadId, ThreadTrace, Trace};
+use rept_trace::{
+    Address, Block, FinalState, Mapping, Memory, RegWord, Run, ThreadId, ThreadTrace, Trace,
+};
 
 /// The place that all threads access, zero at the end.
 const MEMORY: &str = "
@@ -29,14 +31,24 @@ enum Other {
     StoresByte(u8),
     /// `mov [rdi],rsi`, of which nothing is known.
     StoresSomewhere,
+    /// The same to `BASE + rcx`.
+    StoresElement(u32),
 }
 
 impl Other {
-    fn bytes(self) -> Vec<u8> {
+    fn instructions(self) -> Vec<(u64, Vec<u8>)> {
         match self {
-            Other::Stores(value) => store(value),
-            Other::StoresByte(value) => vec![0xc6, 4, 0x25, 0, 0x20, 0x40, 0, value],
-            Other::StoresSomewhere => vec![0x48, 0x89, 0x37],
+            Other::Stores(value) => vec![(0, store(value))],
+            Other::StoresByte(value) => vec![(0, vec![0xc6, 4, 0x25, 0, 0x20, 0x40, 0, value])],
+            Other::StoresSomewhere => vec![(0, vec![0x48, 0x89, 0x37])],
+            Other::StoresElement(base) => {
+                let load_base = [&[0xb8], &base.to_le_bytes()[..]].concat();
+                vec![
+                    (0, load_base),              // mov eax,BASE
+                    (5, vec![0x48, 1, 0xc8]),    // add rax,rcx
+                    (8, vec![0x48, 0x89, 0x30]), // mov [rax],rsi
+                ]
+            }
         }
     }
 }
@@ -81,13 +93,56 @@ fn recovered(others: &[Other], unequal: bool, edges: &[Edge]) -> History {
     first.extend([(28, vec![0x31, 0xc0]), (30, store(0))]);
     thread(&mut trace, &first);
     for other in others {
-        thread(&mut trace, &[(0, other.bytes())]);
+        thread(&mut trace, &other.instructions());
     }
     let order = Order::with_edges(&trace, edges);
     let refused = |found: &&Diagnostic| !matches!(found, Diagnostic::NoTime { .. });
     assert_eq!(order.diagnostics().iter().find(refused), None);
     let last = parse(MEMORY);
-    recover(&trace, &order, &last.final_state(), &Options::default())
+    let last = last.final_state();
+    let memory = Mapped::new(last.memory);
+    let last = FinalState {
+        memory: &memory,
+        ..last
+    };
+    recover(&trace, &order, &last, &Options::default())
+}
+
+/// Memory in one mapping of no file.
+struct Mapped<'a> {
+    memory: &'a (dyn Memory + Sync),
+    mappings: [Mapping; 1],
+}
+
+impl Mapped<'_> {
+    fn new(memory: &(dyn Memory + Sync)) -> Mapped<'_> {
+        let mapping = Mapping {
+            start: Address(0x40_1000),
+            end: Address(0x40_3000),
+            read: true,
+            write: true,
+            execute: false,
+            file: None,
+        };
+        Mapped {
+            memory,
+            mappings: [mapping],
+        }
+    }
+}
+
+impl Memory for Mapped<'_> {
+    fn bytes(&self, at: Address) -> Option<&[u8]> {
+        self.memory.bytes(at)
+    }
+
+    fn constant_len(&self, at: Address) -> u64 {
+        self.memory.constant_len(at)
+    }
+
+    fn mappings(&self) -> &[Mapping] {
+        &self.mappings
+    }
 }
 
 #[track_caller]
@@ -164,6 +219,16 @@ fn a_store_of_part_of_the_bytes_leaves_nothing() {
 fn a_store_to_an_unknown_place_leaves_nothing_certain() {
     let found = loaded(&[Other::Stores(5), Other::StoresSomewhere], UNEQUAL, &[]);
     assert_eq!(found.certain, 0, "{found:x?}");
+}
+
+#[test]
+fn a_store_into_an_array_stops_what_lies_behind_its_beginning() {
+    check(&[Other::StoresSomewhere], ANYTHING, None, Some(5));
+    check(&[Other::StoresElement(0x40_2000)], ANYTHING, None, None);
+    check(&[Other::StoresElement(0x40_1ff8)], ANYTHING, None, None);
+    // An array behind the place, and what is no place at all.
+    check(&[Other::StoresElement(0x40_2008)], ANYTHING, None, Some(5));
+    check(&[Other::StoresElement(0x10)], ANYTHING, None, Some(5));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! pending stores a memory value passes.
 
 use super::Engine;
+use super::aim::Aim;
 use super::cells::CELL;
 use super::graph::{AccessKind, AccessState};
 use super::pending::PendingSet;
@@ -52,6 +53,8 @@ pub(super) struct Kinds {
     expected: Vec<Option<u64>>,
     /// The stores that are expected in a cell, ascending.
     expected_in: HashMap<u64, Vec<u32>>,
+    /// What the stores of other instructions aim at.
+    pub(super) aims: Vec<Aim>,
 }
 
 /// A pending store between two accesses is likely to have hit the place.
@@ -84,6 +87,16 @@ impl Kinds {
             Some((_, end, kind)) if address < end => usize::from(kind),
             _ => 0,
         }
+    }
+
+    /// The address is in the heap or in the data of a file.
+    pub(super) fn is_object(&self, address: u64) -> bool {
+        ![usize::from(MAPPED), STACK].contains(&self.kind(address))
+    }
+
+    /// Two addresses are of one kind of memory.
+    pub(super) fn are_alike(&self, a: u64, b: u64) -> bool {
+        self.kind(a) == self.kind(b)
     }
 
     /// Pending stores strictly between two accesses that may plausibly hit an address; [`LIKELY`]
@@ -265,6 +278,13 @@ impl Engine<'_> {
                 _ => 0,
             })
             .collect();
+        self.kinds.aims = self.aims(|id| {
+            let instruction = self
+                .graph
+                .instruction(self.graph.accesses[id as usize].step);
+            let seen = observed[instruction as usize].times >= ENOUGH;
+            !seen && self.kinds.expected(id as usize).is_none()
+        });
         let (may_hit, pending) = (&self.kinds.may_hit, &self.pending);
         self.kinds.pending = std::array::from_fn(|kind| {
             PendingSet::new(may_hit.len(), |id| {

@@ -104,7 +104,9 @@ impl Engine<'_> {
         let address = self.cells.cells[cell as usize].number.wrapping_mul(CELL);
         let likely = |after: u32, before: u32, thread: u32| {
             let foreign = |id| self.pending.contains(id) && self.place_of(id).thread != thread;
-            self.grade == Grade::Inferred && self.kinds.is_likely(address, after, before, foreign)
+            self.grade == Grade::Inferred
+                && (self.kinds.is_likely(address, after, before, foreign)
+                    || self.is_aimed_at(address, after + 1, before, thread))
         };
         let likely_before = before > 0 && likely(first.saturating_sub(1), from.order, from.thread);
         !likely_before && (after == 0 || !to.is_some_and(|to| likely(to.order, behind, to.thread)))

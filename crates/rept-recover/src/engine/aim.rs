@@ -1,0 +1,122 @@
+//! What a pending store of another thread aims at: an element of which array.
+//!
+//! A store whose instruction was never found anywhere may write anything, for all that its other
+//! executions tell. But when its address is the sum of a place that is known and of something that is not, it
+//! writes an element of what begins there. Elsewhere a value that passes such a store by mistake is
+//! contradicted before long; what threads hand each other through an array may fit all that follows.
+//!
+//! DIVERGENCE: not in the paper. Used from the inferred grade on only, for stores of other threads.
+
+use super::Engine;
+use super::cells::CELL;
+use super::graph::{AccessKind, AccessState, NONE};
+use crate::op::Op;
+use smallvec::SmallVec;
+
+/// Words that are looked at on the way to what an address is made of.
+const MAX_WORDS: usize = 16;
+/// Stores beside a place that are looked at; behind more, values do not pass.
+const MAX_LOOKED_AT: usize = 64;
+
+/// A store and the beginning of what it writes an element of.
+#[derive(Clone, Copy)]
+pub(super) struct Aim {
+    store: u32,
+    thread: u32,
+    base: u64,
+}
+
+impl Engine<'_> {
+    /// Finds what those pending stores aim at of which `is_strange` says that nothing tells where
+    /// their instruction writes; by ascending store.
+    pub(super) fn aims(&self, is_strange: impl Fn(u32) -> bool) -> Vec<Aim> {
+        if !self.threaded {
+            return Vec::new();
+        }
+        let mut aims = Vec::new();
+        for (store, access) in (0..).zip(&self.graph.accesses) {
+            let open = access.kind == AccessKind::Store && access.state == AccessState::Pending;
+            if open && is_strange(store) {
+                let thread = self.graph.thread_of(store);
+                let bases = self.bases(store).into_iter();
+                aims.extend(bases.map(|base| Aim {
+                    store,
+                    thread,
+                    base,
+                }));
+            }
+        }
+        aims
+    }
+
+    /// A store from one access on to before another, made by another thread than `thread`, aims at
+    /// what lies at an address.
+    pub(super) fn is_aimed_at(&self, address: u64, first: u32, before: u32, thread: u32) -> bool {
+        let aims = &self.kinds.aims;
+        let from = aims.partition_point(|aim| aim.store < first);
+        let hits = |aim: &Aim| {
+            aim.thread != thread
+                && self.pending.contains(aim.store)
+                && aim.base / CELL <= address / CELL
+                && self.kinds.are_alike(aim.base, address)
+        };
+        let mut between = aims[from..].iter().take_while(|aim| aim.store < before);
+        between.by_ref().take(MAX_LOOKED_AT).any(hits) || between.next().is_some()
+    }
+
+    /// The known places that the address of an access is a sum with.
+    fn bases(&self, access: u32) -> SmallVec<[u64; 2]> {
+        let mut found = SmallVec::new();
+        let step = self.graph.accesses[access as usize].step;
+        let place = access - self.graph.accesses_of(step).start;
+        let Some(operand) = self.graph.effect(step).accesses.get(place as usize) else {
+            return found;
+        };
+        let mut asked: SmallVec<[(u32, usize); MAX_WORDS]> = SmallVec::new();
+        asked.push((step, operand.address.0.into()));
+        let mut next = 0;
+        while let Some(&(step, word)) = asked.get(next).filter(|_| next < MAX_WORDS) {
+            next += 1;
+            match self.known_word(step, word) {
+                Some(value) if self.kinds.is_object(value) => found.push(value),
+                Some(_) => {}
+                None => self.summands(step, word, &mut asked),
+            }
+        }
+        found
+    }
+
+    /// What a word of a step holds, if that is known.
+    fn known_word(&self, step: u32, word: usize) -> Option<u64> {
+        let effect = self.graph.effect(step);
+        let bits = if word < effect.nodes() {
+            self.graph.nodes.bits[self.graph.node(step, word) as usize]
+        } else {
+            effect.template[word]
+        };
+        (bits.known == u64::MAX).then_some(bits.value)
+    }
+
+    /// The words that a word is the sum or a copy of, where they were before.
+    fn summands(&self, step: u32, word: usize, found: &mut SmallVec<[(u32, usize); MAX_WORDS]>) {
+        let effect = self.graph.effect(step);
+        if word < effect.inputs() {
+            let node = self.graph.node(step, word);
+            let def = self.graph.nodes.def[node as usize];
+            if def != NONE {
+                let fresh = node - self.graph.steps[def as usize].fresh;
+                found.push((def, self.graph.effect(def).inputs() + fresh as usize));
+            }
+            return;
+        }
+        let sums = effect.ops.iter().filter(|op| {
+            usize::from(op.d.0) == word && op.width == 64 && matches!(op.op, Op::Add | Op::Copy)
+        });
+        for op in sums {
+            found.push((step, op.a.0.into()));
+            if op.b != op.a {
+                found.push((step, op.b.0.into()));
+            }
+        }
+    }
+}
