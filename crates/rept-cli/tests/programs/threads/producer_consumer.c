@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-enum { JOBS = 200, CAPACITY = 4, BAD_JOB = 150 };
+enum { JOBS = 40, CAPACITY = 4, BAD_JOB = 30 };
 
 struct job {
 	const long *input;
