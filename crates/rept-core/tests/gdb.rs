@@ -85,7 +85,7 @@ fn stock_gdb_goes_backward_and_forward() {
         "delete",
         "continue",
         "reverse-continue",
-        "info registers xmm3",
+        "info registers k1",
     ];
     let Some((printed, monitor)) = gdb(&history, &program, &commands) else {
         return;
