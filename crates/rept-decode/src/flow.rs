@@ -416,6 +416,15 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         if bitness != self.bitness || !self.bitness_known {
             self.event(EventKind::ExecMode { bitness });
         }
+        self.enter_mode(bitness);
+    }
+
+    /// Instructions are this wide from here on.
+    fn enter_mode(&mut self, bitness: u8) {
+        // A block that was looked up already was decoded in the mode before.
+        if bitness != self.bitness {
+            self.forget_block();
+        }
         self.bitness = bitness;
         self.bitness_known = true;
     }

@@ -161,15 +161,13 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         if self.place != Place::Traced {
             self.enter_at_boundary(ip, bitness);
         } else if let Some(bitness) = bitness {
-            self.bitness = bitness;
-            self.bitness_known = true;
+            self.enter_mode(bitness);
         }
     }
 
     fn enter_at_boundary(&mut self, ip: Address, bitness: Option<u8>) {
         if let Some(bitness) = bitness {
-            self.bitness = bitness;
-            self.bitness_known = true;
+            self.enter_mode(bitness);
         }
         self.next_mode = None;
         self.resume(ip);

@@ -134,3 +134,26 @@ fn a_mode_is_told_with_an_address() {
         assert_eq!(reasons(&thread), [reason]);
     }
 }
+
+#[test]
+fn a_mode_holds_for_code_that_was_met_before_it() {
+    let program = program(Ending::JumpIndirect);
+    let packets = [
+        Packet::Psb,
+        Packet::PsbEnd,
+        mode(true, false),
+        Packet::TipPge(ip(0)),
+        Packet::Tip(ip(1)),
+        mode(false, true),
+        Packet::Fup(ip(1)),
+        Packet::Tip(ip(0)),
+    ];
+    let bytes: Vec<u8> = packets.iter().flat_map(encode).collect();
+    let streams = [Stream::new(ThreadId(1), &bytes)];
+    let trace = decode(&streams, &image(&program), &DecodeOptions::default());
+    let runs = trace.threads[0].runs().iter();
+    let widths: Vec<u8> = runs
+        .map(|run| trace.code.block(run.block).bitness)
+        .collect();
+    assert_eq!(widths, [64, 32]);
+}
