@@ -5,7 +5,7 @@ use object::elf::{self, FileHeader64, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, ReadRef};
 
-pub(crate) const PAGE: u64 = 4096;
+const PAGE: u64 = 4096;
 
 /// The load segments of one ELF file, in its own addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) fn page_down(at: u64) -> u64 {
     at & !(PAGE - 1)
 }
 
-fn page_up(at: u64) -> u64 {
+pub(crate) fn page_up(at: u64) -> u64 {
     page_down(at.saturating_add(PAGE - 1))
 }
 

@@ -2,7 +2,7 @@
 
 use super::modules::Module;
 use crate::binaries::Binary;
-use crate::layout::{PAGE, Segment, page_down};
+use crate::layout::{Segment, page_up};
 use crate::mmap::FileBytes;
 use rept_trace::{Address, Mapping, Memory};
 use std::sync::Arc;
@@ -124,7 +124,11 @@ impl DumpMemory {
 
     /// The bytes from `at` on that some chunks hold.
     fn run(&self, chunks: &[Chunk], at: u64) -> Option<&[u8]> {
-        let chunk = chunk(chunks, at)?;
+        chunk(chunks, at).and_then(|chunk| self.held(chunk, at))
+    }
+
+    /// The bytes from `at` on that a chunk holds.
+    fn held(&self, chunk: &Chunk, at: u64) -> Option<&[u8]> {
         let skip = (at - chunk.start) as usize;
         let len = (chunk.end - chunk.start) as usize;
         let file: &[u8] = match chunk.source {
@@ -156,7 +160,7 @@ impl Memory for DumpMemory {
     fn file_bytes(&self, at: Address, offset: u64) -> Option<&[u8]> {
         let chunk = chunk(&self.files, at.0)?;
         let mapped = chunk.offset as u64 + (at.0 - chunk.start);
-        self.run(&self.files, at.0).filter(|_| mapped == offset)
+        self.held(chunk, at.0).filter(|_| mapped == offset)
     }
 
     fn constant_len(&self, at: Address) -> u64 {
@@ -219,8 +223,7 @@ fn loaded_chunks(
 ) -> impl Iterator<Item = Chunk> {
     let start = segment.address.wrapping_add(module.bias);
     let filled = start.saturating_add(segment.file_size);
-    let end = start.saturating_add(segment.memory_size);
-    let end = page_down(end.saturating_add(PAGE - 1));
+    let end = page_up(start.saturating_add(segment.memory_size));
     let zeros = Chunk {
         start: filled,
         end,

@@ -94,7 +94,7 @@ impl Engine<'_> {
         } else {
             effect.template[word]
         };
-        (bits.known == u64::MAX).then_some(bits.value)
+        bits.get()
     }
 
     /// The words that a word is the sum or a copy of, where they were before.

@@ -257,29 +257,16 @@ fn protected_bits(memory: &dyn Memory, at: u64) -> u64 {
 
 /// What the dump says about eight bytes, and which of their bits are constant.
 fn final_bits(memory: &dyn Memory, at: u64) -> (Bits, u64) {
-    if let Some(bytes) = memory
-        .bytes(Address(at))
-        .and_then(|run| run.first_chunk::<8>())
-    {
+    let last = bits_at(|at| memory.bytes(at), at);
+    if last.known == u64::MAX {
         let constant = memory.constant_len(Address(at)).min(CELL) as u32;
-        return (
-            Bits::constant(u64::from_le_bytes(*bytes)),
-            mask(constant * 8),
-        );
+        return (last, mask(constant * 8));
     }
-    let mut last = Bits::UNKNOWN;
-    let mut constant = 0;
-    for byte in 0..CELL {
-        let address = Address(at + byte);
-        if let Some(value) = memory.bytes(address).and_then(|run| run.first()) {
-            last.known |= 0xff << (8 * byte);
-            last.value |= u64::from(*value) << (8 * byte);
-            if memory.constant_len(address) > 0 {
-                constant |= 0xff << (8 * byte);
-            }
-        }
-    }
-    (last, constant)
+    let is_constant = |byte: &u64| {
+        last.known >> (8 * byte) & 1 == 1 && memory.constant_len(Address(at + byte)) > 0
+    };
+    let constant = (0..CELL).filter(is_constant);
+    (last, constant.fold(0, |all, byte| all | 0xff << (8 * byte)))
 }
 
 #[cfg(test)]
