@@ -1,7 +1,9 @@
 //! The part of a thread's state that user instructions work on, and random instances of it.
 
 use crate::random::Random;
-use iced_x86::{CodeSize, Instruction, InstructionInfo, Mnemonic, OpKind, Register, UsedMemory};
+use iced_x86::{
+    Code, CodeSize, Instruction, InstructionInfo, Mnemonic, OpKind, Register, UsedMemory,
+};
 use rept_recover::lift::ALL_FLAGS;
 use rept_trace::RegWord;
 
@@ -109,6 +111,7 @@ impl World {
         }
         limit_counts(instruction, &mut state, random);
         place_operands(setting, info, &mut state, random)?;
+        place_line(setting, instruction, &mut state, random);
         let mut world = World {
             state,
             scratch,
@@ -296,6 +299,16 @@ fn place_operands(
         }
     }
     Some(())
+}
+
+/// Sets the pointer of CLZERO, whose operand is not among those that the access table lists.
+fn place_line(setting: Setting, instruction: &Instruction, state: &mut State, random: &mut Random) {
+    let target = setting.scratch + random.below(SCRATCH_LEN as u64);
+    state.gpr[0] = match instruction.code() {
+        Code::Clzerod => target | random.next() << 32,
+        Code::Clzeroq => target,
+        _ => return,
+    };
 }
 
 /// The multiplicative inverse of an odd number modulo 2^64, by Newton's iteration.
