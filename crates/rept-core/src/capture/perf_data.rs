@@ -303,7 +303,8 @@ impl<'p> Reading<'p> {
         let period = |attr: &Attr| (attr.config >> 14 & 0xf) as u8;
         Clock {
             conversion: self.conversion,
-            comparable: self.conversion.is_some(),
+            comparable: self.conversion.is_some()
+                && !self.attrs.iter().any(Attr::has_foreign_clock),
             tsc_per_ctc: info.and_then(|info| info.tsc_per_ctc),
             mtc_period: self.pt_attr().map_or(0, period),
             max_nonturbo_ratio: info.and_then(|info| info.max_nonturbo_ratio),

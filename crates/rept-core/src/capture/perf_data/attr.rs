@@ -33,6 +33,8 @@ pub(super) mod format {
 
 /// Flag bit `sample_id_all` of `perf_event_attr`.
 const SAMPLE_ID_ALL: u64 = 1 << 18;
+/// Flag bit `use_clockid` of `perf_event_attr`.
+const USE_CLOCKID: u64 = 1 << 25;
 
 /// One event that was recorded, and the ids of its instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +92,11 @@ impl Attr {
 
     pub(super) fn has(&self, bit: u64) -> bool {
         self.sample_type & bit != 0
+    }
+
+    /// Its records carry times of a clock that was asked for (`perf record --clockid`), not perf's own.
+    pub(super) fn has_foreign_clock(&self) -> bool {
+        self.flags & USE_CLOCKID != 0
     }
 
     /// The id fields at the end of a record that is no sample (`struct sample_id`).

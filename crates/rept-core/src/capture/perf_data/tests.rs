@@ -565,6 +565,21 @@ fn without_a_conversion_no_times_are_compared() {
 }
 
 #[test]
+fn times_of_another_clock_are_not_compared() {
+    let mut attr = attr(TID | TIME | CPU | IDENTIFIER);
+    attr[43] |= 1 << 1; // use_clockid, bit 25 of the flags
+    let records = [
+        info(),
+        auxtrace(0, 7, u32::MAX, b"bytes"),
+        kernel(kind::SWITCH, 1 << 13, &[], 4000),
+    ];
+    let capture = read(file_with(attr, &records));
+    assert!(!capture.clock.comparable && capture.switches.is_empty());
+    assert!(capture.problems[0].to_string().contains("context switches"));
+    assert!(read(file(&records)).clock.comparable);
+}
+
+#[test]
 fn what_the_kernel_made_and_patched_is_found() {
     let mut made = bytes![0xffff_ffff_c000_0000u64, 64u32, 1u16, 0u16];
     made.extend(padded("bpf_prog_1"));
