@@ -16,7 +16,7 @@ mod sequence;
 mod why;
 
 use crate::position::Position;
-use crate::session::Session;
+use crate::session::{Session, StepTime};
 use crate::symbols::Symbol;
 use rept_recover::history::{self as engine, Recovered};
 use rept_trace::{Address, Block, Gap, RegWord, ThreadId, ThreadTrace, Trace};
@@ -174,6 +174,11 @@ impl History {
                 step: position.step,
             },
         })
+    }
+
+    /// When the step at `position` ran: [`Session::time`].
+    pub fn time(&self, position: Position) -> Option<StepTime> {
+        self.session.time(position)
     }
 
     /// The instruction that the step at `position` runs; none at the end of a thread.

@@ -5,6 +5,7 @@ mod births;
 mod builder;
 mod decode;
 mod percpu;
+mod time;
 mod watch;
 mod workers;
 
@@ -23,6 +24,7 @@ use rept_trace::{Address, FinalState, Mapping, Memory, ThreadId, Trace};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock};
+pub use time::{Moment, StepTime};
 pub(crate) use watch::Watch;
 pub use watch::{Cancellation, Limits, Progress};
 

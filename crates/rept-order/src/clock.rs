@@ -9,6 +9,22 @@ use crate::edge::Link;
 use crate::{Diagnostic, Segment};
 use rept_trace::{Interval, ThreadTrace, TimeMark, Timestamp, Trace};
 
+/// When the step at `step` ran, or the thread got there: the bounds of the segment that it belongs to,
+/// and what the marks inside that say beyond them.
+pub(crate) fn within(segment: &Segment, marks: &[TimeMark], step: u64) -> Interval {
+    let from = marks.partition_point(|mark| mark.step < segment.first);
+    let to = marks.partition_point(|mark| mark.step <= segment.end());
+    let mut time = segment.time;
+    for mark in &marks[from..to] {
+        if mark.step <= step {
+            time.earliest = time.earliest.max(mark.time.earliest);
+        } else {
+            time.latest = time.latest.min(mark.time.latest);
+        }
+    }
+    time
+}
+
 /// The segments of one thread, in program order.
 pub(crate) type Lane = Vec<Segment>;
 

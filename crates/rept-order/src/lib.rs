@@ -59,7 +59,7 @@ pub use diagnostic::Diagnostic;
 pub use edge::{Edge, EdgeKind, Point};
 
 use frontier::Frontiers;
-use rept_trace::{Interval, Trace};
+use rept_trace::{Interval, ThreadId, Timestamp, Trace};
 use std::ops::Range;
 use window::Window;
 
@@ -182,6 +182,34 @@ impl Order {
             std::cmp::Ordering::Equal => Relation::Concurrent,
             std::cmp::Ordering::Greater => Relation::After,
         })
+    }
+
+    /// When a step ran, as far as the timing packets of the trace (the one that was ordered) and the
+    /// edges say; of the end of a thread, when it was reached. Along a thread both bounds ascend.
+    /// `None` when there is no such place. O(log n), and the timing packets in the step's segment.
+    pub fn time(&self, trace: &Trace, at: Point) -> Option<Interval> {
+        let thread = trace.threads.get(at.thread as usize)?;
+        let end = thread.steps();
+        let last = Point {
+            step: at.step.min(end.saturating_sub(1)),
+            ..at
+        };
+        let segment = self.segments[self.segment_at(last)?.0 as usize];
+        let marks = match self.is_timed(thread.thread) {
+            true => thread.times.as_slice(),
+            false => &[],
+        };
+        let mut time = clock::within(&segment, marks, at.step);
+        if at.step == end {
+            time.latest = Timestamp(u64::MAX);
+        }
+        (at.step <= end).then_some(time)
+    }
+
+    /// The thread's timing packets do not contradict each other.
+    fn is_timed(&self, thread: ThreadId) -> bool {
+        let backwards = |found: &Diagnostic| matches!(found, Diagnostic::ClockBackwards { thread: of, .. } if *of == thread);
+        !self.diagnostics.iter().any(backwards)
     }
 
     /// A range of sequence positions that holds every segment not proved to be before or

@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{BruteForce, Thread, trace};
+use common::{BruteForce, Thread, interval, trace};
 use proptest::prelude::*;
 use rept_order::{Edge, EdgeKind, Order, Point, Relation, SegmentId};
-use rept_trace::Trace;
+use rept_trace::{Interval, Timestamp, Trace};
 
 /// A run of a few threads: when each step really ran, what the packets say, some true edges.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ struct Run {
     edges: Vec<Edge>,
     /// Place of each step in the real order, by thread and step.
     real: Vec<Vec<usize>>,
+    /// When each step ran, by thread and step.
+    clock: Vec<Vec<u64>>,
 }
 
 /// Choices from which a run is made; any bytes will do.
@@ -66,6 +68,10 @@ fn run(choices: &Choices) -> Run {
         .iter()
         .map(|steps| steps.iter().map(|step| step.0).collect())
         .collect();
+    let clock = steps
+        .iter()
+        .map(|steps| steps.iter().map(|step| step.1).collect())
+        .collect();
     let edges = choices
         .edges
         .iter()
@@ -75,6 +81,7 @@ fn run(choices: &Choices) -> Run {
         trace: trace(&threads),
         edges,
         real,
+        clock,
     }
 }
 
@@ -231,6 +238,30 @@ proptest! {
                 let first = run.real[y.thread as usize][y.first as usize];
                 prop_assert!(last < first, "claimed {x:?} before {y:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_step_ran_when_its_time_says(choices in choices(0..6)) {
+        let run = run(&choices);
+        let order = Order::with_edges(&run.trace, &run.edges);
+        for (thread, clock) in (0u32..).zip(&run.clock) {
+            let mut before = Interval { earliest: Timestamp(0), latest: Timestamp(0) };
+            for (step, &ticks) in (0u64..).zip(clock) {
+                let at = Point { thread, step };
+                let time = order.time(&run.trace, at).expect("a step");
+                prop_assert!(time.earliest.0 <= ticks && ticks <= time.latest.0, "{at:?} at {ticks}: {time:?}");
+                prop_assert!(before.earliest <= time.earliest && before.latest <= time.latest);
+                let packets = interval(&run.trace, &at);
+                prop_assert!(packets.earliest <= time.earliest && time.latest <= packets.latest);
+                prop_assert!(packets == time || !run.edges.is_empty());
+                before = time;
+            }
+            let end = Point { thread, step: clock.len() as u64 };
+            let reached = order.time(&run.trace, end);
+            prop_assert_eq!(reached.is_some(), !clock.is_empty());
+            prop_assert!(reached.is_none_or(|reached| before.earliest <= reached.earliest));
+            prop_assert_eq!(order.time(&run.trace, Point { step: end.step + 1, ..end }), None);
         }
     }
 

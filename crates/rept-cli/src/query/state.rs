@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::report::shown;
 use crate::story::line;
 use rept_core::show::{grade, reason_name, stage};
-use rept_core::{History, Location, Position, StateView, Trust, Variable};
+use rept_core::{History, Location, Moment, Position, StateView, StepTime, Trust, Variable};
 use rept_trace::RegWord;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ fn words() -> impl Iterator<Item = RegWord> {
     (0..=RegWord::FLAGS.0).map(RegWord)
 }
 
-/// Prints the step, its function's variables, and the registers.
+/// Prints the step, when it ran, its function's variables, and the registers.
 pub(super) fn print(
     history: &History,
     at: Position,
@@ -28,6 +28,9 @@ pub(super) fn print(
     match history.instruction(at) {
         Some(_) => line(history, at, "", out)?,
         None => writeln!(out, "  {at}: the end of the thread")?,
+    }
+    if let Some(time) = history.time(at).and_then(when) {
+        writeln!(out, "  {time}")?;
     }
     let variables = history.variables(at, trust).unwrap_or_default();
     for variable in variables.all() {
@@ -45,16 +48,54 @@ pub(super) fn print(
     Ok(())
 }
 
+/// The bounds that are known, in words.
+fn when(time: StepTime) -> Option<String> {
+    match (time.earliest.map(moment), time.latest.map(moment)) {
+        (Some(earliest), Some(latest)) => Some(format!("between {earliest} and {latest}")),
+        (Some(earliest), None) => Some(format!("not before {earliest}")),
+        (None, Some(latest)) => Some(format!("not after {latest}")),
+        (None, None) => None,
+    }
+}
+
+/// As `perf script` has it, where that is known.
+fn moment(moment: Moment) -> String {
+    const SECOND: u64 = 1_000_000_000;
+    let ticks = moment.ticks.0;
+    match moment.nanoseconds {
+        Some(time) => format!("{}.{:09} s (TSC {ticks})", time / SECOND, time % SECOND),
+        None => format!("TSC {ticks}"),
+    }
+}
+
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
     at: String,
+    time: Option<Time>,
     pc: Option<String>,
     function: Option<String>,
     file: Option<String>,
     line: Option<u32>,
     variables: Vec<Named>,
     registers: Vec<Register>,
+}
+
+/// Bounds as [not before, not after], `null` where open.
+#[derive(Serialize)]
+struct Time {
+    tsc: [Option<u64>; 2],
+    perf_nanoseconds: [Option<u64>; 2],
+}
+
+impl From<StepTime> for Time {
+    fn from(time: StepTime) -> Time {
+        let bounds = [time.earliest, time.latest];
+        Time {
+            tsc: bounds.map(|moment| Some(moment?.ticks.0)),
+            perf_nanoseconds: bounds.map(|moment| moment?.nanoseconds),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -96,6 +137,7 @@ pub(super) fn json(history: &History, at: Position, trust: Trust) -> Result<Stri
     let document = Document {
         schema: "rept-at/1",
         at: at.to_string(),
+        time: history.time(at).map(Time::from),
         pc: state.pc().map(|pc| pc.to_string()),
         function: symbol.name().map(str::to_owned),
         file: symbol.line().map(|(file, _)| file.to_owned()),

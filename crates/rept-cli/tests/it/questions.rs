@@ -44,10 +44,15 @@ fn questions_are_answered() {
 
     let state = succeed(&format!("at --position {inside}"), &directory);
     assert!(state.contains("reading u64 = "), "{state}");
+    assert!(state.contains("  between 100.0"), "{state}");
     let json = succeed(&format!("at --json --position {inside}"), &directory);
     let state: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(state["schema"], "rept-at/1");
     assert_eq!(state["at"], inside);
+    for clock in ["tsc", "perf_nanoseconds"] {
+        let bound = |side: usize| state["time"][clock][side].as_u64();
+        assert!(bound(0).is_some() && bound(0) <= bound(1), "{clock}");
+    }
     let variables = state["variables"].as_array().unwrap();
     assert!(
         variables

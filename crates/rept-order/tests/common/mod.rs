@@ -99,7 +99,7 @@ impl BruteForce {
 }
 
 /// When a step ran, from the timing packets around it.
-fn interval(trace: &Trace, point: &Point) -> Interval {
+pub(crate) fn interval(trace: &Trace, point: &Point) -> Interval {
     let marks = &trace.threads[point.thread as usize].times;
     let before = marks
         .iter()
