@@ -45,7 +45,7 @@ const fn case(source: &'static str, same: Same, end: &'static str) -> Case {
 
 #[track_caller]
 fn check(case: Case) {
-    let name = format!("engines-{}{}", case.source, case.flags.replace(' ', ""));
+    let name = format!("engines-{}{}", case.source, case.flags).replace(['/', ' '], "");
     let scratch = Scratch::new(&name);
     let Some(program) = build(&case, &scratch) else {
         return;
@@ -263,10 +263,29 @@ fn panics() {
 
 #[test]
 fn confined_system_calls() {
-    check(Case {
-        note: "confines its system calls",
-        ..case("confined.c", Same::Values, "SIGSEGV")
-    });
+    for flags in ["", "-DCALL", "-DSTRICT"] {
+        check(Case {
+            flags,
+            note: "confines its system calls",
+            ..case("confined.c", Same::Values, "SIGSEGV")
+        });
+    }
+}
+
+#[test]
+fn traced_and_not_to_be_looked_at() {
+    check(case("traced.c", Same::Addresses, "core written by rept"));
+}
+
+#[test]
+fn jumps_out_of_calls_and_handlers() {
+    check(case("../signals.c", Same::Values, "SIGSEGV"));
+}
+
+#[test]
+fn restartable_sequences_that_are_aborted() {
+    // By stops, which are nowhere the same.
+    check(case("percpu.c", Same::Output, "SIGSEGV"));
 }
 
 #[test]
