@@ -8,10 +8,10 @@
 
 mod own;
 
+use crate::error::Error;
 use crate::sys;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -73,18 +73,42 @@ impl CoreWriter {
     }
 
     /// Takes the core that the kernel wrote; returns its size in bytes.
-    pub(crate) fn take(&self, core: &KernelCore) -> io::Result<u64> {
+    ///
+    /// # Errors
+    /// It cannot be moved: then it is where it was.
+    pub(crate) fn take(&self, core: &KernelCore) -> Result<u64, Error> {
         let taken = fs::rename(&core.place, &self.path).or_else(|_| {
             fs::copy(&core.place, &self.path)?;
             fs::remove_file(&core.place)
         });
-        core.restore();
-        taken?;
-        Ok(fs::metadata(&self.path)?.len())
+        let size = taken.and_then(|()| fs::metadata(&self.path));
+        match size {
+            Ok(data) => {
+                core.restore();
+                Ok(data.len())
+            }
+            Err(source) => {
+                // A part of it is of no use.
+                let _ = fs::remove_file(&self.path);
+                Err(Error::io("write", &self.path, source))
+            }
+        }
     }
 }
 
 impl KernelCore {
+    /// Where the kernel writes it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.place
+    }
+
+    /// The kernel gave up: what it may have written is removed.
+    pub(crate) fn discard(&self) {
+        // Most often there is nothing.
+        let _ = fs::remove_file(&self.place);
+        self.restore();
+    }
+
     /// Puts back what was moved aside.
     pub(crate) fn restore(&self) {
         if let Some(aside) = &self.moved_aside {

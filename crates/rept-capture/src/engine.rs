@@ -9,6 +9,7 @@ mod conclude;
 mod end;
 mod exact;
 mod fast;
+mod forks;
 mod hide;
 mod live;
 mod operands;
@@ -19,10 +20,13 @@ mod thread;
 use crate::code::CodeCache;
 use crate::core_file::CoreWriter;
 use crate::error::Error;
+use crate::family::Family;
 use crate::maps::{self, Mapping};
 use crate::recording::Recording;
 use crate::schedule::Scheduler;
 use crate::sys::{self, Ranges, Wait};
+use crate::target;
+use forks::asks_for_shared_memory;
 use libc::user_regs_struct as Registers;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -60,9 +64,7 @@ struct Tracee {
 
 impl Drop for Tracee {
     fn drop(&mut self) {
-        if !self.ended && self.is_ours() {
-            sys::kill(self.pid);
-        }
+        self.end();
     }
 }
 
@@ -84,6 +86,10 @@ pub(crate) struct Engine {
     pub(crate) stepped: u64,
     // How often what was recorded was saved.
     saved: u32,
+    // Stops of new threads and processes that came before their makers told of them.
+    early: BTreeMap<i32, Wait>,
+    /// Where its children go, when they are followed.
+    pub(crate) family: Option<Family>,
     /// Odd things that a user should know, each once.
     pub(crate) notes: Vec<String>,
 }
@@ -123,6 +129,8 @@ impl Engine {
             fast: None,
             stepped: 0,
             saved: 0,
+            early: BTreeMap::new(),
+            family: None,
             notes: Vec::new(),
         }
     }
@@ -157,17 +165,14 @@ impl Engine {
     }
 
     // A thread made another one; returns the new one, stopped at its first instruction,
-    // or nothing when it belongs to another process, which is let go.
+    // or nothing when it belongs to another process.
     fn cloned(&mut self, parent: i32) -> Result<Option<i32>, Error> {
         let tid = sys::event_message(parent)? as i32;
-        let Some((_, stop)) = sys::wait(tid, true)? else {
-            return Ok(None);
-        };
-        if matches!(stop, Wait::Exited(_) | Wait::Killed { .. }) {
+        if self.first_stop(tid)?.is_none() {
             return Ok(None);
         }
-        if !std::path::Path::new(&format!("/proc/{}/task/{tid}", self.pid)).exists() {
-            sys::detach(tid, 0);
+        if !self.is_thread(tid) {
+            self.follow(tid, asks_for_shared_memory(parent));
             return Ok(None);
         }
         self.adopt(tid, Some(parent))?;
@@ -176,6 +181,7 @@ impl Engine {
 
     // The process runs another program: the thread `tid`, whose id may have been another.
     fn replaced(&mut self, tid: i32) -> Result<(), Error> {
+        target::check_process(self.pid)?;
         let gone: Vec<i32> = self.threads.keys().copied().filter(|&t| t != tid).collect();
         for thread in gone {
             self.ended(thread);

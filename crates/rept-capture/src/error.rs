@@ -38,6 +38,10 @@ enum Kind {
     Option {
         cause: String,
     },
+    Kept {
+        error: Box<Error>,
+        directory: PathBuf,
+    },
 }
 
 impl Error {
@@ -95,6 +99,32 @@ impl Error {
         .into()
     }
 
+    /// What was recorded before this error is kept in `directory`.
+    pub(crate) fn but_kept(self, directory: &Path) -> Error {
+        Kind::Kept {
+            error: Box::new(self),
+            directory: directory.to_owned(),
+        }
+        .into()
+    }
+
+    /// Whether a file could not be written as its disk is full.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self.file_cause(), Some(libc::ENOSPC | libc::EDQUOT))
+    }
+
+    /// Whether a file could not be written as there is no room for it.
+    pub(crate) fn has_no_room(&self) -> bool {
+        self.is_disk_full() || self.file_cause() == Some(libc::EFBIG)
+    }
+
+    fn file_cause(&self) -> Option<i32> {
+        match &self.kind {
+            Kind::Io { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+
     /// Whether the traced thread was gone when the call was made (it was killed meanwhile).
     pub(crate) fn is_gone(&self) -> bool {
         matches!(&self.kind, Kind::System { source, .. } if source.raw_os_error() == Some(libc::ESRCH))
@@ -132,6 +162,11 @@ impl fmt::Display for Error {
                 write!(f, "{} at offset {offset:#x}: {cause}", path.display())
             }
             Kind::Option { cause } => f.write_str(cause),
+            Kind::Kept { error, directory } => write!(
+                f,
+                "{error} (what was recorded before is in {})",
+                directory.display()
+            ),
         }
     }
 }
@@ -142,6 +177,7 @@ impl std::error::Error for Error {
             Kind::Io { source, .. }
             | Kind::System { source, .. }
             | Kind::PtraceForbidden { source } => Some(source),
+            Kind::Kept { error, .. } => error.source(),
             _ => None,
         }
     }

@@ -43,6 +43,7 @@ mod core_file;
 pub mod encode;
 mod engine;
 mod error;
+mod family;
 mod from;
 mod instruction;
 mod journal;
@@ -60,6 +61,7 @@ mod xstate;
 
 pub use engine::Exit;
 pub use error::Error;
+pub use family::Child;
 pub use from::StartPoint;
 pub use recorder::{EngineKind, LEAST_BUFFER_BYTES, Progress, RecordOptions, Recorder, Summary};
 pub use schedule::{Schedule, Timing};

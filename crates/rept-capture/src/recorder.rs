@@ -1,14 +1,16 @@
 use crate::core_file::CoreWriter;
 use crate::engine::{Engine, Exit, Start};
 use crate::error::Error;
+use crate::family::{Child, Family};
 use crate::from::StartPoint;
 use crate::recording::Recording;
 use crate::schedule::{Schedule, Scheduler, Timing};
-use crate::sys::{self, ExecResult, Launch, Requests, Wait};
+use crate::sys::{self, ExecResult, FileLimit, Launch, Parked, Requests, Wait};
 use crate::target;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 /// Least size of a ring: four PSB periods of 2 KiB, so that a reader always finds a PSB.
@@ -52,6 +54,9 @@ pub struct RecordOptions {
     /// Signal to the recording process that asks to save what is recorded so far, with a core
     /// of the program as it is, in `save.1`, `save.2` … of the directory; it goes on.
     pub save_on: Option<i32>,
+    /// Records the processes that the program makes, and those that they make, each into
+    /// `child.1`, `child.2` … of its parent's directory, from its beginning.
+    pub follow_forks: bool,
     /// Whether the kernel may place mappings at random. Without, runs can be repeated.
     pub aslr: bool,
 }
@@ -72,6 +77,7 @@ impl RecordOptions {
             timing: Timing::default(),
             sample_registers: None,
             save_on: None,
+            follow_forks: false,
             aslr: false,
         }
     }
@@ -109,6 +115,8 @@ pub struct Summary {
     pub exit: Exit,
     /// What a user should know beyond that, one sentence each.
     pub notes: Vec<String>,
+    /// The processes that it made, when they were followed, in that order.
+    pub children: Vec<Child>,
 }
 
 /// Records one run of a program.
@@ -176,8 +184,14 @@ impl Recorder {
             check_fast(options)?;
         }
         let attached = matches!(self.subject, Subject::Process(_));
+        if options.follow_forks && (attached || options.save_on.is_some()) {
+            return Err(Error::option(
+                "children are followed only of a program that is recorded whole: not with --attach or --on-signal",
+            ));
+        }
+        let _file_limit = FileLimit::reported()?;
         let requests = Requests::new(options.save_on, attached)?;
-        let mut engine = self.engine()?;
+        let engine = self.engine()?;
         let mut on_progress = |steps, threads| {
             progress(Progress {
                 steps,
@@ -185,12 +199,7 @@ impl Recorder {
                 elapsed: begun.elapsed(),
             });
         };
-        if let Err(error) = run(options, &mut engine, &mut on_progress) {
-            engine.abandon();
-            return Err(error);
-        }
-        drop(requests);
-        finish(engine, begun)
+        complete(options, engine, Some(requests), begun, &mut on_progress)
     }
 
     // The process, stopped, and what is to be recorded of it.
@@ -203,19 +212,7 @@ impl Recorder {
                 None
             }
         };
-        let mut recording = Recording::create(&options.output, options.buffer, options.truth)?;
-        if options.per_cpu {
-            recording.per_cpu();
-        }
-        recording.timing(options.timing);
-        if options.engine == EngineKind::Fast && !options.is_exact() {
-            recording.log_in_real_time();
-        }
-        if let Some(period) = options.sample_registers {
-            recording.sample_registers(period);
-        }
-        let scheduler = Scheduler::new(options.schedule, options.seed);
-        let core = CoreWriter::new(&options.output);
+        let (recording, scheduler, core) = parts(options)?;
         match (&self.subject, path) {
             (Subject::Program(program, arguments), Some(path)) => {
                 let pid = self.launch(path, program, arguments)?;
@@ -238,10 +235,89 @@ impl Recorder {
             path: c_string(path.as_os_str())?,
             arguments,
             aslr: self.options.aslr,
+            follow: self.options.follow_forks,
         };
         let (pid, result) = sys::launch(&launch)?;
         await_exec(pid, result, &path)?;
         Ok(pid)
+    }
+}
+
+// What an engine takes to record into.
+fn parts(options: &RecordOptions) -> Result<(Recording, Scheduler, CoreWriter), Error> {
+    let mut recording = Recording::create(&options.output, options.buffer, options.truth)?;
+    if options.per_cpu {
+        recording.per_cpu();
+    }
+    recording.timing(options.timing);
+    if options.engine == EngineKind::Fast && !options.is_exact() {
+        recording.log_in_real_time();
+    }
+    if let Some(period) = options.sample_registers {
+        recording.sample_registers(period);
+    }
+    let scheduler = Scheduler::new(options.schedule, options.seed);
+    Ok((recording, scheduler, CoreWriter::new(&options.output)))
+}
+
+/// Records a child of a recorded program, of which the calling thread becomes the tracer, and
+/// says so to `taken`. Before it has a program of its own, one that shares its parent's memory
+/// just runs: `None` when it ends so.
+///
+/// # Errors
+/// Those of [`Recorder::run`].
+pub(crate) fn record_child(
+    options: &RecordOptions,
+    child: &Parked,
+    shares_memory: bool,
+    taken: &Sender<()>,
+) -> Result<Option<Summary>, Error> {
+    let begun = Instant::now();
+    let is_there = child.take();
+    // The other end waits.
+    let _ = taken.send(());
+    match is_there {
+        Err(error) if error.is_gone() => return Ok(None),
+        other => other?,
+    }
+    if shares_memory && !sys::run_to_exec(child.pid)? {
+        return Ok(None);
+    }
+    let engine = target::check_process(child.pid)
+        .and_then(|()| parts(options))
+        .and_then(|(recording, scheduler, core)| {
+            Engine::new(child.pid, recording, scheduler, core)
+        });
+    match engine {
+        Ok(engine) => complete(options, engine, None, begun, &mut |_, _| ()).map(Some),
+        Err(error) => {
+            sys::detach(child.pid, 0);
+            Err(error)
+        }
+    }
+}
+
+// Records what the engine has taken over to its end, and writes what there is, whatever happens.
+fn complete(
+    options: &RecordOptions,
+    mut engine: Engine,
+    requests: Option<Requests>,
+    begun: Instant,
+    on_progress: &mut dyn FnMut(u64, usize),
+) -> Result<Summary, Error> {
+    engine.family = options.follow_forks.then(|| Family::new(options));
+    let ran = run(options, &mut engine, on_progress);
+    drop(requests);
+    let Err(error) = ran else {
+        return finish(engine, begun);
+    };
+    engine.abandon();
+    if engine.recording.steps() == 0 {
+        return Err(error);
+    }
+    match finish(engine, begun) {
+        Ok(_) => Err(error.but_kept(&options.output)),
+        Err(_) => Err(error),
     }
 }
 
@@ -282,12 +358,17 @@ fn await_exec(pid: i32, result: ExecResult, path: &std::path::Path) -> Result<()
 
 // What the fast engine cannot do is refused, not ignored.
 fn check_fast(options: &RecordOptions) -> Result<(), Error> {
-    match options.schedule {
-        Schedule::Cores => Ok(()),
-        _ => Err(Error::option(
+    if options.schedule != Schedule::Cores {
+        return Err(Error::option(
             "the fast engine cannot record a schedule of threads: use the step engine",
-        )),
+        ));
     }
+    if options.seed != 0 && !options.is_exact() {
+        return Err(Error::option(
+            "the fast engine lets the kernel schedule the threads, which no seed changes: use the step engine, or record the truth",
+        ));
+    }
+    Ok(())
 }
 
 fn finish(mut engine: Engine, begun: Instant) -> Result<Summary, Error> {
@@ -307,7 +388,9 @@ fn finish(mut engine: Engine, begun: Instant) -> Result<Summary, Error> {
             engine.stepped
         ));
     }
-    let (bytes, more) = engine.recording.finish()?;
+    let finished = engine.recording.finish();
+    let children = engine.family.map_or_else(Vec::new, Family::join);
+    let (bytes, more) = finished?;
     notes.extend(more);
     Ok(Summary {
         steps,
@@ -316,5 +399,6 @@ fn finish(mut engine: Engine, begun: Instant) -> Result<Summary, Error> {
         bytes: bytes + core_bytes,
         exit,
         notes,
+        children,
     })
 }

@@ -135,7 +135,12 @@ impl Recording {
 
     /// Executable mappings changed; those that are new go to the side band.
     pub(crate) fn mappings_changed(&mut self, tid: i32, mappings: &[Mapping]) {
-        let stamp = self.stamp(tid);
+        let mut stamp = self.stamp(tid);
+        if self.journal.is_none() && self.steps != 0 && !self.executable.is_empty() {
+            // The kernel did it in the midst of the system call: clearly before what runs next,
+            // whose time is known to a tick or so.
+            stamp.tsc -= clock::SYSCALL_COST / 2;
+        }
         let executable: Vec<Mapping> = mappings.iter().filter(|m| m.execute).cloned().collect();
         for mapping in executable.iter().filter(|m| !self.executable.contains(m)) {
             let build_id = maps::build_id(mapping);
@@ -235,18 +240,28 @@ impl Recording {
             };
             let written = truth.step(tid as u32, &step);
             if let Err(error) = written {
-                self.gives_up_truth(error);
+                self.gives_up_truth(&error);
             }
         }
     }
 
     // A truth that is not whole would be taken for another run's: there is none. The run, and
     // all else that is recorded of it, goes on.
-    fn gives_up_truth(&mut self, error: Error) {
+    fn gives_up_truth(&mut self, error: &Error) {
         self.truth = None;
         // Left behind, it is refused by readers, as it has no end.
         let _ = fs::remove_file(self.directory.join("truth"));
         self.notes.push(format!("there is no truth: {error}"));
+    }
+
+    /// Whether the truth was in the way of the file that this error tells of: then it is given
+    /// up, and the file has a second try.
+    pub(crate) fn makes_room(&mut self, error: &Error) -> bool {
+        let gives = self.truth.is_some() && error.is_disk_full();
+        if gives {
+            self.gives_up_truth(error);
+        }
+        gives
     }
 
     fn sample(&mut self, tid: i32, before: &Registers) {
@@ -407,26 +422,32 @@ impl Recording {
         &self.directory
     }
 
-    /// Writes `perf.data`, of what was recorded so far, to another directory. Logs must have
-    /// been converted.
-    pub(crate) fn save(&self, directory: &Path) -> Result<(), Error> {
+    /// Writes `perf.data`, of what was recorded so far, to a directory; returns its size in
+    /// bytes. Logs must have been converted.
+    pub(crate) fn save(&self, directory: &Path) -> Result<u64, Error> {
         let logged = self.journal.as_ref().map(Journal::streams);
         let streams = logged.as_ref().unwrap_or(&self.streams);
         self.write(directory, streams, self.side_band.clone())
-            .map(drop)
     }
 
     /// Writes `perf.data` and closes `truth`; returns the bytes of both, and what a user
     /// should know.
     pub(crate) fn finish(mut self) -> Result<(u64, Vec<String>), Error> {
-        let side_band = std::mem::take(&mut self.side_band);
-        let mut bytes = self.write(&self.directory, &self.streams, side_band)?;
-        match self.truth.take().map(truth::Writer::finish) {
-            Some(Ok(more)) => bytes += more,
-            Some(Err(error)) => self.gives_up_truth(error),
-            None => {}
+        let mut saved = self.save(&self.directory);
+        if let Err(error) = &saved
+            && self.makes_room(error)
+        {
+            saved = self.save(&self.directory);
         }
-        Ok((bytes, self.notes))
+        let truth_bytes = match self.truth.take().map(truth::Writer::finish) {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(error)) => {
+                self.gives_up_truth(&error);
+                0
+            }
+            None => 0,
+        };
+        Ok((saved? + truth_bytes, self.notes))
     }
 
     fn write(

@@ -2,14 +2,18 @@
 //!
 //! All `unsafe` of the crate is here.
 
+mod handlers;
+mod handover;
 mod launch;
 mod memory;
 mod remote;
 mod requests;
 mod shared;
 
+pub(crate) use handlers::FileLimit;
+pub(crate) use handover::{Parked, run_to_exec};
 pub(crate) use launch::{ExecResult, Launch, allow_core, launch};
-pub(crate) use memory::{Ranges, read, write_word};
+pub(crate) use memory::{Ranges, read, read_word, write_word};
 pub(crate) use remote::Remote;
 pub(crate) use requests::{Request, Requests, take_request};
 pub(crate) use shared::{Shared, time_stamp, time_stamp_rate};
@@ -73,9 +77,14 @@ const SEIZE_OPTIONS: c_int = libc::PTRACE_O_TRACECLONE
     | libc::PTRACE_O_TRACEEXIT
     | libc::PTRACE_O_TRACESYSGOOD;
 
-/// Begins to trace our own new process, which dies with us.
-pub(crate) fn seize(tid: pid_t) -> io::Result<()> {
-    let options = SEIZE_OPTIONS | libc::PTRACE_O_EXITKILL;
+/// Begins to trace our own new process, which dies with us; its children too, when they are
+/// to be followed.
+pub(crate) fn seize(tid: pid_t, follow: bool) -> io::Result<()> {
+    let children = match follow {
+        true => libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACEVFORK,
+        false => 0,
+    };
+    let options = SEIZE_OPTIONS | libc::PTRACE_O_EXITKILL | children;
     ptrace(libc::PTRACE_SEIZE, tid, 0, options as usize).map(drop)
 }
 
@@ -247,11 +256,9 @@ pub(crate) fn in_restartable_sequence(tid: pid_t) -> bool {
     let place = configuration.as_mut_ptr() as usize;
     let size = size_of_val(&configuration);
     let known = ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, size, place).is_ok();
-    let mut sequence = [0; 8];
     known
         && configuration[0] != 0
-        && read(tid, configuration[0] + SEQUENCE_AT, &mut sequence) == sequence.len()
-        && sequence != [0; 8]
+        && read_word(tid, configuration[0] + SEQUENCE_AT).is_some_and(|sequence| sequence != 0)
 }
 
 /// Makes the signal that a stopped thread is about to be given the one that `info` tells of.

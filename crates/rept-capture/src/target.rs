@@ -28,11 +28,22 @@ pub(crate) fn find(program: &OsStr) -> Result<PathBuf, Error> {
 /// # Errors
 /// It is not there, or runs no 64-bit x86 program.
 pub(crate) fn check_process(pid: i32) -> Result<(), Error> {
-    let program = PathBuf::from(format!("/proc/{pid}/exe"));
+    let link = PathBuf::from(format!("/proc/{pid}/exe"));
     match fs::metadata(format!("/proc/{pid}")) {
-        Ok(_) => check_format(&program),
+        Ok(_) => {
+            // The link can be read when the file has another name by now, or none.
+            let program = fs::read_link(&link).unwrap_or_else(|_| link.clone());
+            check_format(&link, &program)
+        }
         Err(_) => Err(Error::option(format!("there is no process {pid}"))),
     }
+}
+
+/// What the kernel says of a process under `name`, such as `TracerPid:`.
+pub(crate) fn status(pid: i32, name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().to_owned())
 }
 
 fn in_search_path(name: &OsStr) -> Option<PathBuf> {
@@ -61,16 +72,16 @@ fn check(path: &Path) -> Result<(), Error> {
             "set-user-ID and set-group-ID programs cannot be traced",
         ));
     }
-    check_format(path)
+    check_format(path, path)
 }
 
 fn sys_uid() -> u32 {
     fs::metadata("/proc/self").map_or(u32::MAX, |data| data.uid())
 }
 
-// Scripts are run by their interpreter, which the kernel finds.
-fn check_format(path: &Path) -> Result<(), Error> {
-    let file = fs::File::open(path).map_err(|source| Error::io("read", path, source))?;
+// Of the file that has this path. Scripts are run by their interpreter, which the kernel finds.
+fn check_format(file: &Path, path: &Path) -> Result<(), Error> {
+    let file = fs::File::open(file).map_err(|source| Error::io("read", path, source))?;
     let cache = object::ReadCache::new(file);
     let mut first = [0; 2];
     first.copy_from_slice(object::ReadRef::read_bytes_at(&cache, 0, 2).unwrap_or(b"??"));

@@ -49,6 +49,55 @@ fn programs_that_cannot_run() {
     fs::remove_dir_all(directory).unwrap();
 }
 
+// A 32-bit program that exits with status 3.
+fn small_elf32() -> Vec<u8> {
+    const BASE: u32 = 0x0804_8000;
+    let code = [0xb8, 1, 0, 0, 0, 0xbb, 3, 0, 0, 0, 0xcd, 0x80];
+    let mut elf = b"\x7fELF\x01\x01\x01".to_vec();
+    elf.resize(16, 0);
+    elf.extend([2, 0, 3, 0]);
+    let length = 52 + 32 + code.len() as u32;
+    for word in [1, BASE + 52 + 32, 52, 0, 0] {
+        elf.extend(u32::to_le_bytes(word));
+    }
+    for half in [52u16, 32, 1, 0, 0, 0] {
+        elf.extend(half.to_le_bytes());
+    }
+    for word in [1, 0, BASE, BASE, length, length, 5, 0x1000] {
+        elf.extend(u32::to_le_bytes(word));
+    }
+    elf.extend(code);
+    elf
+}
+
+#[test]
+fn a_program_that_becomes_a_32_bit_one() {
+    let directory = temporary("becomes");
+    let program = directory.join("elf32");
+    fs::write(&program, small_elf32()).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let runs = std::process::Command::new(&program).status();
+    if !runs.is_ok_and(|status| status.code() == Some(3)) {
+        eprintln!("SKIPPED: no 32-bit programs here");
+        fs::remove_dir_all(directory).unwrap();
+        return;
+    }
+    for engine in [EngineKind::Step, EngineKind::Fast] {
+        let mut options = RecordOptions::new(directory.join(format!("{engine:?}")));
+        options.engine = engine;
+        let (script, file) = (format!("exec {}", program.display()), &options.output);
+        let data = file.join("perf.data");
+        let error = Recorder::new(options, "/bin/sh", ["-c", &script])
+            .run(|_| ())
+            .unwrap_err()
+            .to_string();
+        let said = error.contains("elf32: not a 64-bit x86 program (what was recorded before");
+        assert!(said, "{error}");
+        assert!(fs::metadata(data).unwrap().len() > 1000);
+    }
+    fs::remove_dir_all(directory).unwrap();
+}
+
 // As root: others cannot give files away.
 #[test]
 fn programs_of_another_user() {

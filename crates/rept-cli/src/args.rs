@@ -148,6 +148,10 @@ pub(crate) struct RecordArgs {
     /// (a name or number) comes to rept; the program goes on.
     #[arg(long, value_name = "SIGNAL", value_parser = signal)]
     pub(crate) on_signal: Option<i32>,
+    /// Also record the processes that the program makes, each into `child.1`, `child.2` … of its
+    /// parent's directory; ends when the last of them has.
+    #[arg(long)]
+    pub(crate) follow_forks: bool,
     /// Let the kernel place mappings at random; without, runs can be repeated.
     #[arg(long)]
     pub(crate) aslr: bool,

@@ -27,6 +27,7 @@ pub(crate) fn record(wanted: &RecordArgs, out: &mut dyn Write) -> Result<(), Fai
     options.timing = wanted.timing;
     options.sample_registers = wanted.sample_registers;
     options.save_on = wanted.on_signal;
+    options.follow_forks = wanted.follow_forks;
     let summary = match wanted.attach {
         Some(pid) => follow(Recorder::attach(options, pid))?,
         None => run(options, &wanted.program)?,
@@ -113,6 +114,13 @@ pub(crate) fn print(summary: &Summary, directory: &Path, out: &mut dyn Write) ->
     }
     for note in &summary.notes {
         writeln!(out, "note: {note}")?;
+    }
+    for child in &summary.children {
+        write!(out, "process {}: ", child.pid)?;
+        match &child.result {
+            Ok(summary) => print(summary, &child.directory, out)?,
+            Err(error) => writeln!(out, "{error}")?,
+        }
     }
     Ok(())
 }

@@ -89,6 +89,7 @@ impl Engine {
         match wait {
             // A request to the recorder: there is nothing to save yet.
             _ if tid == 0 => drop(sys::take_request()),
+            _ if !self.threads.contains_key(&tid) => self.comes_early(tid, wait),
             Wait::Exited(_) | Wait::Killed { .. } => self.gone(tid, start)?,
             Wait::Event { event, signal } => self.passes_event(tid, event, signal, start)?,
             Wait::Syscall => {
@@ -147,6 +148,7 @@ impl Engine {
                     sys::resume(new, start.how(), 0)?;
                 }
             }
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => self.forked(tid, event)?,
             libc::PTRACE_EVENT_EXEC => {
                 self.replaced(tid)?;
                 self.locate(start)?;
@@ -199,6 +201,13 @@ impl Engine {
                 ..
             } => {
                 self.cloned(tid)?;
+                Stop::Clean
+            }
+            Wait::Event {
+                event: event @ (libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK),
+                ..
+            } => {
+                self.forked(tid, event)?;
                 Stop::Clean
             }
             // It came to the breakpoint as well: that is no signal of its own.

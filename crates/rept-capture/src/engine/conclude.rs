@@ -13,6 +13,7 @@ impl Engine {
     pub(super) fn conclude(&mut self, tid: i32, wait: Wait) -> Result<(), Error> {
         let Some(thread) = self.threads.get(&tid) else {
             // The end of a thread that `exec` removed, or the first stop of a new one.
+            self.comes_early(tid, wait);
             return Ok(());
         };
         if thread.state == State::Running {
@@ -33,6 +34,10 @@ impl Engine {
         match event {
             libc::PTRACE_EVENT_CLONE => {
                 self.cloned(tid)?;
+                sys::resume(tid, Resume::Step, 0)
+            }
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => {
+                self.forked(tid, event)?;
                 sys::resume(tid, Resume::Step, 0)
             }
             libc::PTRACE_EVENT_EXEC => self.exec(tid),
@@ -274,14 +279,8 @@ fn is_step_trap(tid: i32, attempt: &Attempt, after: &Registers) -> Result<bool, 
 }
 
 fn clear_pushed_trap_flag(tid: i32, top: u64) -> Result<(), Error> {
-    match read_word(tid, top) {
+    match sys::read_word(tid, top) {
         Some(image) => sys::write_word(tid, top, image & !TRAP_FLAG),
         None => Ok(()),
     }
-}
-
-fn read_word(tid: i32, at: u64) -> Option<u64> {
-    let mut word = [0; 8];
-    let got = sys::read(tid, at, &mut word);
-    (got == word.len()).then(|| u64::from_le_bytes(word))
 }

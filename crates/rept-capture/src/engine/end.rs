@@ -4,6 +4,7 @@ use super::{Engine, Exit, State, Thread};
 use crate::core_file::{CoreThread, KernelCore, OwnCore};
 use crate::error::Error;
 use crate::sys::{self, Resume, Wait};
+use std::path::Path;
 
 /// Bit of a wait status that says that a core was written.
 const WCOREFLAG: u64 = 0x80;
@@ -22,7 +23,7 @@ impl Engine {
             Err(why) => {
                 self.note(format!("core written by rept, not by the kernel: {why}"));
                 self.stop_sleepers(tid)?;
-                self.write_own_core(tid, signal)?;
+                self.write_own_core(tid, signal);
                 None
             }
         };
@@ -101,22 +102,58 @@ impl Engine {
 
     fn take_core(&mut self, tid: i32, signal: i32, core: &KernelCore) -> Result<(), Error> {
         let why = match sys::event_message(tid)? & WCOREFLAG {
-            0 => "the kernel could not write one".to_owned(),
-            _ => match self.core.take(core) {
-                Ok(bytes) => {
-                    self.core_bytes = bytes;
+            0 => {
+                core.discard();
+                "the kernel could not write one".to_owned()
+            }
+            _ => match self.move_core(core) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.has_no_room() => {
+                    self.note(format!(
+                        "the core stays at {}: {error}",
+                        core.path().display()
+                    ));
                     return Ok(());
                 }
-                Err(error) => format!("the kernel's could not be moved ({error})"),
+                Err(error) => {
+                    core.restore();
+                    format!("the kernel's could not be moved ({error})")
+                }
             },
         };
-        core.restore();
         self.note(format!("core written by rept, not by the kernel: {why}"));
-        self.write_own_core(tid, signal)
+        self.write_own_core(tid, signal);
+        Ok(())
+    }
+
+    fn move_core(&mut self, core: &KernelCore) -> Result<(), Error> {
+        let mut taken = self.core.take(core);
+        if let Err(error) = &taken
+            && self.recording.makes_room(error)
+        {
+            taken = self.core.take(core);
+        }
+        self.core_bytes = taken?;
+        Ok(())
+    }
+
+    // All else that is recorded is kept when there is no room for the core.
+    pub(super) fn write_own_core(&mut self, first: i32, signal: i32) {
+        let path = self.core.path().to_owned();
+        let mut written = self.own_core(first, signal, &path);
+        if let Err(error) = &written
+            && self.recording.makes_room(error)
+        {
+            written = self.own_core(first, signal, &path);
+        }
+        match written {
+            Ok(bytes) => self.core_bytes = bytes,
+            Err(error) => self.note(format!("the core is not whole: {error}")),
+        }
     }
 
     // From what is known of each thread: some may be gone already.
-    pub(super) fn write_own_core(&mut self, first: i32, signal: i32) -> Result<(), Error> {
+    pub(super) fn own_core(&self, first: i32, signal: i32, path: &Path) -> Result<u64, Error> {
         let mut threads: Vec<CoreThread> = Vec::new();
         let others = self.threads.keys().copied().filter(|&tid| tid != first);
         for tid in std::iter::once(first).chain(others) {
@@ -137,8 +174,7 @@ impl Engine {
             signal,
             signal_info,
         };
-        self.core_bytes = core.write(self.core.path())?;
-        Ok(())
+        core.write(path)
     }
 
     // Whether a thread other than `tid` replaces the program, which ends the others.
@@ -174,6 +210,7 @@ impl Engine {
         if let Some(thread) = self.thread(tid) {
             thread.registers = registers;
         }
-        self.write_own_core(tid, 0)
+        self.write_own_core(tid, 0);
+        Ok(())
     }
 }

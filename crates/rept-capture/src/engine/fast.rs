@@ -372,20 +372,29 @@ impl Engine {
 
     // Every thread leaves the cache.
     pub(super) fn stop_running(&mut self) -> Result<(), Error> {
-        for tid in self.in_state(State::Running) {
+        self.interrupt_all(State::Running, |engine, tid| {
+            match sys::wait(tid, true)? {
+                Some((_, wait)) => engine.stopped_in_cache(tid, wait)?,
+                None => engine.ended(tid),
+            }
+            Ok(())
+        })
+    }
+
+    // Interrupts the threads in this state; `next_stop` waits for one and acts on it, until the
+    // thread is in another state.
+    pub(super) fn interrupt_all(
+        &mut self,
+        state: State,
+        next_stop: impl Fn(&mut Engine, i32) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for tid in self.in_state(state) {
             match sys::interrupt(tid) {
                 Err(error) if !error.is_gone() => return Err(error),
                 _ => {}
             }
-            while self
-                .threads
-                .get(&tid)
-                .is_some_and(|thread| thread.state == State::Running)
-            {
-                match sys::wait(tid, true)? {
-                    Some((_, wait)) => self.stopped_in_cache(tid, wait)?,
-                    None => self.ended(tid),
-                }
+            while self.threads.get(&tid).is_some_and(|t| t.state == state) {
+                next_stop(self, tid)?;
             }
         }
         Ok(())

@@ -7,10 +7,11 @@ use crate::error::Error;
 use crate::recording::Recording;
 use crate::schedule::Scheduler;
 use crate::sys::{self, Request, Wait};
+use crate::target;
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 
 impl Engine {
     /// Takes over a process that runs.
@@ -81,11 +82,11 @@ impl Engine {
             .recording
             .directory()
             .join(format!("save.{}", self.saved));
-        fs::create_dir_all(&directory).map_err(|source| Error::io("create", &directory, source))?;
         let had_cache = self.fast.is_some();
         self.quiesce()?;
-        self.recording.save(&directory)?;
-        self.core_now(directory)?;
+        if let Err(error) = self.save_in(&directory) {
+            self.note(format!("not everything was saved: {error}"));
+        }
         if had_cache && !self.threads.is_empty() {
             self.use_cache()?;
         }
@@ -95,19 +96,7 @@ impl Engine {
     // Every thread stops as the program's own, and nothing of the recorder is in it.
     fn quiesce(&mut self) -> Result<(), Error> {
         self.stop_running()?;
-        for tid in self.in_state(State::Syscall) {
-            match sys::interrupt(tid) {
-                Err(error) if !error.is_gone() => return Err(error),
-                _ => {}
-            }
-            while self
-                .threads
-                .get(&tid)
-                .is_some_and(|thread| thread.state == State::Syscall)
-            {
-                self.await_stop(tid)?;
-            }
-        }
+        self.interrupt_all(State::Syscall, Engine::await_stop)?;
         let by = self.any_stopped();
         self.evict(by)?;
         if let Some(journal) = &mut self.recording.journal {
@@ -120,16 +109,16 @@ impl Engine {
         Ok(())
     }
 
-    fn core_now(&mut self, directory: PathBuf) -> Result<(), Error> {
-        let kept = std::mem::replace(&mut self.core, CoreWriter::new(&directory));
-        let written = self.write_own_core(self.pid, 0);
-        (self.core, self.core_bytes) = (kept, 0);
-        written
+    fn save_in(&self, directory: &Path) -> Result<(), Error> {
+        fs::create_dir_all(directory).map_err(|source| Error::io("create", directory, source))?;
+        self.recording.save(directory)?;
+        self.own_core(self.pid, 0, &directory.join("core"))
+            .map(drop)
     }
 
     fn let_go_alive(&mut self) -> Result<(), Error> {
         self.quiesce()?;
-        self.write_own_core(self.pid, 0)?;
+        self.write_own_core(self.pid, 0);
         for (&tid, thread) in &self.threads {
             let signal = match thread.stop {
                 Stop::Signal(signal) if thread.state == State::Ready => signal,
@@ -143,19 +132,28 @@ impl Engine {
         Ok(())
     }
 
-    /// Recording has failed: a process that was attached to goes on alone.
+    /// Recording has failed: a process that was attached to goes on alone, any other ends.
     pub(crate) fn abandon(&mut self) {
         if self.tracee.attached && !self.tracee.ended {
             // The error that led here is the one to tell.
             let _ = self.let_go_alive();
         }
+        self.tracee.end();
     }
 }
 
 impl Tracee {
-    /// A process that was there before must outlive the recorder.
-    pub(super) fn is_ours(&self) -> bool {
+    // A process that was there before must outlive the recorder.
+    fn is_ours(&self) -> bool {
         !self.attached
+    }
+
+    /// It ends, unless it has, or must not.
+    pub(super) fn end(&mut self) {
+        if !self.ended && self.is_ours() {
+            sys::kill(self.pid);
+        }
+        self.ended = true;
     }
 }
 
@@ -177,11 +175,8 @@ fn no_process(pid: i32) -> Error {
 
 // Why a process cannot be traced.
 fn refused(pid: i32, source: std::io::Error) -> Error {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let tracer = status
-        .lines()
-        .find_map(|line| line.strip_prefix("TracerPid:"));
-    match (source.raw_os_error(), tracer.map(str::trim)) {
+    let tracer = target::status(pid, "TracerPid:");
+    match (source.raw_os_error(), tracer.as_deref()) {
         (Some(libc::ESRCH), _) => Error::system("attach to a thread", source),
         (_, Some(tracer)) if tracer != "0" => Error::option(format!(
             "process {pid} is already traced, by process {tracer}"

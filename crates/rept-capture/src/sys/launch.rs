@@ -11,6 +11,8 @@ pub(crate) struct Launch {
     pub(crate) arguments: Vec<CString>,
     /// Whether the kernel may place mappings at random.
     pub(crate) aslr: bool,
+    /// Whether its children are traced.
+    pub(crate) follow: bool,
 }
 
 /// Pages that the kernel puts into a core: private and shared anonymous memory, private
@@ -31,7 +33,7 @@ pub(crate) fn launch(launch: &Launch) -> Result<(pid_t, ExecResult), Error> {
         -1 => Err(Error::last_os("start a process")),
         0 => child(launch, &argv, &mut go, &result),
         pid => {
-            if let Err(source) = super::seize(pid) {
+            if let Err(source) = super::seize(pid, launch.follow) {
                 // SAFETY: `pid` is our own child, not yet waited for.
                 unsafe { libc::kill(pid, libc::SIGKILL) };
                 super::wait(pid, true)?;

@@ -92,6 +92,13 @@ pub(crate) fn read(tid: pid_t, address: u64, into: &mut [u8]) -> usize {
     forced().unwrap_or(0)
 }
 
+/// Eight bytes of a traced process.
+pub(crate) fn read_word(tid: pid_t, at: u64) -> Option<u64> {
+    let mut word = [0; 8];
+    let got = read(tid, at, &mut word);
+    (got == word.len()).then(|| u64::from_le_bytes(word))
+}
+
 /// Writes eight bytes.
 pub(crate) fn write_word(tid: pid_t, address: u64, word: u64) -> Result<(), Error> {
     super::ptrace(libc::PTRACE_POKEDATA, tid, address as usize, word as usize)

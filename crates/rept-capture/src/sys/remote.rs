@@ -13,7 +13,7 @@ use std::io;
 pub(crate) struct Remote {
     pub(crate) tid: pid_t,
     /// A `syscall` instruction in the program.
-    gate: u64,
+    pub(super) gate: u64,
     /// A zero byte in the program.
     empty_name: u64,
 }
@@ -148,7 +148,7 @@ const PTRACE_GETSIGMASK: u32 = 0x420a;
 const PTRACE_SETSIGMASK: u32 = 0x420b;
 
 // Bit n - 1 is signal n.
-fn signal_mask(tid: pid_t) -> Result<u64, Error> {
+pub(super) fn signal_mask(tid: pid_t) -> Result<u64, Error> {
     let mut mask = 0u64;
     let place = std::ptr::from_mut(&mut mask) as usize;
     ptrace(PTRACE_GETSIGMASK, tid, size_of::<u64>(), place)
@@ -156,7 +156,7 @@ fn signal_mask(tid: pid_t) -> Result<u64, Error> {
     Ok(mask)
 }
 
-fn set_signal_mask(tid: pid_t, mask: u64) -> Result<(), Error> {
+pub(super) fn set_signal_mask(tid: pid_t, mask: u64) -> Result<(), Error> {
     let place = std::ptr::from_ref(&mask) as usize;
     ptrace(PTRACE_SETSIGMASK, tid, size_of::<u64>(), place)
         .map(drop)

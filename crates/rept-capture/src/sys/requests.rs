@@ -1,8 +1,8 @@
 //! Signals to the recorder that ask for something while it waits for the program.
 
+use super::handlers::Handlers;
 use crate::error::Error;
 use libc::{c_int, pid_t};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
@@ -56,7 +56,7 @@ pub(super) fn is_asked() -> bool {
 /// at any moment; a thread of its own interrupts the one that waits for the program.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    former: Vec<(c_int, libc::sigaction)>,
+    handlers: Handlers,
     ends: Arc<AtomicBool>,
     reminder: Option<JoinHandle<()>>,
 }
@@ -71,7 +71,7 @@ impl Requests {
         PENDING.store(0, Ordering::Relaxed);
         SAVES.store(save.unwrap_or(0) as u32, Ordering::Relaxed);
         let mut requests = Requests {
-            former: Vec::new(),
+            handlers: Handlers::default(),
             ends: Arc::new(AtomicBool::new(false)),
             reminder: None,
         };
@@ -83,32 +83,14 @@ impl Requests {
             return Ok(requests);
         }
         for signal in asking {
-            requests.handle(signal, asked)?;
+            requests.handlers.set(signal, asked)?;
         }
-        requests.handle(REMINDS, reminded)?;
+        requests.handlers.set(REMINDS, reminded)?;
         let ends = Arc::clone(&requests.ends);
         // SAFETY: no memory is involved.
         let (pid, waits) = unsafe { (libc::getpid(), libc::gettid()) };
         requests.reminder = Some(thread::spawn(move || remind(pid, waits, &ends)));
         Ok(requests)
-    }
-
-    fn handle(&mut self, signal: c_int, handler: extern "C" fn(c_int)) -> Result<(), Error> {
-        // SAFETY: zero bytes are a value of this struct: no flags, so that system calls are
-        // interrupted, and an empty mask. The handlers touch nothing but atomics.
-        let former = unsafe {
-            let mut former: libc::sigaction = std::mem::zeroed();
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = handler as usize;
-            match libc::sigaction(signal, &action, &mut former) {
-                0 => Ok(former),
-                _ => Err(io::Error::last_os_error()),
-            }
-        };
-        let former =
-            former.map_err(|source| Error::system("take a signal as a request", source))?;
-        self.former.push((signal, former));
-        Ok(())
     }
 }
 
@@ -128,10 +110,6 @@ impl Drop for Requests {
         if let Some(reminder) = self.reminder.take() {
             // It does nothing that could panic.
             let _ = reminder.join();
-        }
-        for (signal, former) in &self.former {
-            // SAFETY: `former` is what the kernel gave for this signal.
-            unsafe { libc::sigaction(*signal, former, std::ptr::null_mut()) };
         }
     }
 }

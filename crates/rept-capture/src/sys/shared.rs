@@ -47,7 +47,12 @@ impl Shared {
     ) -> Result<Shared, Error> {
         const FAILED: &str = "share memory with the program";
         file.set_len(length as u64)
-            .map_err(|source| Error::system(FAILED, source))?;
+            .map_err(|source| match source.raw_os_error() {
+                Some(libc::EFBIG) => Error::option(format!(
+                    "the limit on the size of files (ulimit -f) is too low for {length} bytes of memory that the fast engine shares with the program: use --engine step"
+                )),
+                _ => Error::system(FAILED, source),
+            })?;
         let shared = Shared::map_here(file.as_raw_fd(), at, length)?;
         let protection = match execute {
             true => libc::PROT_READ | libc::PROT_EXEC,

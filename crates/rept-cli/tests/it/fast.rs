@@ -76,15 +76,44 @@ fn threads_are_decoded_as_perf_does() {
 #[test]
 fn what_the_fast_engine_cannot_do_is_refused() {
     let scratch = Scratch::new("fast-refused");
-    let directory = scratch.join("recording");
-    let line = "record --engine fast --schedule quanta:50 -o";
-    let mut arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-    arguments.extend([directory.into(), "--".into(), "/bin/true".into()]);
-    let output = rept(&arguments);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success());
-    assert!(
-        stderr.contains("the fast engine cannot record a schedule of threads"),
-        "{stderr}"
-    );
+    let schedule = "the fast engine cannot record a schedule of threads: use the step engine";
+    let refused = [
+        ("--schedule quanta:50", schedule),
+        ("--schedule cpus:2 --truth", schedule),
+        ("--per-cpu 2", schedule),
+        (
+            "--seed 7",
+            "the kernel schedule the threads, which no seed changes",
+        ),
+        ("--buffer 4096", "holds no whole PSB period"),
+    ];
+    for (options, why) in refused {
+        let directory = scratch.join("recording");
+        let line = format!("record --engine fast {options} -o");
+        let mut arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        arguments.extend([directory.clone().into(), "--".into(), "/bin/true".into()]);
+        let output = rept(&arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{options}");
+        assert!(stderr.contains(why), "{options}: {stderr}");
+        assert!(!directory.exists(), "{options}: something ran");
+    }
+}
+
+// The same seed gives the same turns.
+#[test]
+fn turns_of_the_fast_engine_follow_the_seed() {
+    let scratch = Scratch::new("fast-seed");
+    let Some(program) = build("threads.c", &scratch) else {
+        return;
+    };
+    let run = |tag: &str, options: &str| {
+        let directory = scratch.join(tag);
+        let line = format!("record --buffer 2M --engine fast --truth {options} -o");
+        let mut arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        arguments.extend([directory.clone().into(), "--".into(), (&program).into()]);
+        assert!(rept(&arguments).status.success());
+        in_order(by_rept(&directory))
+    };
+    assert!(run("one", "--seed 7") == run("other", "--seed 7"));
 }

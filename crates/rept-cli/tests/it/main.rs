@@ -6,6 +6,7 @@ mod containers;
 mod demo;
 mod engines;
 mod fast;
+mod forks;
 mod gdb;
 mod jit;
 mod live;
