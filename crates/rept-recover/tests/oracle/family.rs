@@ -15,7 +15,7 @@ use rept_trace::Address;
 use std::collections::BTreeSet;
 
 /// States per instruction.
-const STATES: usize = 40;
+const STATES: usize = 200;
 
 /// An instruction, and the one whose meaning it is given.
 pub(crate) struct Sabotage {

@@ -303,12 +303,15 @@ fn place_operands(
 
 /// Sets the pointer of CLZERO, whose operand is not among those that the access table lists.
 fn place_line(setting: Setting, instruction: &Instruction, state: &mut State, random: &mut Random) {
-    let target = setting.scratch + random.below(SCRATCH_LEN as u64);
-    state.gpr[0] = match instruction.code() {
-        Code::Clzerod => target | random.next() << 32,
-        Code::Clzeroq => target,
-        _ => return,
-    };
+    let code = instruction.code();
+    if matches!(code, Code::Clzerod | Code::Clzeroq) {
+        let target = setting.scratch + random.below(SCRATCH_LEN as u64);
+        let above = match code {
+            Code::Clzerod => random.next() << 32,
+            _ => 0,
+        };
+        state.gpr[0] = target | above;
+    }
 }
 
 /// The multiplicative inverse of an odd number modulo 2^64, by Newton's iteration.
