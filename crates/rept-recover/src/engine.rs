@@ -9,8 +9,8 @@
 //!    value passes it;
 //! 2. *assumed*: calls that returned handed the preserved registers back;
 //! 3. *inferred*: memory values pass 4, 16, 64 … pending stores that may plausibly hit them, as long
-//!    as that teaches more than it has to take back. Contradictions are
-//!    blamed on the newest transfer behind them, and what followed from it is taken back; at the end
+//!    as that teaches more than it has to take back. A contradiction is
+//!    blamed on one transfer behind it, and what followed from that is taken back; at the end
 //!    of a stage what was blamed gets a second chance. Then all of it once more, by what is known
 //!    of where the stores went (`rounds`).
 //!
@@ -41,8 +41,10 @@ mod race;
 mod retract;
 mod rounds;
 mod second_chance;
+mod shapes;
 mod shared;
 mod string;
+mod tracking;
 mod view;
 mod visit;
 mod wide;
@@ -64,11 +66,11 @@ use pending::PendingSet;
 use protect::Protection;
 use rept_order::Order;
 use rept_trace::{Address, FinalState, RegWord, ThreadId, Trace};
-use retract::Tracking;
 use rounds::{Before, ROUNDS};
 use second_chance::Trial;
 use shared::Shared;
 use std::ops::ControlFlow;
+use tracking::Tracking;
 pub use view::History;
 use wide::Wide;
 use worklist::Worklist;
@@ -180,9 +182,7 @@ pub(crate) enum Grade {
 }
 
 /// Pending stores that a memory value may pass, stage by stage.
-const STAGES: [u32; 10] = [
-    4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576,
-];
+const STAGES: [u32; 6] = [4, 16, 64, 256, 1024, 4096];
 /// Phases: certain, assumed, and the stages of each round.
 const PHASES: u8 = 2 + ROUNDS * STAGES.len() as u8;
 
@@ -296,8 +296,6 @@ pub(crate) struct Engine<'a> {
     store_places: Vec<Option<(u64, u8)>>,
     /// Transfers between two accesses that turned out wrong; the later is `NONE` for the dump.
     refuted: HashSet<(u32, u32)>,
-    /// Those of them that an earlier round refuted.
-    inherited: HashSet<(u32, u32)>,
     /// Those of them of which one may be right, and nothing says which.
     undecided: HashSet<(u32, u32)>,
     /// Steps whose relations contradict what is known, by no fault that could be found.
@@ -335,7 +333,7 @@ impl<'a> Engine<'a> {
             cells: Cells::new(last.memory),
             pace,
             order,
-            kinds: Kinds::new(last.memory.mappings(), &stack_pointers(last)),
+            kinds: Kinds::new(&graph, last.memory.mappings(), &stack_pointers(last)),
             pending_of: if threaded {
                 pending_of(&graph)
             } else {
@@ -363,7 +361,6 @@ impl<'a> Engine<'a> {
             doubtful: None,
             store_places: Vec::new(),
             refuted: HashSet::new(),
-            inherited: HashSet::new(),
             undecided: HashSet::new(),
             disabled: HashSet::new(),
             trial: Trial::None,

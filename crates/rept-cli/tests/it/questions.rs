@@ -103,7 +103,7 @@ fn questions_without_an_answer_are_told_so() {
     check("explain --location nothing", "no location");
     check("explain --location rax --at 1:0", "no steps of thread 1");
     check("report --trust blindly", "invalid value");
-    check("report --trust inferred:99", "there are stages 1 to 10");
+    check("report --trust inferred:99", "there are stages 1 to 6");
 
     let end = succeed("at --json", &directory);
     let end: serde_json::Value = serde_json::from_str(&end).unwrap();

@@ -1,16 +1,21 @@
-//! Who is to blame for a contradiction: a search from what contradicts itself back over what it may
-//! have been learned from, by the time at which each was learned, for the newest assumption.
+//! Who is to blame for a contradiction: a search from what contradicts itself back along what was
+//! learned from what, for the transfer over pending stores against which most speaks.
 //!
-//! DIVERGENCE: the paper blames by dereference level. Here the transfer (over pending stores) whose
-//! accesses learned something last is blamed: stages go from cautious to bold, so the newest is the
-//! boldest, and what was consistent with everything until now is more likely right. Measured on
-//! recordings of lua, sqlite and ld.so against blaming the transfer that passed most stores: up to
-//! 13 points more registers right.
+//! Four things speak, each by its logarithm: a transfer that passed many stores, above all of the
+//! shapes in which its place is accessed, is more likely wrong; one that lies far from the
+//! contradiction has less to do with it; and what its accesses know has agreed with all that came
+//! after for as long as they have known it.
+//!
+//! DIVERGENCE: the paper blames by dereference level. Against the newest transfer alone,
+//! measured on eight recordings: 91.8 instead of 90.2 % of register reads right, 0.11 instead of 0.29 %
+//! wrong.
 
+use super::cells::CELL;
 use super::graph::{AccessState, NONE};
-use super::retract::{Cause, Direction};
+use super::retract::Direction;
+use super::tracking::Cause;
 use super::{Engine, Grade};
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use std::collections::VecDeque;
 
 /// Nodes searched for the cause of one contradiction.
@@ -21,8 +26,16 @@ const MAX_BLAMED: usize = 1024;
 pub(super) enum Suspect {
     /// An assumed equality.
     Pair(u32),
-    /// When its accesses last learned something, later access (or `NONE`: the dump), earlier access.
-    Transfer(u32, u32, u32),
+    /// How much speaks against it, later access (or `NONE`: the dump), earlier access.
+    Transfer(i32, u32, u32),
+}
+
+/// The worst suspect so far.
+#[derive(Default)]
+struct Worst {
+    suspect: Option<Suspect>,
+    /// Nodes looked at before.
+    far: u32,
 }
 
 impl Engine<'_> {
@@ -32,58 +45,91 @@ impl Engine<'_> {
         (passed > 0 && !self.refuted.contains(&(earlier, later))).then_some(passed)
     }
 
-    /// The transfer as a suspect, if it passed pending stores; `nodes` hold bytes that it concerns.
-    pub(super) fn suspect(&self, earlier: u32, later: u32, nodes: &[u32]) -> Option<Suspect> {
-        self.passed(earlier, later)?;
-        // What was consistent longer is more likely right.
-        Some(Suspect::Transfer(self.newest(nodes), later, earlier))
-    }
-
-    /// Suspects the transfer rather than `worst`, if one of its nodes had learned something by then.
-    fn accuse(
+    /// The transfer as a suspect, if it passed pending stores; `nodes` hold bytes that it concerns,
+    /// and `far` nodes were looked at before it was met.
+    pub(super) fn suspect(
         &self,
-        worst: &mut Option<Suspect>,
         earlier: u32,
         later: u32,
         nodes: &[u32],
-        until: u32,
-    ) {
-        let newest = self.newest(nodes);
-        // Whether stores were passed is asked last: it costs most.
-        if Some(Suspect::Transfer(newest, later, earlier)) > *worst
-            && nodes.iter().any(|&node| self.knew(node, until))
-        {
-            *worst = (*worst).max(self.suspect(earlier, later, nodes));
+        far: u32,
+    ) -> Option<Suspect> {
+        self.passed(earlier, later)?;
+        let against = logarithm(self.danger(earlier, later)) - self.in_favour(nodes, far);
+        Some(Suspect::Transfer(against, later, earlier))
+    }
+
+    /// How much speaks for a transfer besides the stores that it passed.
+    fn in_favour(&self, nodes: &[u32], far: u32) -> i32 {
+        let now = self.tracking.now();
+        let learned = nodes.iter().map(|&node| self.tracking.last(node));
+        let newest = learned.max().unwrap_or(0);
+        let began = nodes.iter().filter_map(|&node| self.tracking.first(node));
+        let first = began.min().unwrap_or(0);
+        2 * logarithm(far + 1) + 2 * logarithm(now - first + 1) + logarithm(now - newest + 1)
+    }
+
+    /// How likely it is that a transfer passed a store that hit its place, in units of a store of
+    /// another shape.
+    fn danger(&self, earlier: u32, later: u32) -> u32 {
+        let end = later.min(self.graph.accesses.len() as u32);
+        let address = self.graph.accesses[earlier as usize].address;
+        let shapes = self.cells.shapes(address / CELL);
+        let passed = self.kinds.passed(address, earlier, end, shapes);
+        passed.danger().max(1)
+    }
+
+    /// Suspects the transfer rather than `worst`, if one of its nodes had learned something by then.
+    fn accuse(&self, worst: &mut Worst, earlier: u32, later: u32, nodes: &[u32], until: u32) {
+        if !nodes.iter().any(|&node| self.knew(node, until)) {
+            return;
+        }
+        // What it passed is asked last: it costs most.
+        let most = logarithm(u32::MAX) - self.in_favour(nodes, worst.far);
+        if Some(Suspect::Transfer(most, later, earlier)) > worst.suspect {
+            let suspect = self.suspect(earlier, later, nodes, worst.far);
+            worst.suspect = worst.suspect.max(suspect);
         }
     }
 
-    /// When the last of the nodes to learn something did.
-    fn newest(&self, nodes: &[u32]) -> u32 {
-        let learned = nodes.iter().map(|&node| self.tracking.last(node));
-        learned.max().unwrap_or(0)
-    }
-
-    /// The newest assumption behind what the nodes learned in this grade.
+    /// The assumption behind what the nodes learned in this grade against which most speaks.
     pub(super) fn blame(&self, nodes: &[u32]) -> Option<Suspect> {
-        let mut seen: HashSet<u32> = nodes.iter().copied().collect();
+        // What is searched of a node: what it knew until this moment.
+        let mut seen: HashMap<u32, u32> = nodes.iter().map(|&node| (node, u32::MAX)).collect();
         let mut queue: VecDeque<(u32, u32)> = nodes.iter().map(|&node| (node, u32::MAX)).collect();
-        let mut worst = None;
+        let mut worst = Worst::default();
         let mut found = Vec::new();
         while let Some((node, until)) = queue.pop_front() {
             if self.tracking.first(node).is_none() || seen.len() > MAX_BLAMED {
                 continue;
             }
-            // What a node learned came from what was known by then.
-            let until = until.min(self.tracking.last(node));
-            self.sources(node, until, &mut found, &mut worst);
-            queue.extend(
-                found
-                    .drain(..)
-                    .filter(|&source| self.knew(source, until) && seen.insert(source))
-                    .map(|source| (source, until)),
-            );
+            worst.far += 1;
+            for (clock, cause) in self.tracking.events(node) {
+                if clock > until {
+                    continue;
+                }
+                let cause = if self.tracking.is_mixed(node) {
+                    Cause::Many
+                } else {
+                    cause
+                };
+                self.sources(node, clock, cause, &mut found, &mut worst);
+                for source in found.drain(..) {
+                    if !self.knew(source, clock) {
+                        continue;
+                    }
+                    let already = seen.entry(source).or_insert(0);
+                    if *already < clock {
+                        *already = clock;
+                        queue.push_back((source, clock));
+                    }
+                }
+                if cause == Cause::Many {
+                    break;
+                }
+            }
         }
-        worst
+        worst.suspect
     }
 
     /// The node had learned something in this grade by then.
@@ -94,8 +140,14 @@ impl Engine<'_> {
     }
 
     /// Nodes from which `node` may have learned until a moment; suspects met on the way go into `worst`.
-    fn sources(&self, node: u32, until: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
-        let cause = self.tracking.cause(node);
+    fn sources(
+        &self,
+        node: u32,
+        until: u32,
+        cause: Cause,
+        found: &mut Vec<u32>,
+        worst: &mut Worst,
+    ) {
         match cause {
             Cause::Step(step) => found.extend(self.graph.nodes_of(step)),
             Cause::Transfer(later) => self.transfer_sources(node, later, until, found, worst),
@@ -110,13 +162,7 @@ impl Engine<'_> {
     }
 
     /// A node that learned from more than one place: all that touch it are looked at.
-    fn many_sources(
-        &self,
-        node: u32,
-        until: u32,
-        found: &mut Vec<u32>,
-        worst: &mut Option<Suspect>,
-    ) {
+    fn many_sources(&self, node: u32, until: u32, found: &mut Vec<u32>, worst: &mut Worst) {
         for step in self.graph.touching(node) {
             found.extend(self.graph.nodes_of(step));
             for id in self.graph.accesses_of(step) {
@@ -135,11 +181,11 @@ impl Engine<'_> {
     }
 
     /// The nodes of a pair, itself a suspect while pairs are.
-    fn pair_sources(&self, number: u32, found: &mut Vec<u32>, worst: &mut Option<Suspect>) {
+    fn pair_sources(&self, number: u32, found: &mut Vec<u32>, worst: &mut Worst) {
         let pair = self.graph.pairs[number as usize];
         found.extend(pair.nodes);
         if self.grade == Grade::Assumed && !pair.refuted {
-            *worst = (*worst).max(Some(Suspect::Pair(number)));
+            worst.suspect = worst.suspect.max(Some(Suspect::Pair(number)));
         }
     }
 
@@ -150,7 +196,7 @@ impl Engine<'_> {
         later: u32,
         until: u32,
         found: &mut Vec<u32>,
-        worst: &mut Option<Suspect>,
+        worst: &mut Worst,
     ) {
         self.placement_sources(later, found);
         for call in self.freshened_by(later) {
@@ -177,7 +223,7 @@ impl Engine<'_> {
         earlier: u32,
         until: u32,
         found: &mut Vec<u32>,
-        worst: &mut Option<Suspect>,
+        worst: &mut Worst,
     ) {
         if self.is_last(earlier) {
             let nodes = self.facing(node, earlier, NONE);
@@ -205,5 +251,25 @@ impl Engine<'_> {
             }
             found.extend(self.address_nodes(access.step));
         }
+    }
+}
+
+/// The binary logarithm of a positive number, in 256ths, between powers of two by interpolation.
+fn logarithm(x: u32) -> i32 {
+    let whole = x.max(1).ilog2();
+    let rest = (u64::from(x) << 8 >> whole) & 0xff;
+    (whole << 8) as i32 + rest as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::logarithm;
+
+    #[test]
+    fn logarithms_ascend_and_double_by_one() {
+        assert_eq!(logarithm(1), 0);
+        assert!((1..5000).all(|x| logarithm(x) <= logarithm(x + 1)));
+        assert!((1..5000).all(|x| logarithm(2 * x) == logarithm(x) + 256));
+        assert_eq!(logarithm(u32::MAX), (31 << 8) + 255);
     }
 }

@@ -17,7 +17,7 @@ use super::Grade;
 use super::cells::{Entry, spread};
 use super::graph::AccessState;
 use super::race::{MAX_NEAR, Place};
-use super::retract::Cause;
+use super::tracking::Cause;
 use crate::bits::Bits;
 use hashbrown::HashMap;
 use rept_order::Relation;

@@ -4,6 +4,7 @@
 //! knows its neighbours; a hash map finds the cell, a tree finds the neighbours of a new entry.
 
 use super::graph::NONE;
+use super::shapes::{MAX_SHAPES, NO_SHAPE, Shape, ShapeSet};
 use crate::bits::{Bits, mask};
 use hashbrown::HashMap;
 use rept_trace::{Address, Memory};
@@ -93,6 +94,8 @@ pub(crate) struct Cells<'a> {
     pub(crate) entries: Vec<Entry>,
     free: Vec<u32>,
     tree: BTreeMap<(u32, u32), u32>,
+    /// The shapes in which each cell was ever accessed.
+    shapes: Vec<ShapeSet>,
 }
 
 impl<'a> Cells<'a> {
@@ -104,6 +107,7 @@ impl<'a> Cells<'a> {
             entries: Vec::new(),
             free: Vec::new(),
             tree: BTreeMap::new(),
+            shapes: Vec::new(),
         }
     }
 
@@ -125,6 +129,7 @@ impl<'a> Cells<'a> {
             hint: NONE,
         });
         self.index.insert(number, cell);
+        self.shapes.push(ShapeSet::new());
         cell
     }
 
@@ -143,6 +148,20 @@ impl<'a> Cells<'a> {
             .into_iter()
             .flatten()
             .chain(by_cell.into_iter().flatten())
+    }
+
+    /// The shapes in which the cell with this number was accessed: more than [`MAX_SHAPES`] for all.
+    pub(crate) fn shapes(&self, number: u64) -> &[Shape] {
+        let cell = self.index.get(&number);
+        cell.map_or(&[], |&cell| &self.shapes[cell as usize])
+    }
+
+    /// A cell is accessed in this shape.
+    pub(crate) fn shaped(&mut self, cell: u32, shape: Shape) {
+        let shapes = &mut self.shapes[cell as usize];
+        if shape != NO_SHAPE && shapes.len() <= MAX_SHAPES && !shapes.contains(&shape) {
+            shapes.push(shape);
+        }
     }
 
     /// The dump.

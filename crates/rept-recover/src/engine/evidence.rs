@@ -5,7 +5,7 @@
 use super::cells::{CELL, Entry};
 use super::graph::{AccessState, NONE};
 use super::kernel::ARGUMENTS;
-use super::retract::Cause;
+use super::tracking::Cause;
 use super::{Grade, History};
 use crate::bits::Bits;
 use crate::effect::Flow;

@@ -7,7 +7,7 @@ use super::cells::{CELL, Entry, spread};
 use super::graph::{AccessKind, AccessState, NONE};
 use super::kinds::LIKELY;
 use super::pending::PendingSet;
-use super::retract::Cause;
+use super::tracking::Cause;
 use super::{Engine, Grade};
 use crate::bits::Bits;
 use crate::experiment::Technique;
@@ -73,6 +73,8 @@ impl Engine<'_> {
     /// Adds an entry to its timeline; what passed over a store there is taken back.
     pub(super) fn insert_entry(&mut self, entry: Entry) -> u32 {
         let id = self.cells.insert(entry);
+        let shape = self.kinds.shapes.of(entry.order);
+        self.cells.shaped(entry.cell, shape);
         if self.threaded {
             let thread = self.graph.thread_of(entry.order);
             self.shared.added(id, thread, &self.cells, &self.graph);

@@ -3,7 +3,7 @@
 
 use super::cells::{CELL, bits_at};
 use super::graph::{AccessKind, AccessState, KernelCall, NONE, START};
-use super::retract::Cause;
+use super::tracking::Cause;
 use super::{Engine, Grade};
 use crate::bits::Bits;
 use crate::effect::Flow;

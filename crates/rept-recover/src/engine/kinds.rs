@@ -7,14 +7,15 @@
 use super::Engine;
 use super::aim::Aim;
 use super::cells::CELL;
-use super::graph::{AccessKind, AccessState};
+use super::graph::{AccessKind, AccessState, Graph};
 use super::pending::PendingSet;
+use super::shapes::{MAX_SHAPES, Passed, Shape, Shapes};
 use hashbrown::HashMap;
 use rept_trace::{Mapping, RegWord};
 use smallvec::SmallVec;
 
 /// Kinds of memory.
-const KINDS: usize = 16;
+pub(super) const KINDS: usize = 16;
 /// The kind of memory that belongs to no file, where mappings are made: large blocks, arenas.
 const MAPPED: u8 = 0;
 /// The kind of the threads' stacks: one lost stack pointer makes all their stores pending at once.
@@ -55,6 +56,8 @@ pub(super) struct Kinds {
     expected_in: HashMap<u64, Vec<u32>>,
     /// What the stores of other instructions aim at.
     pub(super) aims: Vec<Aim>,
+    /// The same stores by their shapes.
+    pub(super) shapes: Shapes,
 }
 
 /// A pending store between two accesses is likely to have hit the place.
@@ -65,7 +68,7 @@ const FEW_CELLS: usize = 4;
 const MAX_LOOKED_AT: usize = 64;
 
 impl Kinds {
-    pub(super) fn new(mappings: &[Mapping], stack_pointers: &[u64]) -> Kinds {
+    pub(super) fn new(graph: &Graph, mappings: &[Mapping], stack_pointers: &[u64]) -> Kinds {
         let mut kinds_of = KindsOf::default();
         let regions = mappings.iter().map(|mapping| {
             let range = mapping.start.0..mapping.end.0;
@@ -75,6 +78,7 @@ impl Kinds {
         });
         Kinds {
             regions: regions.filter(|&(_, _, kind)| kind != MAPPED).collect(),
+            shapes: Shapes::new(graph),
             ..Kinds::default()
         }
     }
@@ -99,20 +103,37 @@ impl Kinds {
         self.kind(a) == self.kind(b)
     }
 
-    /// Pending stores strictly between two accesses that may plausibly hit an address; [`LIKELY`]
-    /// when one belongs to an instruction that is known to write that very place.
+    /// Pending stores strictly between two accesses that may plausibly hit an address, as
+    /// [`Passed::count`] has it; [`LIKELY`] when one belongs to an instruction that is known to
+    /// write that very place.
     pub(super) fn between(
         &self,
         address: u64,
         after: u32,
         before: u32,
         pending: &PendingSet,
+        shapes: &[Shape],
     ) -> u32 {
         if self.is_likely(address, after, before, |id| pending.contains(id)) {
             return LIKELY;
         }
+        self.passed(address, after, before, shapes).count()
+    }
+
+    /// Pending stores strictly between two accesses that may plausibly hit an address, whose cell
+    /// was accessed in these shapes.
+    pub(super) fn passed(&self, address: u64, after: u32, before: u32, shapes: &[Shape]) -> Passed {
         let kind = self.kind(address);
-        self.pending[kind].between(after, before)
+        let all = self.pending[kind].between(after, before);
+        let alike = if all == 0 || shapes.len() > MAX_SHAPES {
+            all
+        } else {
+            self.shapes.between(shapes, kind, after, before).min(all)
+        };
+        Passed {
+            alike,
+            others: all - alike,
+        }
     }
 
     /// One of the stores strictly between two accesses that `counts` is likely to have hit an
@@ -164,6 +185,7 @@ impl Kinds {
             self.pending
                 .iter_mut()
                 .for_each(|pending| pending.remove(id));
+            self.shapes.settled(id);
         }
     }
 
@@ -171,6 +193,7 @@ impl Kinds {
         let Some(&may_hit) = self.may_hit.get(id as usize) else {
             return;
         };
+        self.shapes.unsettled(id, may_hit);
         for (kind, pending) in self.pending.iter_mut().enumerate() {
             if may_hit >> kind & 1 == 1 {
                 pending.insert(id);
@@ -286,6 +309,7 @@ impl Engine<'_> {
             !seen && self.kinds.expected(id as usize).is_none()
         });
         let (may_hit, pending) = (&self.kinds.may_hit, &self.pending);
+        self.kinds.shapes.observe(may_hit, pending);
         self.kinds.pending = std::array::from_fn(|kind| {
             PendingSet::new(may_hit.len(), |id| {
                 may_hit[id] >> kind & 1 == 1 && pending.contains(id as u32)
@@ -304,7 +328,10 @@ impl Engine<'_> {
     pub(super) fn counted(&self, address: u64, after: u32, before: u32) -> u32 {
         let here = self.conditional.here(address, after, before);
         if self.grade == super::Grade::Inferred {
-            let others = self.kinds.between(address, after, before, &self.pending);
+            let shapes = self.cells.shapes(address / CELL);
+            let others = self
+                .kinds
+                .between(address, after, before, &self.pending, shapes);
             others.saturating_add(here)
         } else {
             self.pending.between(after, before) - self.conditional.between(after, before) + here

@@ -36,6 +36,11 @@ impl PendingSet {
         self.count
     }
 
+    /// Nothing can be a member.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bits.is_empty()
+    }
+
     pub(crate) fn contains(&self, id: u32) -> bool {
         self.bits[id as usize / 64] >> (id % 64) & 1 == 1
     }

@@ -1,157 +1,17 @@
 //! Error correction: what was refuted is taken back, and all that followed from it; who is to blame
 //! for a contradiction, `blame` finds out.
 //!
-//! Within a grade each node remembers when it first and last learned something, and from which
-//! step, transfer or pair. A node depends on another of the same step or transfer that knew
-//! something earlier. That may take back too much, never too little (OSDI 2018, section 4.3:
-//! transitive invalidation); what was taken back wrongly is learned again.
+//! A node depends on another of the same step or transfer that knew something before the step or
+//! transfer taught it (`tracking`). That may take back too much, never too little (OSDI 2018,
+//! section 4.3: transitive invalidation); what was taken back wrongly is learned again.
 
 use super::blame::Suspect;
 use super::graph::{AccessState, NONE};
+use super::tracking::{Cause, Tracking};
 use super::{Engine, Grade};
 use crate::bits::Bits;
 use crate::experiment::Technique;
 use smallvec::SmallVec;
-
-/// What taught a node something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// The relations of a step.
-    Step(u32),
-    /// The transfer between an access (this one, a load) and the one before it.
-    Transfer(u32),
-    /// The transfer between an access (this one) and the dump.
-    Final(u32),
-    /// A pair.
-    Pair(u32),
-    /// More than one of these.
-    Many,
-}
-
-impl Cause {
-    const MANY: u32 = u32::MAX;
-
-    pub(super) fn encode(self) -> u32 {
-        match self {
-            Cause::Step(id) => id,
-            Cause::Transfer(id) => 1 << 30 | id,
-            Cause::Final(id) => 2 << 30 | id,
-            Cause::Pair(id) => 3 << 30 | id,
-            Cause::Many => Cause::MANY,
-        }
-    }
-
-    pub(super) fn decode(code: u32) -> Cause {
-        let id = code & ((1 << 30) - 1);
-        match code >> 30 {
-            _ if code == Cause::MANY => Cause::Many,
-            0 => Cause::Step(id),
-            1 => Cause::Transfer(id),
-            2 => Cause::Final(id),
-            _ => Cause::Pair(id),
-        }
-    }
-}
-
-/// When and from what the nodes learned in the current grade. Empty in the certain grade,
-/// where nothing is ever taken back.
-#[derive(Default)]
-pub(super) struct Tracking {
-    clock: u32,
-    first: Vec<u32>,
-    last: Vec<u32>,
-    cause: Vec<u32>,
-    /// Nodes that may still be taken back.
-    pub(super) budget: u64,
-}
-
-/// Times a node may be taken back on average before optimism ends.
-const RETRACTIONS_PER_NODE: u64 = 8;
-
-impl Tracking {
-    pub(super) fn begin(&mut self, nodes: usize) {
-        self.clock = 0;
-        for column in [&mut self.first, &mut self.last, &mut self.cause] {
-            column.clear();
-            column.resize(nodes, 0);
-        }
-        self.budget = nodes as u64 * RETRACTIONS_PER_NODE + 1000;
-    }
-
-    /// The last moment.
-    pub(super) fn now(&self) -> u32 {
-        self.clock
-    }
-
-    /// The next moment.
-    pub(super) fn tick(&mut self) -> u32 {
-        self.clock = self.clock.saturating_add(1);
-        self.clock
-    }
-
-    pub(super) fn learned(&mut self, node: u32, cause: Cause) {
-        if self.first.is_empty() {
-            return;
-        }
-        let now = self.tick();
-        let node = node as usize;
-        let cause = cause.encode();
-        if self.first[node] == 0 {
-            self.first[node] = now;
-            self.cause[node] = cause;
-        } else if self.cause[node] != cause {
-            self.cause[node] = Cause::MANY;
-        }
-        self.last[node] = now;
-    }
-
-    /// What taught the node in this grade, if it learned anything.
-    pub(super) fn cause(&self, node: u32) -> Cause {
-        Cause::decode(self.cause[node as usize])
-    }
-
-    /// When the node last learned something in this grade, 0 when it did not.
-    pub(super) fn last(&self, node: u32) -> u32 {
-        self.last.get(node as usize).copied().unwrap_or(0)
-    }
-
-    /// When the node first learned something in this grade; `None` when it did not.
-    pub(super) fn first(&self, node: u32) -> Option<u32> {
-        self.first
-            .get(node as usize)
-            .copied()
-            .filter(|&first| first != 0)
-    }
-
-    /// The node learned something after `moment`, perhaps from `cause`.
-    pub(super) fn may_follow(&self, node: u32, moment: u32, cause: Cause) -> bool {
-        let index = node as usize;
-        node != NONE
-            && self.last.get(index).is_some_and(|&last| last > moment)
-            && (self.cause[index] == cause.encode() || self.cause[index] == Cause::MANY)
-    }
-
-    /// The node learned from more than one place.
-    pub(super) fn many(&mut self, node: u32) {
-        if let Some(cause) = self.cause.get_mut(node as usize) {
-            *cause = Cause::MANY;
-        }
-    }
-
-    /// A node was added.
-    pub(super) fn push(&mut self) {
-        if !self.first.is_empty() {
-            for column in [&mut self.first, &mut self.last, &mut self.cause] {
-                column.push(0);
-            }
-        }
-    }
-
-    fn forget(&mut self, node: u32) {
-        let node = node as usize;
-        (self.first[node], self.last[node], self.cause[node]) = (0, 0, 0);
-    }
-}
 
 impl Engine<'_> {
     /// The step's relations contradict what is known of its nodes.
@@ -178,7 +38,7 @@ impl Engine<'_> {
         if !self.without.has(Technique::Correction) && self.refute_equals(earlier, later) {
             return;
         }
-        let own = self.suspect(earlier, later, nodes);
+        let own = self.suspect(earlier, later, nodes, 0);
         if !self.correct(nodes, own) {
             self.refuted.insert((earlier, later));
             self.conflicts
@@ -218,15 +78,19 @@ impl Engine<'_> {
         if node == NONE || self.tracking.first(node).is_none() {
             return Vec::new();
         }
-        match Cause::decode(self.tracking.cause[node as usize]) {
-            Cause::Transfer(later) if later == id => {
-                let before = self.neighbours(id, Direction::Before);
-                before.into_iter().map(|from| (from, id)).collect()
+        let mut taught = Vec::new();
+        for (_, cause) in self.tracking.events(node) {
+            match cause {
+                Cause::Transfer(later) if later == id => {
+                    let before = self.neighbours(id, Direction::Before);
+                    taught.extend(before.into_iter().map(|from| (from, id)));
+                }
+                Cause::Transfer(later) => taught.push((id, later)),
+                Cause::Final(from) => taught.push((from, NONE)),
+                _ => {}
             }
-            Cause::Transfer(later) => vec![(id, later)],
-            Cause::Final(from) => vec![(from, NONE)],
-            _ => Vec::new(),
         }
+        taught
     }
 
     /// The nodes of a pair are known to differ.

@@ -8,16 +8,14 @@
 //! barred before. A stage that has to take back too much of what it teaches ends its round, and
 //! later rounds end with it: where stores went by then is not expected either.
 //! In the last round such a stage is taken back.
-//! Values are not handed on, only places, and of the refuted transfers those
-//! between accesses that held different values in the end.
+//! Values are not handed on, nor what was refuted, only places.
 //!
 //! DIVERGENCE: not in the paper. Measured on recordings of CPython, Lua, SQLite, Rust programs and
 //! threads against a single round: more values right in all, and in the mean half as many wrong.
 
-use super::graph::{AccessKind, AccessState, NONE};
+use super::graph::{AccessKind, AccessState};
 use super::worklist::Worklist;
 use super::{Engine, Grade};
-use crate::bits::Bits;
 use hashbrown::HashSet;
 
 /// Rounds of the inferred grade.
@@ -52,14 +50,9 @@ impl Before {
 }
 
 impl Engine<'_> {
-    /// Back to what was assumed; where stores went, and what turned out to have changed, is kept.
+    /// Back to what was assumed; where stores went is kept.
     pub(super) fn start_over(&mut self) {
-        let refuted = std::mem::take(&mut self.refuted);
-        self.refuted = refuted
-            .into_iter()
-            .filter(|&(earlier, later)| self.differ(earlier, later))
-            .collect();
-        self.inherited.clone_from(&self.refuted);
+        self.refuted.clear();
         self.undecided.clear();
         self.disabled.clear();
         self.statistics.unexplained = 0;
@@ -173,28 +166,5 @@ impl Engine<'_> {
         if access.kind.writes() {
             self.unsettled(id);
         }
-    }
-
-    /// Two accesses (`NONE`: the dump) of a place are known to hold different bytes.
-    fn differ(&self, earlier: u32, later: u32) -> bool {
-        let placed = |id: u32| self.graph.accesses[id as usize].state == AccessState::Placed;
-        if !placed(earlier) || (later != NONE && !placed(later)) {
-            return false;
-        }
-        let held = |entry: u32| {
-            let entry = self.cells.entries[entry as usize];
-            let bits = entry.to_cell(self.graph.nodes.bits[entry.node as usize]);
-            (entry.cell, bits)
-        };
-        self.entries_of(earlier).into_iter().any(|entry| {
-            let (cell, before) = held(entry);
-            let differs =
-                |after: Bits| before.known & after.known & (before.value ^ after.value) != 0;
-            if later == NONE {
-                return differs(self.cells.cells[cell as usize].last);
-            }
-            let mut others = self.entries_of(later).into_iter().map(held);
-            others.any(|(other, after)| other == cell && differs(after))
-        })
     }
 }

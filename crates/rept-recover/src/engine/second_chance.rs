@@ -1,8 +1,6 @@
 //! A second chance for refuted transfers: what contradicted one may itself have been wrong, and be
 //! gone by now. Held against the truth of recorded programs, most of the refuted transfers between
 //! accesses that are neighbours in the end and passed at most sixteen pending stores were right.
-//! What the round before refuted gets one whatever it passes, up to what the stage allows: there a
-//! third was right, and nothing of what spoke against it need be believed this time.
 //!
 //! Each is made again alone; the first contradiction anywhere ends the trial, before anything else
 //! is corrected, and what it taught is taken back. Ends: one trial a transfer and stage.
@@ -42,10 +40,7 @@ impl Engine<'_> {
             .difference(&self.undecided)
             .filter(|&&(earlier, later)| self.are_neighbours(earlier, later))
             .map(|&(earlier, later)| (self.counted_between(earlier, later), earlier, later))
-            .filter(|&(passed, earlier, later)| {
-                let inherited = self.inherited.contains(&(earlier, later));
-                passed <= MAX_PASSED || (inherited && passed <= self.limit)
-            })
+            .filter(|&(passed, _, _)| passed <= MAX_PASSED)
             .collect();
         refuted.sort_unstable();
         for (_, earlier, later) in refuted {

@@ -4,7 +4,7 @@
 use super::Engine;
 use super::cells::CELL;
 use super::graph::{AccessKind, AccessState};
-use super::retract::Cause;
+use super::tracking::Cause;
 use crate::bits::Bits;
 use crate::effect::{StringKind, StringOp, Word};
 

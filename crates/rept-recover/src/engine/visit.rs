@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::graph::{AccessKind, AccessState, NONE, Outcome};
-use super::retract::Cause;
+use super::tracking::Cause;
 use crate::bits::{Bits, Contradiction};
 use crate::effect::Flow;
 use crate::experiment::Technique;
