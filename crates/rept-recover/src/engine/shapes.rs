@@ -169,9 +169,9 @@ fn key(graph: &Graph, id: u32, access: &Access) -> Option<(u32, u8, bool)> {
     if !matches!(access.kind, AccessKind::Load | AccessKind::Store) {
         return None;
     }
-    let effect = graph.effect(access.step);
     // What stands for the time before the window belongs to no step.
     let index = id.checked_sub(graph.steps.get(access.step as usize)?.access)?;
+    let effect = graph.effect(access.step);
     let operand = effect.accesses.get(index as usize)?;
     let computed = usize::from(operand.address.0) >= effect.inputs();
     Some((operand.offset, operand.size, computed))
