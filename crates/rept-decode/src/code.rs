@@ -11,12 +11,12 @@
 mod end;
 mod landings;
 
-pub(crate) use end::{End, is_ptwrite, is_vm_entry};
+pub(crate) use end::{End, is_vm_entry};
 
 use crate::{CodeBytes, CodeImage};
 use end::end_of;
 use hashbrown::HashMap;
-use iced_x86::{Decoder, DecoderError, DecoderOptions};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Mnemonic};
 use landings::Landings;
 use rept_trace::{Address, Block, BlockId, Code, GapReason, Timestamp};
 use std::hint::select_unpredictable;
@@ -99,11 +99,21 @@ struct Cold {
     end: Address,
     // Of a direct branch.
     target: Address,
+    // The first PTWRITE in it.
+    ptwrite: Option<u16>,
     bitness: u8,
     generation: u64,
     epoch: u32,
     // Another block that starts at the same address with other bytes, made earlier.
     older: Option<BlockId>,
+}
+
+/// A block, and what was seen of it when it was decoded.
+struct Decoded {
+    block: Block,
+    hot: Hot,
+    target: Address,
+    ptwrite: Option<u16>,
 }
 
 /// All static code met so far; shared by the threads of a trace, so that each block is there once.
@@ -168,6 +178,12 @@ impl CodeBuilder {
     /// Target of the direct branch at the block's end.
     pub(crate) fn target(&self, id: BlockId) -> Address {
         self.cold[id.0 as usize].target
+    }
+
+    /// Address of the first PTWRITE in the block.
+    pub(crate) fn ptwrite(&self, id: BlockId) -> Option<Address> {
+        let index = self.cold[id.0 as usize].ptwrite?;
+        Some(self.block(id).address(usize::from(index)))
     }
 
     /// The successor in that direction, when it was linked.
@@ -260,9 +276,8 @@ impl CodeBuilder {
         } else {
             max_instructions.clamp(1, 4096)
         };
-        let (block, hot, target) =
-            decode(at, bitness, bytes, max).ok_or(GapReason::BadInstruction)?;
-        Ok(self.insert(block, hot, target, found.generation, known))
+        let decoded = decode(at, bitness, bytes, max).ok_or(GapReason::BadInstruction)?;
+        Ok(self.insert(decoded, found.generation, known))
     }
 
     /// Takes over the blocks of another table, in its order; says which is which here. They are
@@ -271,9 +286,14 @@ impl CodeBuilder {
         let blocks = other.code.blocks().iter().zip(&other.hot).zip(&other.cold);
         blocks
             .map(|((block, hot), cold)| {
-                let hot = Hot::new(hot.count, hot.end);
                 let newest = self.by_start.get(&(block.at.0, block.bitness)).copied();
-                let id = self.insert(block.clone(), hot, cold.target, cold.generation, newest);
+                let decoded = Decoded {
+                    block: block.clone(),
+                    hot: Hot::new(hot.count, hot.end),
+                    target: cold.target,
+                    ptwrite: cold.ptwrite,
+                };
+                let id = self.insert(decoded, cold.generation, newest);
                 self.cold[id.0 as usize].epoch = NO_EPOCH;
                 id
             })
@@ -294,20 +314,19 @@ impl CodeBuilder {
             starts: [0].into(),
             bitness,
         };
-        let hot = Hot::new(1, End::Undefined);
         let known = self.by_start.get(&(at.0, bitness)).copied();
-        self.insert(block, hot, Address(0), u64::MAX, known)
+        let decoded = Decoded {
+            block,
+            hot: Hot::new(1, End::Undefined),
+            target: Address(0),
+            ptwrite: None,
+        };
+        self.insert(decoded, u64::MAX, known)
     }
 
     /// Adds a block, or finds it among those that start at the same address.
-    fn insert(
-        &mut self,
-        block: Block,
-        hot: Hot,
-        target: Address,
-        generation: u64,
-        newest: Option<BlockId>,
-    ) -> BlockId {
+    fn insert(&mut self, decoded: Decoded, generation: u64, newest: Option<BlockId>) -> BlockId {
+        let Decoded { block, .. } = decoded;
         let key = (block.at.0, block.bitness);
         let mut same = newest;
         while let Some(id) = same
@@ -320,13 +339,14 @@ impl CodeBuilder {
         }
         self.cold.push(Cold {
             end: block.end(),
-            target,
+            target: decoded.target,
+            ptwrite: decoded.ptwrite,
             bitness: block.bitness,
             generation,
             epoch: self.epoch,
             older: newest,
         });
-        self.hot.push(hot);
+        self.hot.push(decoded.hot);
         let id = self.code.push(block);
         self.by_start.insert(key, id);
         id
@@ -393,16 +413,12 @@ fn jmpabs(bytes: &[u8], bitness: u8) -> Option<usize> {
 }
 
 /// The block at the begin of `bytes`; `None` when there is not a single instruction.
-fn decode(
-    at: Address,
-    bitness: u8,
-    bytes: &[u8],
-    max_instructions: u16,
-) -> Option<(Block, Hot, Address)> {
+fn decode(at: Address, bitness: u8, bytes: &[u8], max_instructions: u16) -> Option<Decoded> {
     let mut decoder = Decoder::with_ip(u32::from(bitness), bytes, at.0, DecoderOptions::NONE);
     let mut starts = Vec::new();
     let mut end = End::Split;
     let mut target = Address(0);
+    let mut ptwrite = None;
     let mut len = 0;
     while decoder.can_decode() && starts.len() < usize::from(max_instructions) {
         let instruction = decoder.decode();
@@ -417,6 +433,9 @@ fn decode(
         let (kind, to) = end_of(&instruction);
         if kind == Some(End::Undefined) && !starts.is_empty() {
             break;
+        }
+        if instruction.mnemonic() == Mnemonic::Ptwrite {
+            ptwrite.get_or_insert(starts.len() as u16);
         }
         starts.push(len as u16);
         len = decoder.position();
@@ -433,5 +452,10 @@ fn decode(
         starts: starts.into(),
         bitness,
     };
-    (hot.count > 0).then_some((block, hot, target))
+    (hot.count > 0).then_some(Decoded {
+        block,
+        hot,
+        target,
+        ptwrite,
+    })
 }

@@ -16,6 +16,7 @@
 //! Source: SDM "Intel Processor Trace", sections "Trace Packets and Data Types" and
 //! "Software Implications".
 
+mod effort;
 mod linked;
 mod output;
 mod state;
@@ -29,6 +30,7 @@ use crate::packet::{IpPayload, LastIp, Packet};
 use crate::reader::Sink;
 use crate::returns::Returns;
 use crate::{CodeImage, DecodeOptions, Resync};
+use effort::Effort;
 use output::Output;
 use rept_trace::{
     Address, Code, Event, EventKind, Gap, GapReason, Interval, ThreadTrace, Timestamp,
@@ -94,6 +96,7 @@ pub(crate) struct Flow<'c, I: ?Sized> {
     at_boundary: bool,
     // Offset of the packet in hand.
     offset: u64,
+    effort: Effort,
     timing: status::Timing,
     // Offset of the PSB at whose PSBEND to stop, and whether it is open.
     watched: Option<u64>,
@@ -152,6 +155,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             boundary: None,
             at_boundary: false,
             offset: 0,
+            effort: Effort::default(),
             timing: status::Timing::default(),
             watched: None,
             at_watched: false,

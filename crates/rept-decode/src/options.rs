@@ -81,6 +81,9 @@ impl AddressFilter {
 pub struct Limits {
     /// Blocks that may run without any packet being used up; more is a loop that cannot end.
     pub blocks_without_packet: u32,
+    /// Such blocks for each byte of packets since the last PSB+, on the average and beside those of
+    /// one longest walk. At least 1024.
+    pub blocks_per_byte: u32,
     /// Instructions in a block; longer straight-line code becomes several blocks. 1 to 4096.
     pub block_instructions: u16,
 }
@@ -89,6 +92,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             blocks_without_packet: 1 << 16,
+            blocks_per_byte: 1 << 12,
             block_instructions: 512,
         }
     }

@@ -113,27 +113,14 @@ fn control(instruction: &Instruction) -> Option<End> {
     (moves_to_cr3 || writes_msr).then_some(End::Control)
 }
 
-/// Whether instruction `index` of `block` is a PTWRITE.
-pub(crate) fn is_ptwrite(block: &Block, index: usize) -> bool {
-    instruction(block, index).mnemonic() == Mnemonic::Ptwrite
-}
-
 /// Whether the first instruction of `block` is a VM entry.
 pub(crate) fn is_vm_entry(block: &Block) -> bool {
-    matches!(
-        instruction(block, 0).code(),
-        Code::Vmlaunch | Code::Vmresume
-    )
-}
-
-fn instruction(block: &Block, index: usize) -> Instruction {
-    let bytes = block.instruction_bytes(index);
-    let at = block.address(index).0;
-    iced_x86::Decoder::with_ip(
+    let decoded = iced_x86::Decoder::with_ip(
         u32::from(block.bitness),
-        bytes,
-        at,
+        block.instruction_bytes(0),
+        block.at.0,
         iced_x86::DecoderOptions::NONE,
     )
-    .decode()
+    .decode();
+    matches!(decoded.code(), Code::Vmlaunch | Code::Vmresume)
 }

@@ -50,6 +50,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.out.book_room(walked);
         self.returns.set_depth(depth);
         self.standing = Standing::Block(here);
+        self.effort.blocks += walked as u64 - u64::from(self.pending.len - pending.len);
         self.pending = pending;
     }
 
@@ -81,6 +82,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             here = next;
         }
         self.out.book_room(walked);
+        self.effort.blocks += walked as u64;
         self.standing = Standing::Block(here);
         decider
     }

@@ -44,6 +44,12 @@ impl Output {
         self.trace
     }
 
+    /// Number of runs so far.
+    #[inline]
+    pub(super) fn runs(&self) -> usize {
+        self.trace.runs().len() + self.used
+    }
+
     /// Number of steps so far.
     pub(super) fn steps(&mut self) -> u64 {
         self.trace().steps()

@@ -1,5 +1,6 @@
 //! Where the flow stands behind a PSB+: all that what follows depends on.
 
+use super::effort::Effort;
 use super::output::Output;
 use super::status::{Timing, Waiting};
 use super::walk::Standing;
@@ -25,6 +26,7 @@ pub(crate) struct State {
     waiting: Waiting,
     at_boundary: bool,
     timing: (u64, u64, bool),
+    effort_since: u64,
     epoch: u32,
     pub(crate) compression_seen: bool,
 }
@@ -51,6 +53,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             waiting: self.waiting.clone(),
             at_boundary: self.at_boundary,
             timing: timing.bounds(),
+            effort_since: self.effort.since,
             epoch: self.code.epoch(),
             compression_seen: self.compression_seen,
         })
@@ -70,6 +73,10 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.waiting = state.waiting;
         self.at_boundary = state.at_boundary;
         self.timing = Timing::within(state.timing);
+        self.effort = Effort {
+            blocks: 0,
+            since: state.effort_since,
+        };
         self.code.enter_epoch(state.epoch);
         self.compression_seen = state.compression_seen;
     }

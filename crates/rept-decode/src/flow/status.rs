@@ -144,6 +144,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.returns_reliable = true;
         self.pending = Outcomes::default();
         self.at_boundary = true;
+        self.renew_effort();
         self.mark_flow();
         match std::mem::take(&mut self.at_watched) {
             true => Next::Stop,

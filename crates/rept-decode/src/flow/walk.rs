@@ -1,10 +1,11 @@
 //! Walking over code: from where execution stands to where a packet says it went.
 
+use super::effort::Begun;
 use super::{Flow, Place};
 use crate::CodeImage;
-use crate::code::{End, Way, is_ptwrite};
+use crate::code::{CodeBuilder, End, Way};
 use crate::returns::Returns;
-use rept_trace::{Address, Block, BlockId, GapReason, Run};
+use rept_trace::{Address, BlockId, GapReason, Run};
 
 /// Where execution stands.
 #[derive(Clone, Copy, Debug)]
@@ -153,21 +154,35 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     /// branch among them waits for its TIP ("deferred TIP").
     #[inline]
     pub(super) fn use_outcomes(&mut self) -> Walk<()> {
+        let begun = self.begun();
         self.use_linked();
         match self.pending.len {
             0 => Ok(()),
-            _ => self.use_unlinked(),
+            _ => self.use_unlinked(begun),
         }
     }
 
     /// The general case.
-    fn use_unlinked(&mut self) -> Walk<()> {
-        let mut budget = self.budget();
+    fn use_unlinked(&mut self, begun: Begun) -> Walk<()> {
+        let walked = self.try_use_unlinked(begun);
+        self.limited(begun, walked)
+    }
+
+    /// Takes back what a walk that reached a limit did.
+    fn limited<T>(&mut self, begun: Begun, walked: Walk<T>) -> Walk<T> {
+        if let Err(Stop::Code(GapReason::Limit)) = walked {
+            self.take_back(begun);
+        }
+        walked
+    }
+
+    fn try_use_unlinked(&mut self, begun: Begun) -> Walk<()> {
+        let mut budget = self.budget(begun);
         while self.pending.len > 0 {
             let id = self.block_here()?;
             let end = match self.pass(id) {
                 Ok(()) => {
-                    budget.spend(self)?;
+                    self.spend(&mut budget, id)?;
                     continue;
                 }
                 Err(end) => end,
@@ -179,7 +194,8 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 _ => return Ok(()),
             }
             self.use_linked();
-            budget = self.budget();
+            self.check_effort()?;
+            budget = self.budget(begun);
         }
         Ok(())
     }
@@ -229,9 +245,13 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// Walks through the next indirect branch or far transfer, which led to `to`.
     pub(super) fn take_indirect(&mut self, to: Address) -> Walk<()> {
+        let begun = self.begun();
         let id = match self.run_to_decider() {
             Some(id) if self.code.hot(id).end.is_indirect() => id,
-            _ => self.walk_to_indirect()?,
+            _ => {
+                let walked = self.walk_to_indirect(begun);
+                self.limited(begun, walked)?
+            }
         };
         self.run_indirect(id);
         self.switch_mode();
@@ -241,12 +261,12 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         Ok(())
     }
 
-    fn walk_to_indirect(&mut self) -> Walk<BlockId> {
-        let mut budget = self.budget();
+    fn walk_to_indirect(&mut self, begun: Begun) -> Walk<BlockId> {
+        let mut budget = self.budget(begun);
         loop {
             let id = self.block_here()?;
             match self.pass(id) {
-                Ok(()) => budget.spend(self)?,
+                Ok(()) => self.spend(&mut budget, id)?,
                 Err(End::Conditional) => return Err(Stop::Needs("TNT for a conditional branch")),
                 Err(End::Undefined) => return Err(Stop::Needs("FUP of the exception")),
                 Err(_) => return Ok(id),
@@ -292,14 +312,14 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     }
 
     fn try_walk_to(&mut self, target: Address) -> Walk<()> {
-        let mut budget = self.budget();
+        let mut budget = self.budget(self.begun());
         while self.address() != target {
             let id = self.block_here()?;
             if self.run_part(id, target) {
                 return Ok(());
             }
             match self.pass(id) {
-                Ok(()) => budget.spend(self)?,
+                Ok(()) => self.spend(&mut budget, id)?,
                 Err(end) => return Err(Stop::Needs(needed(end))),
             }
         }
@@ -325,7 +345,13 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     /// it. Straight code never ends it, not even where it runs out of a filter's range: only branches
     /// and MOV to CR3 do (SDM, "Packet Generation under Different Enable Conditions").
     pub(super) fn walk_to_disable(&mut self, to: Option<Address>) -> Walk<()> {
-        let mut budget = self.budget();
+        let begun = self.begun();
+        let walked = self.try_walk_to_disable(to, begun);
+        self.limited(begun, walked)
+    }
+
+    fn try_walk_to_disable(&mut self, to: Option<Address>, begun: Begun) -> Walk<()> {
+        let mut budget = self.budget(begun);
         loop {
             let id = self.block_here()?;
             if self.disables_without_branch(id, to) {
@@ -334,7 +360,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             }
             match self.pass(id) {
                 Ok(()) if self.disabled_behind(id, to) => return Ok(()),
-                Ok(()) => budget.spend(self)?,
+                Ok(()) => self.spend(&mut budget, id)?,
                 Err(End::Conditional) if self.leads_to(id, to) => {
                     self.run_whole(id, self.code.hot(id).count);
                     return Ok(());
@@ -380,16 +406,14 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// Walks to the next PTWRITE if nothing but straight code lies before it.
     pub(super) fn walk_to_ptwrite(&mut self) -> Option<Address> {
-        self.walk_to_found(|block, _| {
-            let index = (0..block.instructions()).find(|&index| is_ptwrite(block, index))?;
-            Some(block.address(index))
-        })
+        self.walk_to_found(CodeBuilder::ptwrite)
     }
 
     /// Runs the next MOV to CR3 if nothing but straight code lies before it.
     pub(super) fn walk_through_control(&mut self) {
-        let last = |block: &Block, end| {
-            (end == End::Control).then(|| block.address(block.instructions() - 1))
+        let last = |code: &CodeBuilder, id| {
+            let block = code.block(id);
+            (code.hot(id).end == End::Control).then(|| block.address(block.instructions() - 1))
         };
         if self.walk_to_found(last).is_some() {
             let _ = self.run_one();
@@ -398,17 +422,20 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// Walks straight on to the instruction that `find` names in one of the blocks; nothing
     /// was walked when there is none.
-    fn walk_to_found(&mut self, find: impl Fn(&Block, End) -> Option<Address>) -> Option<Address> {
+    fn walk_to_found(
+        &mut self,
+        find: impl Fn(&CodeBuilder, BlockId) -> Option<Address>,
+    ) -> Option<Address> {
         let before = self.save();
-        let mut budget = self.budget();
+        let mut budget = self.budget(self.begun());
         while let Ok(id) = self.block_here() {
-            if let Some(at) = find(self.code.block(id), self.code.hot(id).end) {
+            if let Some(at) = find(self.code, id) {
                 if at != self.address() {
                     self.run_part(id, at);
                 }
                 return Some(at);
             }
-            if self.pass(id).is_err() || budget.spend(self).is_err() {
+            if self.pass(id).is_err() || self.spend(&mut budget, id).is_err() {
                 break;
             }
         }
@@ -429,13 +456,6 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.block_here()
             .is_ok_and(|id| crate::code::is_vm_entry(self.code.block(id)))
     }
-
-    fn budget(&mut self) -> Budget {
-        Budget {
-            blocks: self.options.limits.blocks_without_packet,
-            runs: self.out.trace().runs().len(),
-        }
-    }
 }
 
 /// What a block of this end waits for.
@@ -445,28 +465,5 @@ fn needed(end: End) -> &'static str {
         End::Return => "TNT or TIP for a return",
         End::Undefined => "exception",
         _ => "TIP for an indirect branch",
-    }
-}
-
-/// Bounds the blocks that run without a packet being used up.
-struct Budget {
-    blocks: u32,
-    // Runs before the walk, to go back to when it turns out to be endless.
-    runs: usize,
-}
-
-impl Budget {
-    #[inline]
-    fn spend<I: CodeImage + ?Sized>(&mut self, flow: &mut Flow<'_, I>) -> Walk<()> {
-        match self.blocks.checked_sub(1) {
-            Some(left) => {
-                self.blocks = left;
-                Ok(())
-            }
-            None => {
-                flow.out.trace().truncate(self.runs);
-                Err(Stop::Code(GapReason::Limit))
-            }
-        }
     }
 }

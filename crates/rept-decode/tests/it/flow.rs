@@ -3,7 +3,8 @@
 use crate::program::{BASE, Choice, Ending, Piece, Program, Run, Tracer};
 use proptest::prelude::*;
 use rept_decode::{
-    Chunk, CodeBuilder, DecodeOptions, Decoder, Resync, StaticImage, Stream, decode, decode_thread,
+    Chunk, CodeBuilder, DecodeOptions, Decoder, Limits, Resync, StaticImage, Stream, decode,
+    decode_thread,
 };
 use rept_trace::{Address, GapReason, ThreadId, ThreadTrace, Trace};
 
@@ -338,4 +339,107 @@ fn a_loop_without_packets_ends() {
         Some(&GapReason::Limit)
     );
     assert_eq!(trace.threads[0].steps(), 0);
+}
+
+/// A chain of so many direct jumps, then a branch back to its begin; PSB+ leads there, and `rest` follows.
+fn chain(jumps: usize, rest: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut code = [0xeb, 0x00].repeat(jumps);
+    let back = -(code.len() as i32 + 6);
+    code.extend([0x0f, 0x84]);
+    code.extend(back.to_le_bytes());
+    let begun = [
+        &rept_decode::packet::PSB[..],
+        &[0x99, 0x01, 0x7d, 0x00, 0x00, 0x40, 0, 0, 0, 0x02, 0x23],
+    ];
+    (code, [&begun.concat(), rest].concat())
+}
+
+fn decode_chain(
+    code: &[u8],
+    stream: &[u8],
+    limits: Limits,
+    blocks: &mut CodeBuilder,
+) -> ThreadTrace {
+    let mut image = StaticImage::new();
+    image.add(Address(BASE), code);
+    let options = DecodeOptions {
+        limits,
+        ..DecodeOptions::default()
+    };
+    decode_thread(&Stream::new(ThreadId(7), stream), &image, &options, blocks)
+}
+
+/// What a stream can ask for is bounded by its length, and the bound does not depend on what was
+/// decoded before.
+#[test]
+fn long_walks_are_paid_for_by_packets() {
+    const JUMPS: usize = 5000;
+    let rounds = 40;
+    // Six outcomes a byte, all taken.
+    let (code, stream) = chain(JUMPS, &vec![0xfe; rounds]);
+    let all = (rounds * 6 * (JUMPS + 1)) as u64;
+    let mut blocks = CodeBuilder::new();
+    let generous = Limits {
+        blocks_per_byte: 6 * JUMPS as u32,
+        ..Limits::default()
+    };
+    let whole = decode_chain(&code, &stream, generous, &mut blocks);
+    assert_eq!((whole.steps(), whole.gaps.len()), (all, 0));
+    let limits = Limits {
+        blocks_without_packet: 3 * JUMPS as u32,
+        blocks_per_byte: 2 * JUMPS as u32,
+        ..Limits::default()
+    };
+    let first = decode_chain(&code, &stream, limits, &mut CodeBuilder::new());
+    assert_eq!(
+        decode_chain(&code, &stream, limits, &mut blocks).gaps,
+        first.gaps
+    );
+    let gap = &first.gaps[0];
+    assert_eq!(gap.reason, GapReason::Limit);
+    assert_eq!(gap.at, Some(Address(BASE)), "behind the last outcome");
+    assert_eq!(first.steps() % (JUMPS as u64 + 1), 0);
+    // The PSBEND is two bytes, the packet in hand one.
+    let paid = 3 * JUMPS as u64 + (gap.offset - 25 + 1) * 2 * JUMPS as u64;
+    assert_eq!(first.steps() / (JUMPS as u64 + 1), paid / JUMPS as u64);
+}
+
+/// A loop that no packet can end is found by itself.
+#[test]
+fn loops_are_found_without_limits() {
+    let limits = Limits {
+        blocks_without_packet: u32::MAX,
+        blocks_per_byte: u32::MAX,
+        ..Limits::default()
+    };
+    let rests: [(&str, &[u8]); 5] = [
+        ("TNT", &[0xfe]),
+        ("TIP", &[0x2d, 0, 0]),
+        ("FUP", &[0x3d, 0x77, 0x77]),
+        ("TIP.PGD", &[0x21, 0x77, 0x77]),
+        ("PTW", &[0x02, 0x12, 1, 2, 3, 4]),
+    ];
+    for jumps in [1, 2, 3, 700] {
+        for (name, rest) in rests {
+            let (mut code, stream) = chain(jumps, rest);
+            // The branch becomes a jump that leads behind the first one.
+            code.truncate(2 * jumps);
+            let back = -(code.len() as i32 + 5) + if jumps > 1 { 2 } else { 0 };
+            code.push(0xe9);
+            code.extend(back.to_le_bytes());
+            let mut blocks = CodeBuilder::new();
+            for _ in 0..2 {
+                let thread = decode_chain(&code, &stream, limits, &mut blocks);
+                assert_eq!(thread.steps(), 0, "{name}, {jumps}");
+                let reasons: Vec<_> = thread.gaps.iter().map(|gap| &gap.reason).collect();
+                let expected = if name == "PTW" {
+                    vec![]
+                } else {
+                    vec![&GapReason::Limit]
+                };
+                assert_eq!(reasons, expected, "{name}, {jumps}");
+                assert!(thread.gaps.iter().all(|gap| gap.at == Some(Address(BASE))));
+            }
+        }
+    }
 }
