@@ -136,7 +136,11 @@ impl Recording {
     /// Executable mappings changed; those that are new go to the side band.
     pub(crate) fn mappings_changed(&mut self, tid: i32, mappings: &[Mapping]) {
         let mut stamp = self.stamp(tid);
-        if self.journal.is_none() && self.steps != 0 && !self.executable.is_empty() {
+        if self.journal.is_none() && self.steps == 0 {
+            // What is there at the starting point is there for all threads, of which some have
+            // clocks behind this one's.
+            stamp.tsc = self.now;
+        } else if self.journal.is_none() && !self.executable.is_empty() {
             // The kernel did it in the midst of the system call: clearly before what runs next,
             // whose time is known to a tick or so.
             stamp.tsc -= clock::SYSCALL_COST / 2;

@@ -110,3 +110,15 @@ fn signals_jumps_and_tables_are_decoded_alike() {
     record(&program, "start", &scratch.join("recording"));
     check(&scratch.join("recording"), 1);
 }
+
+// The thread that comes to the starting point has a clock ahead of the one that made it, which
+// runs mapped code before that.
+#[test]
+fn from_within_a_thread_is_decoded_alike() {
+    let scratch = Scratch::new("perf-within");
+    let Some(program) = build("threads/producer_consumer.c", &scratch) else {
+        return;
+    };
+    record(&program, "producer", &scratch.join("recording"));
+    check(&scratch.join("recording"), 2);
+}
