@@ -7,11 +7,12 @@
 //! bytes inside samples (`PERF_SAMPLE_AUX`) are wanted.
 //!
 //! ```text
-//!  container: header, attributes, features, where records lie, decompression
-//!  attr:      one event's configuration, and the id fields behind each record
-//!  record:    the bodies of the records that matter
-//!  samples:   registers and PT bytes inside samples
-//!  streams:   AUXTRACE pieces to buffers
+//!  container:   header, attributes, features, where records lie, decompression
+//!  attr:        one event's configuration, and the id fields behind each record
+//!  record:      the bodies of the records that matter
+//!  samples:     registers, PT bytes and tracepoints' records inside samples
+//!  tracepoints: context switches where there are no records of them
+//!  streams:     AUXTRACE pieces to buffers
 //! ```
 
 mod attr;
@@ -19,6 +20,7 @@ mod container;
 mod record;
 mod samples;
 mod streams;
+mod tracepoints;
 
 #[cfg(test)]
 mod tests;
@@ -34,8 +36,10 @@ use container::{Container, Visit};
 use record::{PtInfo, RawRecord, Record};
 use rept_trace::{Address, ThreadId, Timestamp};
 use samples::Sample;
+use std::collections::BTreeMap;
 use std::path::Path;
 use streams::Streams;
+use tracepoints::SwitchFormat;
 
 /// Most damaged places reported; the rest are counted in the last message.
 const MAX_PROBLEMS: usize = 100;
@@ -55,6 +59,7 @@ pub(super) fn read(file: FileBytes) -> Result<Capture, Error> {
     {
         let mut container = Container::open(&path, &file)?;
         reading.attrs = container.attrs().to_vec();
+        reading.switch_format = container.tracepoints().and_then(SwitchFormat::find);
         container.records(&mut reading);
         build_ids = container.build_ids();
         cpu = container.cpuid().and_then(|text| cpu_model(&text));
@@ -73,11 +78,23 @@ struct Reading<'p> {
     mappings: Vec<(Option<u64>, MappingEvent)>,
     tasks: Vec<(Option<u64>, TaskEvent)>,
     switches: Vec<(u64, Switch)>,
+    switch_format: Option<SwitchFormat>,
+    traced_switches: Vec<TracedSwitch>,
     pokes: Vec<(Option<u64>, TextPoke)>,
     kernel_symbols: Vec<(Option<u64>, KernelSymbol)>,
     samples: Vec<(u64, RegisterSample)>,
     problems: Vec<Error>,
     dropped_problems: u64,
+}
+
+/// A context switch of which a tracepoint told.
+struct TracedSwitch {
+    time: u64,
+    cpu: Option<u32>,
+    /// Process and thread that the kernel sampled: that which left.
+    sampled: (u32, u32),
+    /// The threads that left and came.
+    threads: (u32, u32),
 }
 
 impl Visit for Reading<'_> {
@@ -117,6 +134,8 @@ impl<'p> Reading<'p> {
             mappings: Vec::new(),
             tasks: Vec::new(),
             switches: Vec::new(),
+            switch_format: None,
+            traced_switches: Vec::new(),
             pokes: Vec::new(),
             kernel_symbols: Vec::new(),
             samples: Vec::new(),
@@ -152,6 +171,9 @@ impl<'p> Reading<'p> {
             Record::ForeignTrace(kind) => self.foreign_trace = Some(kind),
             Record::Trace(piece) => self.streams.push(piece, raw),
             Record::Sample(sample) => self.sample(sample),
+            Record::Tracepoints(described) => {
+                self.switch_format = self.switch_format.or(SwitchFormat::find(described));
+            }
             Record::TimeConversion(conversion) => self.conversion = Some(conversion),
             Record::TraceError { what } => {
                 self.problem(Error::malformed(self.path, raw.offset, what))
@@ -168,9 +190,21 @@ impl<'p> Reading<'p> {
         if let Some(bytes) = sample.trace {
             self.streams.push_sample(sample.id, bytes);
         }
-        let (Some(time), Some((_, thread))) = (sample.id.time, sample.id.task) else {
+        let (Some(time), Some(task)) = (sample.id.time, sample.id.task) else {
             return;
         };
+        let thread = task.1;
+        let format = self
+            .switch_format
+            .filter(|format| format.is_of(sample.event));
+        let switched = format.and_then(|format| format.threads(sample.raw?));
+        self.traced_switches
+            .extend(switched.map(|threads| TracedSwitch {
+                time,
+                cpu: sample.id.cpu,
+                sampled: task,
+                threads,
+            }));
         if let Some((rip, words)) = sample.registers {
             let taken = RegisterSample {
                 time: Timestamp(time),
@@ -194,6 +228,40 @@ impl<'p> Reading<'p> {
             out,
         };
         self.switches.push((time, switch));
+    }
+
+    /// Tracepoints name threads only: a switch to one whose process is not known is left out, and
+    /// nobody is on the processor until the next.
+    fn use_traced_switches(&mut self) {
+        const IDLE: u32 = 0;
+        let traced = std::mem::take(&mut self.traced_switches);
+        let mut processes: BTreeMap<u32, u32> = BTreeMap::from([(IDLE, IDLE)]);
+        processes.extend(
+            self.tasks
+                .iter()
+                .map(|(_, task)| (task.thread.0, task.process)),
+        );
+        processes.extend(
+            traced
+                .iter()
+                .map(|traced| (traced.sampled.1, traced.sampled.0)),
+        );
+        for traced in traced {
+            let (left, came) = traced.threads;
+            for (thread, out) in [(left, true), (came, false)] {
+                let process = processes.get(&thread);
+                self.switches.extend(process.map(|&process| {
+                    let switch = Switch {
+                        time: Timestamp(traced.time),
+                        cpu: traced.cpu,
+                        process,
+                        thread: ThreadId(thread),
+                        out,
+                    };
+                    (traced.time, switch)
+                }));
+            }
+        }
     }
 
     fn aux(&mut self, raw: &RawRecord<'_>, id: SampleId, end: u64, flags: u64) {
@@ -238,6 +306,9 @@ impl<'p> Reading<'p> {
         if self.info.is_none() {
             let what = "there is no AUXTRACE_INFO record: packets are taken for Intel PT, and their clock is not known";
             self.problem(Error::missing(self.path, what));
+        }
+        if self.switches.is_empty() {
+            self.use_traced_switches();
         }
         let clock = self.clock();
         let timed = self.switches.len() + self.samples.len() > 0;
@@ -357,7 +428,7 @@ fn in_order<T, K: Ord + Copy>(mut events: Vec<(K, T)>, stamp: impl Fn(&mut T, K)
 
 /// Gives mappings the ids of the header's table where the record had none.
 fn add_build_ids(mappings: &mut [MappingEvent], build_ids: &[(String, BuildId)]) {
-    let table: std::collections::BTreeMap<&str, &BuildId> = build_ids
+    let table: BTreeMap<&str, &BuildId> = build_ids
         .iter()
         .map(|(name, id)| (name.as_str(), id))
         .collect();

@@ -90,8 +90,9 @@ impl Attr {
         }
     }
 
-    pub(super) fn has(&self, bit: u64) -> bool {
-        self.sample_type & bit != 0
+    /// Has one of these bits.
+    pub(super) fn has(&self, bits: u64) -> bool {
+        self.sample_type & bits != 0
     }
 
     /// Its records carry times of a clock that was asked for (`perf record --clockid`), not perf's own.

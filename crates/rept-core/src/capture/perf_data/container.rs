@@ -2,6 +2,7 @@
 
 use super::attr::Attr;
 use super::record::{RawRecord, kind};
+use super::tracepoints;
 use crate::fields::Fields;
 use crate::{BuildId, Error};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -195,6 +196,11 @@ impl<'a> Container<'a> {
         let len = cursor.u32()? as usize;
         let text = cursor.remaining();
         Some(Fields::new(&text[..len.min(text.len())]).text())
+    }
+
+    /// What describes the tracepoints that were recorded.
+    pub(super) fn tracepoints(&self) -> Option<&'a [u8]> {
+        self.feature(tracepoints::FEATURE)
     }
 
     /// Files and their build-ids from the header.

@@ -140,6 +140,7 @@ pub(super) enum Record<'a> {
     Trace(TracePiece),
     Sample(Sample<'a>),
     TimeConversion(TimeConversion),
+    Tracepoints(&'a [u8]),
     TraceError {
         what: String,
     },
@@ -196,6 +197,7 @@ pub(super) fn parse<'a>(raw: &RawRecord<'a>, attrs: &[Attr]) -> Option<Record<'a
         kind::AUXTRACE_ERROR => trace_error(cursor)?,
         kind::TIME_CONV => conversion(cursor.u64()?, cursor.u64()?, cursor.u64()?)
             .map_or(Record::Other, Record::TimeConversion),
+        kind::HEADER_TRACING_DATA => Record::Tracepoints(raw.payload),
         kind::KSYMBOL => kernel_symbol(cursor)?.map_or(Record::Other, Record::KernelSymbol),
         _ => Record::Other,
     };

@@ -1,4 +1,5 @@
-//! What samples hold beside the event that made them: registers of the program, and PT bytes.
+//! What samples hold beside the event that made them: registers of the program, PT bytes, and
+//! records of tracepoints.
 
 use super::attr::{Attr, SampleId, format};
 use crate::fields::Fields;
@@ -10,8 +11,12 @@ pub(super) type Registers = (u64, Vec<(RegWord, u64)>);
 /// A sample.
 pub(super) struct Sample<'a> {
     pub(super) id: SampleId,
+    /// Type and configuration of the event.
+    pub(super) event: (u32, u64),
     /// The user registers, when the program was a 64-bit one.
     pub(super) registers: Option<Registers>,
+    /// The record of a tracepoint.
+    pub(super) raw: Option<&'a [u8]>,
     /// PT bytes.
     pub(super) trace: Option<&'a [u8]>,
 }
@@ -21,12 +26,12 @@ pub(super) struct Sample<'a> {
 /// `PERF_SAMPLE_AUX` is the last field, behind others of variable length
 /// (`perf_event_open(2)`, `PERF_RECORD_SAMPLE`).
 pub(super) fn parse<'a>(attr: &Attr, body: &'a [u8]) -> Option<Sample<'a>> {
-    if !attr.has(format::AUX) && !attr.has(format::REGS_USER) {
+    if !attr.has(format::AUX | format::REGS_USER | format::RAW) {
         return None;
     }
     let mut cursor = Fields::new(body);
     let id = sample_head(attr, &mut cursor)?;
-    let registers = variable(attr, &mut cursor)?;
+    let (raw, registers) = variable(attr, &mut cursor)?;
     let trace = match attr.has(format::AUX) {
         true => {
             let len = cursor.u64()?;
@@ -36,7 +41,9 @@ pub(super) fn parse<'a>(attr: &Attr, body: &'a [u8]) -> Option<Sample<'a>> {
     };
     Some(Sample {
         id,
+        event: (attr.pmu, attr.config),
         registers,
+        raw,
         trace,
     })
 }
@@ -60,8 +67,10 @@ fn sample_head(attr: &Attr, cursor: &mut Fields<'_>) -> Option<SampleId> {
     Some(id)
 }
 
-/// The fields between the fixed ones and the PT bytes; the user registers among them.
-fn variable(attr: &Attr, cursor: &mut Fields<'_>) -> Option<Option<Registers>> {
+/// Of the fields between the fixed ones and the PT bytes: a tracepoint's record, the user registers.
+type Variable<'a> = (Option<&'a [u8]>, Option<Registers>);
+
+fn variable<'a>(attr: &Attr, cursor: &mut Fields<'a>) -> Option<Variable<'a>> {
     use format::*;
     let words = |cursor: &mut Fields<'_>, count: u64| {
         cursor
@@ -75,10 +84,13 @@ fn variable(attr: &Attr, cursor: &mut Fields<'_>) -> Option<Option<Registers>> {
         let count = cursor.u64()?;
         words(cursor, count)?;
     }
-    if attr.has(RAW) {
-        let size = cursor.u32()?;
-        cursor.take(size as usize)?;
-    }
+    let raw = match attr.has(RAW) {
+        true => {
+            let size = cursor.u32()?;
+            Some(cursor.take(size as usize)?)
+        }
+        false => None,
+    };
     if attr.has(BRANCH_STACK) {
         let count = cursor.u64()?;
         const HARDWARE_INDEX: u64 = 1 << 17;
@@ -105,7 +117,7 @@ fn variable(attr: &Attr, cursor: &mut Fields<'_>) -> Option<Option<Registers>> {
         cursor,
         fixed.iter().filter(|&&bit| attr.has(bit)).count() as u64,
     )?;
-    Some(user)
+    Some((raw, user))
 }
 
 /// Registers: an ABI word, and one word a register unless the ABI is none.

@@ -5,10 +5,10 @@ use super::record::kind;
 use rept_trace::{Address, ThreadId, Timestamp};
 use std::path::Path;
 
-const TID: u64 = 1 << 1;
-const TIME: u64 = 1 << 2;
-const CPU: u64 = 1 << 7;
-const IDENTIFIER: u64 = 1 << 16;
+pub(super) const TID: u64 = 1 << 1;
+pub(super) const TIME: u64 = 1 << 2;
+pub(super) const CPU: u64 = 1 << 7;
+pub(super) const IDENTIFIER: u64 = 1 << 16;
 const AUX: u64 = 1 << 20;
 const PMU: u32 = 8;
 
@@ -20,15 +20,16 @@ macro_rules! bytes {
         bytes
     }};
 }
+pub(super) use bytes;
 
-fn record(kind: u32, misc: u16, body: &[u8]) -> Vec<u8> {
+pub(super) fn record(kind: u32, misc: u16, body: &[u8]) -> Vec<u8> {
     let mut bytes = bytes![kind, misc, (body.len() + 8) as u16];
     bytes.extend(body);
     bytes
 }
 
 /// A record of the kernel's, with the id fields of thread 7 of process 7 on cpu 0.
-fn kernel(kind: u32, misc: u16, body: &[u8], time: u64) -> Vec<u8> {
+pub(super) fn kernel(kind: u32, misc: u16, body: &[u8], time: u64) -> Vec<u8> {
     let mut body = body.to_vec();
     body.extend(bytes![7u32, 7u32, time, 0u64, 99u64]);
     record(kind, misc, &body)
@@ -49,7 +50,7 @@ fn mmap2(start: u64, len: u64, name: &str, time: u64) -> Vec<u8> {
     kernel(kind::MMAP2, 1 << 14, &body, time)
 }
 
-fn info() -> Vec<u8> {
+pub(super) fn info() -> Vec<u8> {
     info_of(&INFO)
 }
 
@@ -88,7 +89,7 @@ const INFO: [u64; 17] = [
     0,
 ];
 
-fn auxtrace(offset: u64, thread: u32, cpu: u32, data: &[u8]) -> Vec<u8> {
+pub(super) fn auxtrace(offset: u64, thread: u32, cpu: u32, data: &[u8]) -> Vec<u8> {
     let mut bytes = record(
         kind::AUXTRACE,
         0,
@@ -102,7 +103,7 @@ fn aux(offset: u64, size: u64, flags: u64) -> Vec<u8> {
     kernel(kind::AUX, 0, &bytes![offset, size, flags], 2000)
 }
 
-fn attr(sample_type: u64) -> Vec<u8> {
+pub(super) fn attr(sample_type: u64) -> Vec<u8> {
     attr_of_size(sample_type, 128)
 }
 
@@ -148,11 +149,11 @@ fn file_with(attr: Vec<u8>, records: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
-fn file(records: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn file(records: &[Vec<u8>]) -> Vec<u8> {
     file_of(TID | TIME | CPU | IDENTIFIER, records)
 }
 
-fn read(bytes: Vec<u8>) -> Capture {
+pub(super) fn read(bytes: Vec<u8>) -> Capture {
     open(bytes).unwrap_or_else(|error| panic!("{error}"))
 }
 
