@@ -1,7 +1,10 @@
 //! Stock perf must read what the recorder wrote, and find the same instructions.
 
-use crate::common::{Scratch, build, record, succeed};
+use crate::common::{Scratch, build, record, rept, succeed};
+use rept_core::{Moment, Position, Session};
+use rept_trace::ThreadId;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
@@ -121,4 +124,69 @@ fn from_within_a_thread_is_decoded_alike() {
     };
     record(&program, "producer", &scratch.join("recording"));
     check(&scratch.join("recording"), 2);
+}
+
+/// When perf has each step of each thread, in nanoseconds; none when there is no perf.
+fn times_by_perf(trace: &Path) -> Option<Paths> {
+    let mut perf = Command::new("perf");
+    perf.args(["script", "--itrace=i0ns", "--ns", "-F", "tid,time", "-i"]);
+    let output = match perf.arg(trace).output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("SKIPPED: no perf to compare with: {error}");
+            return None;
+        }
+    };
+    let mut times = Paths::new();
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let (tid, time) = line.trim().trim_end_matches(':').split_once(' ').unwrap();
+        let of_thread = times.entry(tid.parse().unwrap()).or_default();
+        of_thread.push(time.trim().replace('.', "").parse().unwrap());
+    }
+    Some(times)
+}
+
+/// perf's time of each step lies within the bounds; the lower one does not count when cycles do.
+#[track_caller]
+fn check_times(timing: &str) {
+    let scratch = Scratch::new(&format!("perf-times-{timing}"));
+    let Some(program) = build("threads.c", &scratch) else {
+        return;
+    };
+    let directory = scratch.join("recording");
+    let line = format!("record --from main --timing {timing} -o");
+    let mut arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+    arguments.extend([directory.clone().into(), "--".into(), program.into()]);
+    assert!(rept(&arguments).status.success());
+    let Some(theirs) = times_by_perf(&directory.join("perf.data")) else {
+        return;
+    };
+    let opened = Session::builder().directory(&directory).open();
+    let session = opened.expect("the recording opens");
+    let nanoseconds = |bound: Option<Moment>| bound.and_then(|moment| moment.nanoseconds);
+    let mut compared = 0;
+    for (&tid, times) in &theirs {
+        for (step, &time) in (0..).zip(times) {
+            let at = Position::new(ThreadId(tid), step);
+            let ours = session.time(at).expect("a step");
+            let (earliest, latest) = (nanoseconds(ours.earliest), nanoseconds(ours.latest));
+            let early = timing != "cycles" && earliest.is_none_or(|bound| time < bound);
+            let late = latest.is_some_and(|bound| time > bound);
+            assert!(!early && !late, "{at}: {time} by perf, {ours:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 10_000, "too short to prove anything");
+}
+
+#[test]
+fn steps_ran_when_perf_says() {
+    check_times("mtc");
+}
+
+// perf counts the cycles behind a TSC packet only when a CYC stands directly before it, as none
+// does in a PSB+: its clock is then behind until the next MTC.
+#[test]
+fn with_cycles_steps_ran_no_sooner_than_perf_says() {
+    check_times("cycles");
 }

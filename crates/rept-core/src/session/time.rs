@@ -2,7 +2,8 @@
 //!
 //! The time-stamp counter is what the packets count. The nanoseconds are those of perf's records
 //! and of `perf script`: since some moment of the machine's start. What time of day that was, no
-//! record says (perf refuses `--clockid`, with which it would write that down, for Intel PT).
+//! record says: with `--clockid` perf would write that down, but its `intel_pt_recording_options`
+//! refuses that for Intel PT.
 
 use super::Session;
 use crate::position::Position;
