@@ -182,6 +182,12 @@ impl Engine {
     // The process runs another program: the thread `tid`, whose id may have been another.
     fn replaced(&mut self, tid: i32) -> Result<(), Error> {
         target::check_process(self.pid)?;
+        if let Some(program) = target::without_rights(self.pid) {
+            self.note(format!(
+                "{} is a set-ID program that runs without its owner's rights: the kernel gives them to none that is traced",
+                program.display()
+            ));
+        }
         let gone: Vec<i32> = self.threads.keys().copied().filter(|&t| t != tid).collect();
         for thread in gone {
             self.ended(thread);

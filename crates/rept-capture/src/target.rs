@@ -5,6 +5,7 @@ use object::{Object, ObjectKind};
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -30,13 +31,39 @@ pub(crate) fn find(program: &OsStr) -> Result<PathBuf, Error> {
 pub(crate) fn check_process(pid: i32) -> Result<(), Error> {
     let link = PathBuf::from(format!("/proc/{pid}/exe"));
     match fs::metadata(format!("/proc/{pid}")) {
-        Ok(_) => {
-            // The link can be read when the file has another name by now, or none.
-            let program = fs::read_link(&link).unwrap_or_else(|_| link.clone());
-            check_format(&link, &program)
-        }
+        Ok(_) => match fs::read_link(&link) {
+            Err(source) if source.kind() == ErrorKind::PermissionDenied => {
+                Err(untraceable(pid, &source))
+            }
+            // The link can be opened when the file has another name by now, or none.
+            program => check_format(&link, &program.unwrap_or_else(|_| link.clone())),
+        },
         Err(_) => Err(Error::option(format!("there is no process {pid}"))),
     }
+}
+
+/// The kernel does not let us trace a process that is there.
+pub(crate) fn untraceable(pid: i32, source: &io::Error) -> Error {
+    let why = match ids(pid, "Uid:").first() {
+        Some(&owner) if owner != sys_uid() => format!("it is another user's, with user ID {owner}"),
+        _ => "ptrace is restricted: /proc/sys/kernel/yama/ptrace_scope".to_owned(),
+    };
+    Error::option(format!("process {pid} cannot be traced: {source} ({why})"))
+}
+
+/// The set-user-ID or set-group-ID program of a process that did not get its owner's rights.
+pub(crate) fn without_rights(pid: i32) -> Option<PathBuf> {
+    const SET_USER: u32 = 0o4000;
+    const SET_GROUP: u32 = 0o2010;
+    let program = PathBuf::from(format!("/proc/{pid}/exe"));
+    let file = fs::metadata(&program).ok()?;
+    let has = |bits: u32, name, owner: u32| {
+        let effective = *ids(pid, name).get(1)?;
+        Some(file.mode() & bits != bits || effective == owner)
+    };
+    let has_all = has(SET_USER, "Uid:", file.uid())? && has(SET_GROUP, "Gid:", file.gid())?;
+    let named = fs::read_link(&program).unwrap_or(program);
+    (!has_all).then_some(named)
 }
 
 /// What the kernel says of a process under `name`, such as `TracerPid:`.
@@ -44,6 +71,13 @@ pub(crate) fn status(pid: i32, name: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().to_owned())
+}
+
+// Real, effective, saved and file-system ID of a process: those of its user, or of its group.
+fn ids(pid: i32, name: &str) -> Vec<u32> {
+    let told = status(pid, name).unwrap_or_default();
+    let words = told.split_whitespace().map(str::parse);
+    words.filter_map(Result::ok).collect()
 }
 
 fn in_search_path(name: &OsStr) -> Option<PathBuf> {

@@ -33,5 +33,16 @@ fn what_is_too_long_is_told_and_the_rest_is_kept() {
     assert!(!directory.join("truth").exists());
     assert!(fs::metadata(directory.join("perf.data")).unwrap().len() > 1000);
     assert!(fs::metadata(directory.join("core")).unwrap().len() > 1000);
+    fs::remove_dir_all(&directory).unwrap();
+
+    // The memory that the fast engine shares with the program is a file, too.
+    let mut options = RecordOptions::new(&directory);
+    options.engine = EngineKind::Fast;
+    limit(500_000);
+    let result = Recorder::new(options, "/bin/sh", ["-c", script]).run(|_| ());
+    limit(libc::RLIM_INFINITY);
+    let error = result.unwrap_err().to_string();
+    let parts = ["ulimit -f", "is too low for", "use --engine step"];
+    assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     fs::remove_dir_all(directory).unwrap();
 }

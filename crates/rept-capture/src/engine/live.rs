@@ -181,8 +181,6 @@ fn refused(pid: i32, source: std::io::Error) -> Error {
         (_, Some(tracer)) if tracer != "0" => Error::option(format!(
             "process {pid} is already traced, by process {tracer}"
         )),
-        _ => Error::option(format!(
-            "process {pid} cannot be traced: {source} (another user's, or ptrace is restricted: /proc/sys/kernel/yama/ptrace_scope)"
-        )),
+        _ => target::untraceable(pid, &source),
     }
 }

@@ -14,4 +14,5 @@ mod partial;
 mod perf;
 mod questions;
 mod shown;
+mod subjects;
 mod threads;
