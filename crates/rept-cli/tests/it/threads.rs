@@ -3,7 +3,7 @@
 
 use crate::common::{Scratch, build, rept};
 use rept_capture::truth::{Reader, Step};
-use rept_capture::{RecordOptions, Recorder, Schedule, Timing};
+use rept_capture::{EngineKind, RecordOptions, Recorder, Schedule, Timing};
 use rept_core::{History, Position, RecoverOptions, Session, Value};
 use rept_trace::{RegWord, ThreadId};
 use std::ffi::OsStr;
@@ -186,6 +186,35 @@ fn coarser_clocks_know_less_and_nothing_wrong() {
             assert_eq!(score["wrong"][grade], 0, "{name}: {}", score["wrong"]);
         }
     }
+}
+
+#[test]
+fn a_thousand_threads_of_a_thousand_steps() {
+    let scratch = Scratch::new("many");
+    let recorded = record("threads/many.c", &scratch, "r", |options| {
+        options.engine = EngineKind::Fast;
+        options.truth = false;
+    });
+    let Some(recording) = recorded else { return };
+    let session = open(&recording);
+    let threads = &session.decode().threads;
+    assert_eq!(threads.len(), 1000);
+    let short = threads.iter().find(|thread| thread.steps() < 1000);
+    assert_eq!(short.map(|thread| (thread.thread, thread.steps())), None);
+    // Each thread began after the one before it was made, and its segments are as few as that.
+    assert!(session.order().sequence().len() >= threads.len());
+    let history = session.recover(&RecoverOptions::default());
+    let steps: u64 = threads.iter().map(|thread| thread.steps()).sum();
+    assert_eq!(history.statistics().steps, steps);
+    assert_eq!(history.statistics().certain_conflicts, 0);
+    let crash = history.crash().expect("a crash");
+    let faulted = history
+        .at(crash.position)
+        .map(|state| state.reg(RegWord::RAX));
+    assert_eq!(
+        faulted.map(|value| (value.certain, value.bits & !1)),
+        Some((u64::MAX, 16))
+    );
 }
 
 #[test]
