@@ -4,9 +4,11 @@
 //! blocks of consecutive steps of one thread, each decodable alone, so that a reader
 //! finds the last steps of a thread without decoding the earlier ones.
 
+mod compare;
 mod reader;
 mod writer;
 
+pub use compare::{Comparison, Ended, compare};
 pub use reader::{Reader, Steps};
 pub(crate) use writer::Writer;
 

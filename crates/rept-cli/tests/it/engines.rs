@@ -6,7 +6,7 @@
 
 use crate::common::{Scratch, rept};
 use crate::perf::by_rept;
-use rept_capture::truth::{Access, Reader, Step};
+use rept_capture::truth::{Reader, compare};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -75,12 +75,14 @@ fn check(case: Case) {
     let (fast, step_path) = (decoded(&fast), decoded(&step));
     assert_eq!(lengths(&fast), lengths(&step_path), "without truth");
     assert!(fast == step_path, "other instructions without truth");
-    let (step, exact) = (Truth::of(&step), Truth::of(&exact));
     if case.same == Same::Values {
-        let again = Truth::of(&run("step-again", "--truth").0);
-        exact.assert_equals(&step, &again);
+        let truth = |directory: &Path| directory.join("truth");
+        let again = run("step-again", "--truth").0;
+        let compared = compare(&truth(&exact), &truth(&step), &truth(&again)).unwrap();
+        assert_eq!(compared.ended, None, "after {} steps", compared.steps);
+        assert!(compared.steps > 2_000, "too short to prove anything");
     }
-    let (exact, step) = (exact.addresses(), step.addresses());
+    let (exact, step) = (addresses(&exact), addresses(&step));
     assert_eq!(lengths(&exact), lengths(&step), "with truth");
     assert!(exact == step, "other instructions with truth");
 }
@@ -141,74 +143,20 @@ fn record(options: &str, program: &Path, directory: &Path, end: &str) -> String 
     said
 }
 
-/// Steps by thread.
-struct Truth(Vec<Vec<Step>>);
-
-impl Truth {
-    fn of(directory: &Path) -> Truth {
-        let mut reader = Reader::open(&directory.join("truth")).unwrap();
-        let threads = reader.threads().into_iter();
-        Truth(
-            threads
-                .map(|thread| {
-                    let mut steps = reader.read_from(thread, 0).unwrap();
-                    let mut all = Vec::new();
-                    while let Some(step) = steps.advance().unwrap() {
-                        all.push(step.clone());
-                    }
-                    all
-                })
-                .collect(),
-        )
-    }
-
-    fn addresses(&self) -> Vec<Vec<u64>> {
-        let threads = self.0.iter();
-        threads
-            .map(|steps| steps.iter().map(|step| step.ip).collect())
-            .collect()
-    }
-
-    // The stack guard and other secrets differ between any two runs, and what is made of them.
-    #[track_caller]
-    fn assert_equals(&self, one: &Truth, other: &Truth) {
-        let mut compared = 0;
-        let threads = self.0.iter().zip(&one.0).zip(&other.0);
-        for ((mine, one), other) in threads {
-            let mut since_secret = usize::MAX;
-            for ((mine, one), other) in mine.iter().zip(one).zip(other) {
-                since_secret = match one == other {
-                    true => since_secret.saturating_add(1),
-                    false => 0,
-                };
-                let same = same(mine, one, other, since_secret > FLAGS_LIVE);
-                assert!(same, "{mine:x?}\nis not\n{one:x?}\nnor\n{other:x?}");
-                compared += 1;
+/// Addresses of steps, by thread, from the truth.
+fn addresses(directory: &Path) -> Vec<Vec<u64>> {
+    let mut reader = Reader::open(&directory.join("truth")).unwrap();
+    let threads = reader.threads().into_iter();
+    threads
+        .map(|thread| {
+            let mut steps = reader.read_from(thread, 0).unwrap();
+            let mut all = Vec::new();
+            while let Some(step) = steps.advance().unwrap() {
+                all.push(step.ip);
             }
-        }
-        assert!(compared > 2_000, "too short to prove anything");
-    }
-}
-
-/// Steps after which flags are no longer those of a secret.
-const FLAGS_LIVE: usize = 16;
-/// Number of the flags among the words of a step.
-const FLAGS: usize = 16;
-
-// Whether `mine` has all that `one` and `other` have in common. Of a secret some bytes and
-// flags may be the same in two runs: accesses are compared as wholes, and flags when asked.
-fn same(mine: &Step, one: &Step, other: &Step, flags: bool) -> bool {
-    let head = |step: &Step| (step.sequence, step.ip, step.length, step.accesses.len());
-    let words = mine.words.iter().zip(&one.words).zip(&other.words);
-    let mut words = words.enumerate();
-    let accesses = mine.accesses.iter().zip(&one.accesses);
-    let mut accesses = accesses.zip(&other.accesses);
-    head(mine) == head(one)
-        && words.all(|(n, ((m, a), b))| a != b || m == a || n == FLAGS && !flags)
-        && accesses.all(|((m, a), b)| {
-            let place = |access: &Access| (access.address, access.kind, access.bytes.len());
-            place(m) == place(a) && (a != b || m == a)
+            all
         })
+        .collect()
 }
 
 #[test]
