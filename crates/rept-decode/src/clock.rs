@@ -88,7 +88,11 @@ impl Clock {
         let span = ticks(self.cycles, speed);
         let error = (span >> CYCLE_ERROR_SHIFT) + 2;
         Interval {
-            earliest: Timestamp((exact + span.saturating_sub(error)).max(self.said)),
+            earliest: Timestamp(
+                exact
+                    .saturating_add(span.saturating_sub(error))
+                    .max(self.said),
+            ),
             latest: Timestamp(exact.saturating_add(span).saturating_add(error)),
         }
     }
@@ -102,7 +106,7 @@ impl Clock {
         let mut tsc = before >> TSC_BITS << TSC_BITS | low;
         // Going back by more than half the range is a carry out of the 56 bits.
         if tsc < before && before - tsc > 1 << (TSC_BITS - 1) {
-            tsc += 1 << TSC_BITS;
+            tsc = tsc.saturating_add(1 << TSC_BITS);
         }
         self.crystal = None;
         self.set_exact(tsc);

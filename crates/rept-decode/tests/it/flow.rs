@@ -404,6 +404,36 @@ fn long_walks_are_paid_for_by_packets() {
     assert_eq!(first.steps() / (JUMPS as u64 + 1), paid / JUMPS as u64);
 }
 
+/// More cycles, and more wraps of the TSC, than a clock counts.
+#[test]
+fn times_beyond_all_clocks_are_bounds() {
+    let tsc = |byte: u8| [&[0x19][..], &[byte; 7]].concat();
+    let times = |rest: &[u8]| {
+        let (code, stream) = chain(1, &[rest, &[0x06]].concat());
+        let mut image = StaticImage::new();
+        image.add(Address(BASE), &code);
+        let mut options = DecodeOptions::default();
+        options.time.max_nonturbo_ratio = 27;
+        let mut trace = decode(&[Stream::new(ThreadId(7), &stream)], &image, &options);
+        assert_eq!(trace.threads[0].gaps, []);
+        std::mem::take(&mut trace.threads[0].times)
+    };
+    let wraps = |count| [tsc(0xff), tsc(0x01)].concat().repeat(count);
+    // A CBR of one, then some 2^63 cycles.
+    let cycles = [&[0xff][..], &[0xff; 8], &[0x06, 0x06]].concat();
+    let slow = times(&[&wraps(20)[..], &[0x02, 0x03, 1, 0], &cycles].concat());
+    assert!(
+        slow.iter()
+            .all(|mark| mark.time.earliest <= mark.time.latest)
+    );
+    assert!(
+        slow.last()
+            .is_some_and(|mark| mark.time.earliest.0 > 1 << 60),
+        "{slow:?}"
+    );
+    assert!(times(&wraps(300)).len() > 1);
+}
+
 /// A loop that no packet can end is found by itself.
 #[test]
 fn loops_are_found_without_limits() {
