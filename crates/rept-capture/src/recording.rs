@@ -140,10 +140,8 @@ impl Recording {
             // What is there at the starting point is there for all threads, of which some have
             // clocks behind this one's.
             stamp.tsc = self.now;
-        } else if self.journal.is_none() && !self.executable.is_empty() {
-            // The kernel did it in the midst of the system call: clearly before what runs next,
-            // whose time is known to a tick or so.
-            stamp.tsc -= clock::SYSCALL_COST / 2;
+        } else if !self.executable.is_empty() {
+            stamp = self.stamp_in_kernel(tid);
         }
         let executable: Vec<Mapping> = mappings.iter().filter(|m| m.execute).cloned().collect();
         for mapping in executable.iter().filter(|m| !self.executable.contains(m)) {
@@ -151,6 +149,22 @@ impl Recording {
             self.side_band.mmap(stamp, mapping, build_id.as_deref());
         }
         self.executable = executable;
+    }
+
+    /// The system call that `tid` just made gave the process memory that is not executable.
+    pub(crate) fn data_mapped(&mut self, tid: i32, mapping: &Mapping) {
+        let stamp = self.stamp_in_kernel(tid);
+        self.side_band.mmap(stamp, mapping, None);
+    }
+
+    // The kernel did it in the midst of the system call: clearly before what runs next, whose time is
+    // known to a tick or so.
+    fn stamp_in_kernel(&self, tid: i32) -> Stamp {
+        let mut stamp = self.stamp(tid);
+        if self.journal.is_none() {
+            stamp.tsc = stamp.tsc.saturating_sub(clock::SYSCALL_COST / 2);
+        }
+        stamp
     }
 
     /// Whether `start..start + length` holds executable memory.

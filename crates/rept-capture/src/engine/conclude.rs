@@ -3,6 +3,7 @@
 use super::{Attempt, Engine, State, Stop, TRAP_FLAG, VSYSCALL, program_registers};
 use crate::error::Error;
 use crate::instruction::{Instruction, Kind};
+use crate::maps;
 use crate::sys::{self, Resume, Wait};
 use crate::truth::Access;
 use libc::user_regs_struct as Registers;
@@ -185,7 +186,7 @@ impl Engine {
         }
         if instruction.kind == Kind::Syscall {
             self.hide_mappings(tid, &attempt.before)?;
-            return self.after_syscall(tid, &attempt.before);
+            return self.after_syscall(tid, &attempt.before, after.rax);
         }
         let accesses = self.accesses(tid, &attempt, &instruction, &after);
         self.record(tid, &attempt, &instruction, after.rip, accesses)
@@ -224,7 +225,7 @@ impl Engine {
     }
 
     // Mappings may have changed.
-    fn after_syscall(&mut self, tid: i32, before: &Registers) -> Result<(), Error> {
+    fn after_syscall(&mut self, tid: i32, before: &Registers, result: u64) -> Result<(), Error> {
         const MAP_FIXED: u64 = libc::MAP_FIXED as u64;
         const PROT_EXEC: u64 = libc::PROT_EXEC as u64;
         let (start, length) = (before.rdi, before.rsi);
@@ -246,7 +247,24 @@ impl Engine {
             self.read_mappings(tid)?;
             self.recording.comes_after(tid);
         }
+        self.data_mapped(tid, before, result);
         Ok(())
+    }
+
+    // As the kernel tells perf (`perf record --data`): the whole area that new memory became part of.
+    fn data_mapped(&mut self, tid: i32, before: &Registers, result: u64) {
+        const LAST_ERROR: u64 = -4095i64 as u64;
+        let at = match before.rax as i64 {
+            libc::SYS_mmap if result < LAST_ERROR => result,
+            libc::SYS_brk if result == before.rdi => result.wrapping_sub(1),
+            _ => return,
+        };
+        let mappings = maps::read(self.pid);
+        let mut holding = mappings.iter().filter(|m| m.start <= at && at < m.end);
+        if let Some(mapping) = holding.next().filter(|mapping| !mapping.execute) {
+            self.recording.data_mapped(tid, mapping);
+            self.recording.comes_after(tid);
+        }
     }
 }
 

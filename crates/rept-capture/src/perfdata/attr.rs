@@ -54,6 +54,7 @@ mod flag {
     pub(super) const MMAP: u64 = 1 << 8;
     pub(super) const COMM: u64 = 1 << 9;
     pub(super) const TASK: u64 = 1 << 13;
+    pub(super) const MMAP_DATA: u64 = 1 << 17;
     pub(super) const SAMPLE_ID_ALL: u64 = 1 << 18;
     pub(super) const MMAP2: u64 = 1 << 23;
     pub(super) const COMM_EXEC: u64 = 1 << 24;
@@ -93,6 +94,7 @@ fn dummy_attr(switches: bool) -> Attr {
         | flag::MMAP
         | flag::COMM
         | flag::TASK
+        | flag::MMAP_DATA
         | flag::SAMPLE_ID_ALL
         | flag::MMAP2
         | flag::COMM_EXEC

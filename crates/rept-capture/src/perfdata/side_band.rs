@@ -19,6 +19,8 @@ const MISC_USER: u16 = 2;
 const MISC_COMM_EXEC: u16 = 1 << 13;
 const MISC_SWITCH_OUT: u16 = 1 << 13;
 const MISC_MMAP_BUILD_ID: u16 = 1 << 14;
+/// Not executable; of old the same bit as the one for `exec`.
+const MISC_MMAP_DATA: u16 = 1 << 13;
 const AUX_OVERWRITE: u64 = 2;
 
 /// Who and when: what the trailer of every side-band record says.
@@ -65,12 +67,13 @@ impl SideBand {
     }
 
     pub(crate) fn mmap(&mut self, stamp: Stamp, mapping: &Mapping, build_id: Option<&[u8]>) {
-        let misc = MISC_USER
-            | if build_id.is_some() {
-                MISC_MMAP_BUILD_ID
-            } else {
-                0
-            };
+        let mut misc = MISC_USER;
+        if build_id.is_some() {
+            misc |= MISC_MMAP_BUILD_ID;
+        }
+        if !mapping.execute {
+            misc |= MISC_MMAP_DATA;
+        }
         let mut record = Record::new(RECORD_MMAP2, misc);
         record.u32s(&[stamp.pid, stamp.tid]);
         record.u64s(&[mapping.start, mapping.end - mapping.start, mapping.offset]);
