@@ -41,6 +41,8 @@ impl RegWord {
     pub const X87_STATUS: RegWord = RegWord(21);
     /// Which physical x87 registers are in use, one bit each, as FXSAVE abridges the tag word.
     pub const X87_TAG: RegWord = RegWord(22);
+    /// XCR0: the state components that the system has enabled for the process, one bit each.
+    pub const XCR0: RegWord = RegWord(23);
     /// Number of words.
     pub const COUNT: usize = 336;
 
@@ -70,15 +72,14 @@ impl RegWord {
 
     /// Conventional name: `rax`, `rflags`, `fs_base`, `k1`, `zmm3[2]` (third lane of zmm3) …
     pub fn name(self) -> String {
-        const GPR: [&str; 23] = [
+        const GPR: [&str; 24] = [
             "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
             "r12", "r13", "r14", "r15", "rflags", "fs_base", "gs_base", "mxcsr", "fctrl", "fstat",
-            "ftag",
+            "ftag", "xcr0",
         ];
         let n = self.0;
         match n {
-            0..=22 => GPR[usize::from(n)].to_owned(),
-            23 => format!("reserved{n}"),
+            0..=23 => GPR[usize::from(n)].to_owned(),
             24..=31 => format!("k{}", n - Self::OPMASK_FIRST),
             32..=47 => format!("st{}[{}]", (n - 32) / 2, (n - 32) % 2),
             48..=63 => format!("reserved{n}"),

@@ -231,6 +231,9 @@ fn xsave(registers: &mut Registers, area: &[u8], listed: &[(u32, usize)]) {
     else {
         return;
     };
+    if enabled != 0 {
+        registers.set(RegWord::XCR0, enabled);
+    }
     let offset = |component: u32| component_offset(component, area.len(), enabled, listed);
     let has = |component: u32| enabled >> component & 1 != 0;
     // A component not in use is in its initial state: zero.

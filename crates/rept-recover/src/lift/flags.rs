@@ -88,6 +88,8 @@ pub(super) fn modified(instruction: &Instruction) -> u16 {
     match instruction.mnemonic() {
         // The decoder takes whole turns for no rotation; the processor changes OF nevertheless.
         M::Rcl | M::Rcr if constant_count(instruction) != Some(0) => 1 << CF | 1 << OF,
+        // The kernel returns with the flags that it was called with (SYSRET loads them from R11).
+        M::Syscall => 0,
         _ => layout(instruction.rflags_modified()),
     }
 }

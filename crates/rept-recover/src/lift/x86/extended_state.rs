@@ -4,7 +4,8 @@
 //! halves of YMM0-15, which lie at byte 576 in the standard and the compacted format alike
 //! (SDM volume 1, chapter "Managing State Using the XSAVE Feature Set"). What lies beyond
 //! depends on the processor's layout: it is stored unknown and restored unknown, or as zero
-//! where XSTATE_BV says initial. Each component moves under its bit of edx:eax. AMX tiles
+//! where XSTATE_BV says initial. Each component moves under its bit of edx:eax, and what lies beyond
+//! where XCR0 enables something that can lie there. AMX tiles
 //! (components 17 and 18) are not modelled: Linux gives them to a process on request only.
 
 use crate::lift::Lowered;
@@ -13,6 +14,7 @@ use crate::lift::value::Val;
 use crate::op::Op;
 use iced_x86::Mnemonic as M;
 use rept_trace::RegWord;
+use std::ops::Range;
 
 const X87: u32 = 0;
 const SSE: u32 = 1;
@@ -29,7 +31,11 @@ const XSTATE_BV_AT: u32 = 512;
 const XCOMP_BV_AT: u32 = 520;
 const YMM_AT: u32 = 576;
 /// Where layouts begin to differ, and where the last component but AMX ends in any of them.
-const VARIABLE: std::ops::Range<u32> = 832..2696;
+const VARIABLE: Range<u32> = 832..2696;
+/// Components behind those of AVX-512, or between them and AVX's; without them the compacted format
+/// ends earlier.
+const OTHERS: u32 = !0xe7;
+const OTHERS_AT: u32 = 2432;
 
 pub(super) fn lower(b: &Builder, m: M) -> Lowered {
     match m {
@@ -114,23 +120,35 @@ fn save(b: &Builder, optimised: bool) {
     for (word, at) in halves(2) {
         b.store_if(place.at(YMM_AT + at), 8, b.input(word), avx);
     }
-    let rest = b.bit(
-        (b.input(RegWord::RAX).low(32) & b.constant(!0b111, 32))
-            .is_zero()
-            .negated(),
-    ) & b.temporary(1);
-    for at in VARIABLE.step_by(8) {
-        b.store_if(place.at(at), 8, b.unknown(64), rest);
+    let compacted = matches!(b.instruction.mnemonic(), M::Xsavec | M::Xsavec64);
+    let behind = if compacted { OTHERS_AT } else { VARIABLE.end };
+    for (range, components) in [
+        (VARIABLE.start..behind, !0b111),
+        (behind..VARIABLE.end, OTHERS),
+    ] {
+        save_variable(b, place, range, components);
     }
-    save_header(b, place, optimised, [x87, sse, avx]);
+    save_header(b, place, optimised && compacted, [x87, sse, avx]);
+}
+
+/// A range that only some components can lie in: requested, and enabled in XCR0.
+fn save_variable(b: &Builder, place: Place, range: Range<u32>, components: u32) {
+    if range.is_empty() {
+        return;
+    }
+    let [requested, enabled] = [RegWord::RAX, RegWord::XCR0].map(|word| b.input(word).low(32));
+    let saved = requested & enabled & b.constant(u64::from(components), 32);
+    let happens = b.bit(saved.is_zero().negated()) & b.temporary(1);
+    for at in range.step_by(8) {
+        b.store_if(place.at(at), 8, b.unknown(64), happens);
+    }
 }
 
 /// The compacted form writes which components it wrote; XSAVE only updates what is in use,
 /// which the registers do not tell.
-fn save_header(b: &Builder, place: Place, optimised: bool, moved: [Val<'_>; 3]) {
+fn save_header(b: &Builder, place: Place, compacted: bool, moved: [Val<'_>; 3]) {
     let present = b.unknown(64);
-    let compacted = matches!(b.instruction.mnemonic(), M::Xsavec | M::Xsavec64);
-    if optimised && compacted {
+    if compacted {
         for (component, moved) in (0u32..).zip(moved) {
             moved.bit(0).place(b, present.word, component);
         }
@@ -151,7 +169,7 @@ fn restore(b: &Builder) {
             restore_word(b, word, component, present, data);
         }
     }
-    let lanes = |numbers: std::ops::Range<u16>, lanes: std::ops::Range<u16>| {
+    let lanes = |numbers: Range<u16>, lanes: Range<u16>| {
         numbers.flat_map(move |number| lanes.clone().map(move |lane| RegWord::vector(number, lane)))
     };
     lanes(0..16, 4..8).for_each(|word| restore_word(b, word, ZMM_HIGH, present, b.temporary(64)));

@@ -12,6 +12,9 @@ pub(crate) fn explain(
     difference: &Difference,
 ) -> Option<&'static str> {
     match *difference {
+        Difference::MissingWrite(RegWord::FLAGS) if instruction.mnemonic() == Mnemonic::Syscall => {
+            Some("the kernel returns from SYSCALL with the flags that it was called with")
+        }
         Difference::MissingRead(word) | Difference::MissingWrite(word) => explain_missing(
             instruction,
             effect,
@@ -42,6 +45,7 @@ pub(crate) fn explain(
             Some("reads a register combined with itself, which iced takes for a zero idiom")
         }
         Difference::ExtraRead(RegWord::FS_BASE | RegWord::GS_BASE) => Some("reads a segment base"),
+        Difference::ExtraRead(RegWord::XCR0) => Some("iced does not list XCR0"),
         Difference::ExtraRead(_) if instruction.is_save_restore_instruction() => {
             Some("saves register sets, which iced does not list")
         }
