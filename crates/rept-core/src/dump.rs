@@ -1,16 +1,19 @@
 //! The end of the run, whatever dump it comes from.
 
 mod elf_core;
+mod entry_stack;
 mod memory;
 mod modules;
 mod notes;
 
 use crate::Error;
 use crate::binaries::Binaries;
+use crate::layout::page_up;
 use crate::mmap::FileBytes;
+pub(crate) use entry_stack::EntryStack;
 pub(crate) use memory::DumpMemory;
 pub use modules::{Module, ModuleFile};
-use rept_trace::{Fault, FinalState, Memory, Registers, ThreadId};
+use rept_trace::{Address, Fault, FinalState, Memory, Registers, ThreadId};
 use std::path::{Path, PathBuf};
 
 /// A process at the moment of its death.
@@ -28,6 +31,25 @@ pub struct Dump {
 }
 
 impl Dump {
+    /// Where the heap began: behind the program's own memory, at a distance that the kernel draws.
+    pub(crate) fn initial_break(&self) -> Option<Address> {
+        const AT_ENTRY: u64 = 9;
+        /// The kernel draws it from a gigabyte at most (`arch_randomize_brk`).
+        const FARTHEST: u64 = 1 << 30;
+        let entry = self.auxv.iter().find(|&&(kind, _)| kind == AT_ENTRY)?.1;
+        let mut modules = self.modules.iter();
+        let program = modules.find(|of| of.start.0 <= entry && entry < of.end.0)?;
+        let segments = program.layout()?.segments.iter();
+        let ends = segments.map(|of| of.address.wrapping_add(of.memory_size));
+        let behind = page_up(ends.max()?.wrapping_add(program.bias));
+        let mut mappings = self.memory.mappings().iter();
+        // Without a random distance, the kernel joins the heap with the program's zeroed memory.
+        let heap = mappings.find(|mapping| mapping.end.0 > behind)?;
+        let start = heap.start.0.max(behind);
+        let is_heap = heap.write && heap.file.is_none() && start - behind <= FARTHEST;
+        is_heap.then_some(Address(start))
+    }
+
     /// Opens a dump (ELF core files of x86-64 Linux) and finds the binaries it names.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Memory at the end: the core's own bytes, and binaries' where the core has none.
 
+use super::entry_stack::EntryStack;
 use super::modules::Module;
 use crate::binaries::Binary;
 use crate::layout::{Segment, page_up};
@@ -92,9 +93,39 @@ impl DumpMemory {
         }
         self.chunks = disjoint(chunks);
         self.files = disjoint(std::mem::take(&mut self.files));
+        self.begin_stack(auxv);
         self.initial = disjoint(std::mem::take(&mut self.initial));
         join(&mut self.constant);
         join(&mut self.protected);
+    }
+
+    /// Adds what the process began with on its stack.
+    fn begin_stack(&mut self, auxv: &[(u64, u64)]) {
+        let Some(stack) = EntryStack::find(self, auxv) else {
+            return;
+        };
+        let unchanged = stack.unchanged;
+        let first = self
+            .chunks
+            .partition_point(|chunk| chunk.end <= unchanged.start);
+        let held = self.chunks[first..]
+            .iter()
+            .take_while(|chunk| chunk.start < unchanged.end);
+        self.initial.extend(held.map(|chunk| {
+            let start = chunk.start.max(unchanged.start);
+            Chunk {
+                start,
+                end: chunk.end.min(unchanged.end),
+                offset: chunk.offset + (start - chunk.start) as usize,
+                ..*chunk
+            }
+        }));
+        self.initial.push(Chunk {
+            start: stack.below.start,
+            end: stack.below.end,
+            source: Source::Zero,
+            offset: 0,
+        });
     }
 
     /// Those of a module's addresses that are mapped without write permission.
