@@ -87,6 +87,8 @@ pub struct MappingEvent {
     pub time: Option<Timestamp>,
     /// The process; `None` for the kernel.
     pub process: Option<u32>,
+    /// The thread whose system call it was; `None` when not told.
+    pub thread: Option<ThreadId>,
     /// First address.
     pub start: Address,
     /// Length in bytes, not 0.
@@ -99,6 +101,8 @@ pub struct MappingEvent {
     pub name: String,
     /// Fingerprint of the file as it was then.
     pub build_id: Option<BuildId>,
+    /// Inode of the file, where the record has no fingerprint.
+    pub inode: Option<u64>,
 }
 
 /// Something that happened to a thread.

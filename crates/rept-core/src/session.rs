@@ -4,6 +4,9 @@ mod agree;
 mod births;
 mod builder;
 mod decode;
+mod files;
+mod mapped;
+mod numbers;
 mod percpu;
 mod time;
 mod watch;
@@ -64,6 +67,12 @@ struct Decoded {
     edges: Vec<Edge>,
     /// Threads of which it is known which system call made them.
     creations: Vec<rept_recover::Creation>,
+    /// Mappings of which it is known which system call made them.
+    mapped: Vec<rept_recover::Mapped>,
+    /// Files of which it is assumed which system calls read them.
+    file_reads: Vec<rept_recover::FileRead>,
+    /// The bytes of files that were mapped.
+    files: Vec<Arc<[u8]>>,
 }
 
 impl Session {
@@ -188,6 +197,7 @@ impl Session {
         if let Some(dump) = self.inner.dump.as_ref().filter(|_| !self.is_mismatched()) {
             let known = crate::anchors::anchors(self.decode(), dump, &last.threads);
             options.anchors.extend(known);
+            options.initial_break = dump.initial_break();
         }
         if let Some(capture) = &self.inner.capture {
             let samples = crate::anchors::samples(self.decode(), &capture.samples);
@@ -196,6 +206,9 @@ impl Session {
         options
             .creations
             .extend(self.decoded().creations.iter().copied());
+        options.mapped.extend(&self.decoded().mapped);
+        options.file_reads.extend(&self.decoded().file_reads);
+        options.files.clone_from(&self.decoded().files);
         let mut observer = |progress| tell(Progress::from(progress));
         let (trace, order) = (self.decode(), self.order());
         let recovered =
@@ -301,6 +314,9 @@ impl Inner {
                 joined: Vec::new(),
                 edges: Vec::new(),
                 creations: Vec::new(),
+                mapped: Vec::new(),
+                file_reads: Vec::new(),
+                files: Vec::new(),
             },
         }
     }

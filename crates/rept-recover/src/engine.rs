@@ -38,6 +38,7 @@ mod mapped;
 mod pending;
 mod protect;
 mod race;
+mod ranges;
 mod retract;
 mod rounds;
 mod second_chance;
@@ -64,12 +65,14 @@ use kernel::Remapped;
 use kinds::{Kinds, stack_pointers};
 use pending::PendingSet;
 use protect::Protection;
+use ranges::Ranges;
 use rept_order::Order;
 use rept_trace::{Address, FinalState, RegWord, ThreadId, Trace};
 use rounds::{Before, ROUNDS};
 use second_chance::Trial;
 use shared::Shared;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use tracking::Tracking;
 pub use view::History;
 use wide::Wide;
@@ -121,6 +124,37 @@ pub struct Creation {
     pub child: ThreadId,
 }
 
+/// Memory that a system call (mmap, brk) of a thread mapped, as a record of the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// The thread that made the call.
+    pub thread: ThreadId,
+    /// The step of the system call.
+    pub step: u64,
+    /// Where the mapping begins that the memory became part of.
+    pub start: Address,
+    /// How long that is.
+    pub bytes: u64,
+    /// Where in a file it begins, if a file is mapped there.
+    pub file_offset: Option<u64>,
+    /// Which of [`Options::files`] that is, if its contents are at hand.
+    pub file: Option<u32>,
+}
+
+/// A system call of a thread that read a file (read, pread64) or asked what it is (fstat) before it
+/// was mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRead {
+    /// The thread that made the call.
+    pub thread: ThreadId,
+    /// The step of the system call.
+    pub step: u64,
+    /// Where the file's first byte was mapped, or would have been.
+    pub base: Address,
+    /// Which of [`Options::files`] it is, if its contents are at hand.
+    pub file: Option<u32>,
+}
+
 /// What recovery may do.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -139,6 +173,14 @@ pub struct Options {
     pub anchors: Vec<Anchor>,
     /// Threads of which it is known which system call made them.
     pub creations: Vec<Creation>,
+    /// System calls of which it is known what they mapped.
+    pub mapped: Vec<Mapped>,
+    /// The bytes of files that were mapped.
+    pub files: Vec<Arc<[u8]>>,
+    /// System calls of which it is assumed which file they read; read(2) from its beginning.
+    pub file_reads: Vec<FileRead>,
+    /// Where the heap ended when the process began: what its first `brk(0)` tells.
+    pub initial_break: Option<Address>,
     /// For measuring recovery, never for using it.
     #[cfg(feature = "experiments")]
     pub experiment: crate::experiment::Experiment,
@@ -153,6 +195,10 @@ impl Default for Options {
             max_steps: 1 << 24,
             anchors: Vec::new(),
             creations: Vec::new(),
+            mapped: Vec::new(),
+            files: Vec::new(),
+            file_reads: Vec::new(),
+            initial_break: None,
             #[cfg(feature = "experiments")]
             experiment: crate::experiment::Experiment::default(),
         }
@@ -257,6 +303,8 @@ pub(crate) struct Engine<'a> {
     pending: PendingSet,
     /// Those of them whose place is known, but not whether they happened.
     conditional: Conditional,
+    /// Those of which it is known in what range of memory they are.
+    ranges: Ranges,
     /// The pending stores by what they may plausibly hit.
     kinds: Kinds,
     /// The same, of each thread apart, when several threads have steps, and not too many.
@@ -341,6 +389,7 @@ impl<'a> Engine<'a> {
             },
             pending,
             conditional: Conditional::new(accesses),
+            ranges: Ranges::new(accesses),
             grade: Grade::Certain,
             limit: 0,
             pairing: false,
@@ -405,6 +454,7 @@ impl<'a> Engine<'a> {
         if pairing {
             self.begin(Grade::Assumed);
             self.pair_up();
+            self.learn_files();
             self.fixpoint();
         }
         self.assumed = self.known_masks();

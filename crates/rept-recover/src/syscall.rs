@@ -255,7 +255,7 @@ impl Case {
 }
 
 impl Operand {
-    fn value(self, frame: &impl Frame) -> Option<u64> {
+    pub(crate) fn value(self, frame: &impl Frame) -> Option<u64> {
         match self {
             Operand::Argument(argument) => frame.argument(argument),
             Operand::Pointed(argument, offset) => {
@@ -331,7 +331,7 @@ impl Write {
 
 impl Length {
     /// Bytes at most; a failed or unknown result counts as the greatest possible.
-    fn bytes(self, frame: &impl Frame) -> Option<u64> {
+    pub(crate) fn bytes(self, frame: &impl Frame) -> Option<u64> {
         let result = frame.result().filter(|&result| !is_error(result));
         match self {
             Length::Fixed(bytes) => Some(bytes),

@@ -111,6 +111,8 @@ cases! {
     list_walked_backward "list-walk"
     mmap_anywhere_is_in_nobodys_way "mmap-anywhere"
     mmap_at_a_fixed_place_may_be "mmap-fixed"
+    a_store_in_a_range_is_in_nobodys_way_outside "narrow-range"
+    flags_survive_a_system_call "flags-survive"
     masked_store_of_unknown_mask "masked-store"
     first_instruction_of_a_process "process-entry"
 }

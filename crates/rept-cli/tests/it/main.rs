@@ -16,3 +16,4 @@ mod questions;
 mod shown;
 mod subjects;
 mod threads;
+mod whole;

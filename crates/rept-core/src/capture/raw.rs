@@ -50,6 +50,8 @@ fn mapping(file: &ImageFile) -> MappingEvent {
     MappingEvent {
         time: None,
         process: Some(1),
+        thread: None,
+        inode: None,
         start: file.address,
         len: file.len,
         file_offset: file.offset,

@@ -177,6 +177,8 @@ fn dumped_mappings(dump: &Dump) -> Vec<MappingEvent> {
         events.push(MappingEvent {
             time: None,
             process: dump.process(),
+            thread: None,
+            inode: None,
             start: mapping.start,
             len: mapping.end.0 - mapping.start.0,
             file_offset,

@@ -45,6 +45,8 @@ fn mapped(time: Option<u64>, start: u64, len: u64, name: String) -> MappingEvent
     MappingEvent {
         time: time.map(Timestamp),
         process: Some(1),
+        thread: None,
+        inode: None,
         start: Address(start),
         len,
         file_offset: 0x1000,
@@ -214,6 +216,8 @@ fn pokes_tell_what_was_there_before_and_after() {
     ];
     let kernel = MappingEvent {
         process: None,
+        thread: None,
+        inode: None,
         ..mapped(
             None,
             0xffff_ffff_8000_0000,

@@ -8,10 +8,11 @@
 //! step is missing, each number is known and there are as many calls as threads, none failed and
 //! none is missing: each call made its thread.
 
+use super::numbers::Numbers;
 use crate::capture::{Capture, TaskKind};
 use rept_order::{Edge, EdgeKind, Point};
 use rept_recover::Creation;
-use rept_trace::{BlockId, Code, ThreadId, ThreadTrace, Timestamp, Trace};
+use rept_trace::{Code, ThreadId, ThreadTrace, Timestamp, Trace};
 use std::collections::BTreeMap;
 
 /// System calls that make threads and processes: clone, fork, vfork, clone3.
@@ -137,29 +138,11 @@ fn calls(code: &Code, thread: &ThreadTrace, numbers: &mut Numbers) -> Calls {
     calls
 }
 
-/// The numbers of system calls by place in the code, each looked up once.
-#[derive(Default)]
-struct Numbers {
-    known: BTreeMap<(BlockId, usize), Option<Option<u32>>>,
-}
-
-impl Numbers {
-    /// `None`: no system call; an inner `None`: one whose number the code does not tell.
-    fn of(&mut self, code: &Code, id: BlockId, index: usize) -> Option<Option<u32>> {
-        let look = || {
-            let block = code.block(id);
-            let syscall = block.instruction_bytes(index) == [0x0f, 0x05];
-            syscall.then(|| rept_recover::syscall::number_before(block, index))
-        };
-        *self.known.entry((id, index)).or_insert_with(look)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::capture::TaskEvent;
-    use rept_trace::{Address, Block, Event, EventKind, Gap, GapReason, Interval, Run};
+    use rept_trace::{Address, Block, BlockId, Event, EventKind, Gap, GapReason, Interval, Run};
 
     /// `mov eax,imm; syscall` for each number, `syscall` alone for none.
     fn code(numbers: &[Option<u32>]) -> Code {

@@ -1,9 +1,10 @@
 //! From a capture to a trace.
 
 use super::agree::{self, End};
+use super::files::Files;
 use super::watch::{Limits, Progress};
 use super::workers::{self, Share};
-use super::{Decoded, births, percpu};
+use super::{Decoded, births, mapped, percpu};
 use crate::capture::{Capture, Stream};
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::Dump;
@@ -111,15 +112,21 @@ pub(super) fn decode(
     if let Some(dump) = dump {
         diagnostics.extend(agree::missing_from_dump(&trace, dump, capture));
     }
+    let mut files = Files::new(capture);
+    let mapped = mapped::mapped(capture, &trace, &mut files);
     let births = births::births(capture, &trace);
     let mut edges = births::edges(&births, &trace);
     edges.extend(percpu::edges(&stretches, &trace));
+    let file_reads = mapped::file_reads(&mapped, &trace);
     Decoded {
         trace,
         diagnostics,
         joined,
         edges,
         creations: births::creations(&births),
+        file_reads,
+        files: files.into_contents(),
+        mapped,
     }
 }
 

@@ -13,7 +13,7 @@ use super::graph::{
 };
 use super::kernel::ARGUMENTS;
 use super::lower::{Lowered, decode};
-use super::{Anchor, AnchorPoint, Options};
+use super::{Anchor, AnchorPoint, FileRead, Mapped, Options};
 use crate::bits::Bits;
 use crate::effect::{Effect, Flow};
 use crate::experiment::{Technique, Without};
@@ -26,6 +26,7 @@ use iced_x86::Mnemonic;
 use known::written_out;
 use rept_order::Order;
 use rept_trace::{Address, Block, FinalState, RegWord, ThreadTrace, Trace};
+use syscalls::{file_reads, mapped};
 
 /// Where the pass stands in one thread.
 struct Cursor<'a> {
@@ -54,6 +55,10 @@ struct Cursor<'a> {
     interrupted: Vec<Interrupted>,
     /// Threads that the thread makes, as step and index, the next one last.
     makes: Vec<(u64, usize)>,
+    /// What its system calls mapped, the next one last.
+    mapped: Vec<Mapped>,
+    /// What its system calls read, the next one last.
+    file_reads: Vec<FileRead>,
     /// What the thread begins with.
     inherited: Option<Inherited>,
 }
@@ -66,6 +71,10 @@ pub(crate) struct Builder<'a> {
     cursors: Vec<Cursor<'a>>,
     /// Facts that contradict each other already here.
     contradictions: u64,
+    /// Where the heap ended when the process began.
+    initial_break: Option<Address>,
+    /// The node that tells where it ends by now.
+    end_of_heap: Option<u32>,
     without: Without,
 }
 
@@ -92,8 +101,11 @@ pub(crate) fn build(
         graph: Graph::default(),
         cursors: Vec::new(),
         contradictions: 0,
+        initial_break: options.initial_break,
+        end_of_heap: None,
         without: options.without(),
     };
+    builder.graph.files.clone_from(&options.files);
     builder.start();
     for thread in &trace.threads {
         let cursor = builder.cursor(thread, anchors);
@@ -107,6 +119,8 @@ pub(crate) fn build(
     }
     for (index, cursor) in builder.cursors.iter_mut().enumerate() {
         cursor.makes = makes(&options.creations, trace, index);
+        cursor.mapped = mapped(&options.mapped, cursor.trace.thread);
+        cursor.file_reads = file_reads(&options.file_reads, cursor.trace.thread);
     }
     let all: u64 = order.sequence().iter().map(|segment| segment.steps).sum();
     let mut left_out = all.saturating_sub(max_steps);
@@ -176,6 +190,8 @@ impl<'a> Builder<'a> {
             returned: HashMap::new(),
             interrupted: Vec::new(),
             makes: Vec::new(),
+            mapped: Vec::new(),
+            file_reads: Vec::new(),
             inherited: None,
         }
     }
@@ -350,17 +366,20 @@ impl<'a> Builder<'a> {
             }
             CutKind::Unknown => {
                 self.graph.unseen.extend(barrier);
+                self.end_of_heap = None;
                 self.forget_all(thread);
                 self.cursors[thread].lose_frames();
             }
         }
     }
 
-    /// Forgets all registers but the segment bases, which only system calls of their own change.
+    /// Forgets all registers but the segment bases, which only system calls of their own change, and
+    /// what the system has enabled.
     fn forget_all(&mut self, thread: usize) {
         for word in (0..RegWord::COUNT as u16).map(RegWord) {
             let known = self.cursors[thread].current[usize::from(word.0)] != NONE;
-            if known && word != RegWord::FS_BASE && word != RegWord::GS_BASE {
+            let kept = [RegWord::FS_BASE, RegWord::GS_BASE, RegWord::XCR0].contains(&word);
+            if known && !kept {
                 self.forget(thread, word);
             }
         }

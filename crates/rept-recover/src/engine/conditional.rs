@@ -36,6 +36,11 @@ impl Conditional {
         }
     }
 
+    /// The store is one of them.
+    pub(super) fn has(&self, id: u32) -> bool {
+        self.places.contains_key(&id)
+    }
+
     /// Those of them that may have written the cell of an address.
     pub(super) fn here(&self, address: u64, after: u32, before: u32) -> u32 {
         let stores = self.in_cell.get(&(address / CELL)).into_iter().flatten();
@@ -87,8 +92,9 @@ impl Engine<'_> {
     /// A pending store is at this place, if it happened; `None`: neither is known, or both are.
     pub(super) fn doubt(&mut self, id: u32, place: Option<u64>) {
         let access = &self.graph.accesses[id as usize];
-
-        if access.kind == AccessKind::Store && self.conditional.set(id, access.size, place) {
+        let (kind, size) = (access.kind, access.size);
+        self.confine(id, None);
+        if kind == AccessKind::Store && self.conditional.set(id, size, place) {
             match place {
                 Some(_) => self.kinds.settled(id),
                 None => self.kinds.unsettled(id),

@@ -214,7 +214,8 @@ impl Engine<'_> {
             .number
             .wrapping_mul(CELL);
         let Some((order, bits)) = self.fresh_memory(entry.order, address) else {
-            if self.graph.begins && self.grade == Grade::Certain {
+            let assumed = self.graph.begins || !self.graph.files.is_empty();
+            if assumed && self.grade == Grade::Certain {
                 self.block(entry.order);
             }
             return;

@@ -2,10 +2,12 @@
 //! the steps that use and define them, and the memory accesses. Structures of arrays; ids are
 //! `u32` and ascend in sequence order, so that "earlier" is "smaller".
 
+use super::{FileRead, Mapped};
 use crate::bits::Bits;
 use crate::effect::Effect;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// The access that stands for what was before the window.
 pub(crate) const START: u32 = 0;
@@ -179,6 +181,12 @@ pub(crate) struct Graph {
     pub(crate) next_use: Vec<u32>,
     pub(crate) accesses: Vec<Access>,
     pub(crate) kernel_calls: Vec<KernelCall>,
+    /// What system calls mapped, by access.
+    pub(crate) mapped: HashMap<u32, Mapped>,
+    /// The bytes of files that were mapped.
+    pub(crate) files: Vec<Arc<[u8]>>,
+    /// What files system calls read, by access.
+    pub(crate) file_reads: HashMap<u32, FileRead>,
     /// The first step is the first instruction of the process.
     pub(crate) begins: bool,
     /// Accesses at which something may have happened to memory that is no system call of the table.
@@ -225,6 +233,19 @@ impl Graph {
         let inputs = &self.use_node[s.uses as usize..][..effect.inputs()];
         let fresh = s.fresh..s.fresh + u32::from(effect.fresh);
         inputs.iter().copied().chain(fresh)
+    }
+
+    /// Two nodes are assumed to be equal; the number of the pair.
+    pub(crate) fn pair(&mut self, a: u32, b: u32) -> u32 {
+        let number = self.pairs.len() as u32;
+        self.pairs.push(Pair {
+            nodes: [a, b],
+            refuted: false,
+        });
+        for node in [a, b] {
+            self.pairs_of.entry(node).or_default().push(number);
+        }
+        number
     }
 
     /// Range of the step's access ids.

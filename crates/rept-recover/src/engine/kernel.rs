@@ -3,8 +3,9 @@
 
 use super::cells::{CELL, bits_at};
 use super::graph::{AccessKind, AccessState, KernelCall, NONE, START};
+use super::ranges::{MAX_SPAN, Span, bounds};
 use super::tracking::Cause;
-use super::{Engine, Grade};
+use super::{Engine, FileRead, Grade};
 use crate::bits::Bits;
 use crate::effect::Flow;
 use crate::experiment::Technique;
@@ -12,7 +13,15 @@ use crate::syscall::{Argument, Case, Effect, Frame, SystemCall, is_error, lookup
 use rept_trace::{Address, FinalState, RegWord};
 use smallvec::SmallVec;
 
+const READ: u64 = 0;
+const STAT: u64 = 4;
+const FSTAT: u64 = 5;
+const LSTAT: u64 = 6;
+const MMAP: u64 = 9;
+const PREAD64: u64 = 17;
+const NEWFSTATAT: u64 = 262;
 const MAP_PRIVATE: u64 = 2;
+const MAP_FIXED: u64 = 0x10;
 const MAP_ANONYMOUS: u64 = 0x20;
 const MAP_UNINITIALIZED: u64 = 0x400_0000;
 const PAGE: u64 = 4096;
@@ -39,6 +48,41 @@ pub(super) enum Content {
     Zero,
     /// The bytes of a file from this offset on.
     File(u64),
+}
+
+/// What a system call wrote of a file.
+#[derive(Clone, Copy)]
+enum FileContent {
+    /// Its bytes, from this offset on.
+    Bytes(FileRead, u64),
+    /// `struct stat`.
+    Stat(FileRead),
+}
+
+impl FileContent {
+    /// The eight bytes at a distance from the buffer's beginning (which wraps around for those before
+    /// it), as far as known.
+    fn at(self, engine: &Engine<'_>, address: u64, distance: u64) -> Bits {
+        /// Offset of `st_size` in the kernel's `struct stat` (x86-64).
+        const SIZE: u64 = 48;
+        match self {
+            FileContent::Bytes(read, offset) => {
+                let memory = engine.cells.memory();
+                let file = |byte: Address| {
+                    let at = offset.wrapping_add(distance.wrapping_add(byte.0 - address));
+                    memory.file_bytes(Address(read.base.0.wrapping_add(at)), at)
+                };
+                bits_at(file, address)
+            }
+            FileContent::Stat(read) => {
+                let file = read
+                    .file
+                    .and_then(|file| engine.graph.files.get(file as usize));
+                file.filter(|_| distance == SIZE)
+                    .map_or(Bits::UNKNOWN, |file| Bits::constant(file.len() as u64))
+            }
+        }
+    }
 }
 
 /// The numbers of one execution, as far as known.
@@ -76,16 +120,29 @@ impl Engine<'_> {
         let Some(call) = self.kernel_call(step) else {
             return;
         };
-        if self.graph.accesses[call.access as usize].state != AccessState::Pending {
-            return;
+        self.learn_mapped(step, &call);
+        self.learn_file(step, &call);
+        self.learn_count(step, &call);
+        match self.graph.accesses[call.access as usize].state {
+            AccessState::Pending => {}
+            // What it wrote may be known by now.
+            AccessState::Placed => return self.tell_wide(call.access),
+            AccessState::Absent => return,
         }
         self.settle_map(&call);
         let value = |node: u32| self.graph.nodes.bits[node as usize].get();
-        let numbers = Numbers {
+        let mut numbers = Numbers {
             arguments: call.arguments.map(value),
             result: value(call.result),
             read: self.read_by_kernel(step),
         };
+        if let Some(mapped) = self.graph.mapped.get(&call.access)
+            && numbers.arguments[0] == Some(MMAP)
+            && numbers.result == Some(mapped.start.0)
+        {
+            // The record speaks of what this call mapped alone: in whole pages.
+            numbers.arguments[2].get_or_insert(mapped.bytes);
+        }
         let Some(number) = numbers.arguments[0] else {
             return;
         };
@@ -104,14 +161,124 @@ impl Engine<'_> {
                 });
             }
             self.place_kernel(call.access, &extents, remapped);
+            self.learn_file(step, &call);
+        } else {
+            self.confine_call(known, &call, numbers);
+        }
+    }
+
+    /// The bytes that a call may have written by what is known of its numbers.
+    fn confine_call(&mut self, known: &SystemCall, call: &KernelCall, numbers: Numbers) {
+        let bits = |node: u32| bounds(self.graph.nodes.bits[node as usize]);
+        let bounds_of = call.arguments.map(bits);
+        let lowest = Numbers {
+            arguments: bounds_of.map(|(lowest, _)| Some(lowest)),
+            ..numbers
+        };
+        // A result that may be an error may also be the greatest possible.
+        let (_, most) = bits(call.result);
+        let highest = Numbers {
+            arguments: bounds_of.map(|(_, highest)| Some(highest)),
+            result: Some(most & (u64::MAX >> 1)),
+            read: lowest.read.clone(),
+        };
+        let span = hull(known, &lowest, &highest);
+        self.confine(call.access, span);
+    }
+
+    /// What system calls read of files is assumed, so that it was not learned before.
+    pub(super) fn learn_files(&mut self) {
+        for index in 0..self.graph.kernel_calls.len() {
+            let call = self.graph.kernel_calls[index];
+            if self.graph.file_reads.contains_key(&call.access) {
+                let step = self.graph.accesses[call.access as usize].step;
+                self.learn_file(step, &call);
+            }
+        }
+    }
+
+    /// A call that read a file put the file's bytes where it wrote, and one that asked what it is,
+    /// its length.
+    fn learn_file(&mut self, step: u32, call: &KernelCall) {
+        let Some(&read) = self.graph.file_reads.get(&call.access) else {
+            return;
+        };
+        let placed = self.graph.accesses[call.access as usize].state == AccessState::Placed;
+        if self.grade == Grade::Certain || !placed {
+            return;
+        }
+        let value = |node: u32| self.graph.nodes.bits[node as usize].get();
+        let arguments = call.arguments.map(value);
+        let content = match arguments[0] {
+            Some(READ) => arguments[2].map(|buffer| (buffer, FileContent::Bytes(read, 0))),
+            Some(PREAD64) => arguments[2]
+                .zip(arguments[4])
+                .map(|(buffer, offset)| (buffer, FileContent::Bytes(read, offset))),
+            Some(FSTAT) => arguments[2].map(|buffer| (buffer, FileContent::Stat(read))),
+            Some(NEWFSTATAT) => arguments[3].map(|buffer| (buffer, FileContent::Stat(read))),
+            _ => None,
+        };
+        let Some((buffer, content)) = content else {
+            return;
+        };
+        for index in self.entries_of(call.access) {
+            let entry = self.cells.entries[index as usize];
+            let cell = self.cells.cells[entry.cell as usize].number;
+            let address = cell.wrapping_mul(CELL);
+            let held = content.at(self, address, address.wrapping_sub(buffer));
+            let held = entry.to_node(entry.to_cell(held));
+            if self.learn(entry.node, held, Cause::Step(step)).is_err() {
+                return self.conflict_at(step);
+            }
+        }
+        self.tell_wide(call.access);
+    }
+
+    /// A read that did not fail read no more than it was asked for.
+    fn learn_count(&mut self, step: u32, call: &KernelCall) {
+        let value = |node: u32| self.graph.nodes.bits[node as usize];
+        let result = value(call.result);
+        let failed = (result.known & !result.value) >> 63 == 0;
+        let reads = matches!(value(call.arguments[0]).get(), Some(READ | PREAD64));
+        if !reads || failed {
+            return;
+        }
+        let (_, asked) = bounds(value(call.arguments[3]));
+        let above = !crate::bits::mask(u64::BITS - asked.leading_zeros());
+        let learned = self.learn(call.result, Bits::new(above, 0), Cause::Step(step));
+        if learned.is_err() {
+            self.conflict_at(step);
+        }
+    }
+
+    /// What the kernel's record of a mapping says of the call that made it: its result, where the
+    /// record is of what the call asked for and of nothing that it was joined with; and where
+    /// MAP_FIXED asked for it.
+    fn learn_mapped(&mut self, step: u32, call: &KernelCall) {
+        let Some(&mapped) = self.graph.mapped.get(&call.access) else {
+            return;
+        };
+        let value = |node: u32| self.graph.nodes.bits[node as usize];
+        let [number, _, bytes, _, flags, _, offset] = call.arguments.map(value);
+        // What joins a file's mapping from below begins earlier in the file.
+        let own = bytes.get().and_then(whole_pages) == Some(mapped.bytes)
+            || (mapped.file_offset.is_some() && offset.get() == mapped.file_offset);
+        if number.get() != Some(MMAP) || !own {
+            return;
+        }
+        let (start, cause) = (Bits::constant(mapped.start.0), Cause::Step(step));
+        let mut learned = self.learn(call.result, start, cause);
+        if flags.known & flags.value & MAP_FIXED != 0 {
+            learned = learned.and_then(|_| self.learn(call.arguments[1], start, cause));
+        }
+        if learned.is_err() {
+            self.conflict_at(step);
         }
     }
 
     /// `mmap` without MAP_FIXED puts nothing where something is: no value that passes it changes, wherever
     /// the new mapping is.
     fn settle_map(&mut self, call: &KernelCall) {
-        const MMAP: u64 = 9;
-        const MAP_FIXED: u64 = 0x10;
         let value = |node: u32| self.graph.nodes.bits[node as usize];
         let flags = value(call.arguments[4]);
         let free = value(call.arguments[0]).get() == Some(MMAP)
@@ -185,6 +352,59 @@ impl Engine<'_> {
             self.absent(id);
         } else {
             self.place_wide(id, extents);
+        }
+        self.assume_block_size(id);
+        if let Some((start, end, content)) = remapped
+            && content != Content::Unknown
+        {
+            self.tell_first_of(id, start, end);
+        }
+    }
+
+    /// Assumed: files have blocks of a page, as those of most file systems, pipes and sockets. By that
+    /// the C library sizes its buffers, so that the whole heap behind one hangs on it.
+    fn assume_block_size(&mut self, id: u32) {
+        /// Offset of `st_blksize` in the kernel's `struct stat` (x86-64).
+        const BLOCK_SIZE: u64 = 56;
+        let Some(call) = self.kernel_call(self.graph.accesses[id as usize].step) else {
+            return;
+        };
+        let value = |n: usize| self.graph.nodes.bits[call.arguments[n] as usize].get();
+        let buffer = match value(0) {
+            Some(STAT | FSTAT | LSTAT) => value(2),
+            Some(NEWFSTATAT) => value(3),
+            _ => None,
+        };
+        let Some(place) = buffer.map(|buffer| buffer.wrapping_add(BLOCK_SIZE)) else {
+            return;
+        };
+        let cells = self.entries_of(id).into_iter().filter(|&index| {
+            let cell = self.cells.entries[index as usize].cell;
+            self.cells.cells[cell as usize].number.wrapping_mul(CELL) == place
+        });
+        let nodes: SmallVec<[u32; 1]> = cells
+            .map(|index| self.cells.entries[index as usize].node)
+            .collect();
+        for node in nodes {
+            let constant = self.new_constant(PAGE);
+            let number = self.graph.pair(node, constant);
+            if self.pairing {
+                self.equalise(number);
+            }
+        }
+    }
+
+    /// The first accesses of a range after it was mapped are told what it holds.
+    fn tell_first_of(&mut self, call: u32, start: u64, end: u64) {
+        let cells: Vec<u32> = self.cells.within(start, end).collect();
+        for cell in cells {
+            let next = match self.cells.before(cell, call) {
+                NONE => self.cells.cells[cell as usize].head,
+                before => self.cells.entries[before as usize].next,
+            };
+            if let Some(entry) = self.cells.entries.get(next as usize).copied() {
+                self.block(entry.order);
+            }
         }
     }
 
@@ -291,14 +511,36 @@ impl Engine<'_> {
         match event.content {
             Content::Unknown => None,
             Content::Zero => Some((event.order, Bits::ZERO)),
-            Content::File(_) if self.remapped_between(event.order, NONE, address).is_some() => None,
             Content::File(offset) => {
                 let offset = |at: Address| offset.wrapping_add(at.0.wrapping_sub(event.start));
                 let mapped = |at| self.cells.memory().file_bytes(at, offset(at));
-                Some((event.order, bits_at(mapped, address)))
+                let stays = self.remapped_between(event.order, NONE, address).is_none();
+                let at_end = stays.then(|| bits_at(mapped, address));
+                let found = at_end.filter(|bits| bits.known != 0);
+                let held = || self.held_bytes(event.order, offset(Address(address)));
+                Some((event.order, found.or_else(held)?))
             }
         }
     }
+}
+
+impl Engine<'_> {
+    /// Eight bytes from an offset on of the file that a call mapped, if it is at hand: assumed to be
+    /// as it was.
+    fn held_bytes(&self, call: u32, offset: u64) -> Option<Bits> {
+        let file = self.graph.mapped.get(&call)?.file?;
+        if self.grade == Grade::Certain {
+            return None;
+        }
+        let contents = self.graph.files.get(file as usize)?;
+        let bytes = |at: Address| contents.get(usize::try_from(at.0).ok()?..);
+        Some(bits_at(bytes, offset))
+    }
+}
+
+/// A length in whole pages, in bytes.
+fn whole_pages(bytes: u64) -> Option<u64> {
+    Some(bytes.checked_add(PAGE - 1)? & !(PAGE - 1))
 }
 
 /// Ranges of memory as (address, bytes).
@@ -318,12 +560,36 @@ fn extents(call: &SystemCall, numbers: &Numbers) -> Option<(Extents, Extents)> {
     Some((all, lasting))
 }
 
+/// All that a call may write, between its lowest and its highest numbers; `None`: that is not known.
+fn hull(call: &SystemCall, lowest: &Numbers, highest: &Numbers) -> Option<Span> {
+    let case = call.case(lowest)?;
+    let same = call
+        .case(highest)
+        .is_some_and(|other| std::ptr::eq(case, other));
+    let keeps = matches!(case.effect, Effect::None | Effect::Protect);
+    if !same || !keeps || case.unknown_extent {
+        return None;
+    }
+    let ends = case.writes.iter().map(|write| {
+        let [first, last] = [lowest, highest].map(|numbers| write.pointer.value(numbers));
+        let last = last?.checked_add(write.offset)?;
+        let length = write.length.bytes(highest).filter(|_| !write.lasting)?;
+        Some((first?.checked_add(write.offset)?, last.checked_add(length)?))
+    });
+    let ends: Option<SmallVec<[Span; 2]>> = ends.collect();
+    let (first, behind) = ends?
+        .into_iter()
+        .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+    let last = behind.checked_sub(1)?;
+    (first <= last && last - first < MAX_SPAN).then_some((first, last))
+}
+
 /// The range whose mapping a call changed, as (start, end, zero); the outer `None`: not known.
 #[expect(clippy::option_option, reason = "unknown and nothing are two answers")]
 fn remapped(case: &Case, numbers: &Numbers) -> Option<Option<(u64, u64, Content)>> {
     let argument = |n: usize| numbers.arguments[n];
     let range = |start: u64, bytes: u64, content: Content| {
-        let bytes = bytes.checked_add(PAGE - 1)? & !(PAGE - 1);
+        let bytes = whole_pages(bytes)?;
         Some(Some((start, start.checked_add(bytes)?, content)))
     };
     match case.effect {

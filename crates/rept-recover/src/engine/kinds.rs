@@ -308,13 +308,19 @@ impl Engine<'_> {
             let seen = observed[instruction as usize].times >= ENOUGH;
             !seen && self.kinds.expected(id as usize).is_none()
         });
-        let (may_hit, pending) = (&self.kinds.may_hit, &self.pending);
-        self.kinds.shapes.observe(may_hit, pending);
+        let may_hit = &self.kinds.may_hit;
+        let counted = PendingSet::new(may_hit.len(), |id| self.is_anywhere(id as u32));
+        self.kinds.shapes.observe(may_hit, &counted);
         self.kinds.pending = std::array::from_fn(|kind| {
             PendingSet::new(may_hit.len(), |id| {
-                may_hit[id] >> kind & 1 == 1 && pending.contains(id as u32)
+                may_hit[id] >> kind & 1 == 1 && counted.contains(id as u32)
             })
         });
+    }
+
+    /// A pending store of which nothing better is known than what its instruction writes.
+    fn is_anywhere(&self, id: u32) -> bool {
+        self.pending.contains(id) && !self.conditional.has(id) && !self.ranges.is_narrow(id)
     }
 
     /// Pending stores that count between a placed access and a later one (`NONE`: the dump).
@@ -326,7 +332,8 @@ impl Engine<'_> {
 
     /// Pending stores strictly between two accesses that count for a place in the current grade.
     pub(super) fn counted(&self, address: u64, after: u32, before: u32) -> u32 {
-        let here = self.conditional.here(address, after, before);
+        let here = self.conditional.here(address, after, before)
+            + self.ranged_here(address, after, before);
         if self.grade == super::Grade::Inferred {
             let shapes = self.cells.shapes(address / CELL);
             let others = self
@@ -334,7 +341,10 @@ impl Engine<'_> {
                 .between(address, after, before, &self.pending, shapes);
             others.saturating_add(here)
         } else {
-            self.pending.between(after, before) - self.conditional.between(after, before) + here
+            self.pending.between(after, before)
+                - self.conditional.between(after, before)
+                - self.ranges.between(after, before)
+                + here
         }
     }
 }

@@ -62,6 +62,7 @@ impl Engine<'_> {
         for node in 0..self.graph.nodes.len() as u32 {
             self.unlearn(node);
         }
+        self.forget_ranges();
         self.begin(Grade::Inferred);
         (self.stage, self.limit) = (0, 0);
         self.work = Worklist::full(self.graph.steps.len() as u32);
@@ -129,6 +130,7 @@ impl Engine<'_> {
                 self.unlearn(node);
             }
         }
+        self.forget_ranges();
         (self.stage, self.limit) = (before.stage, before.limit);
         self.work = Worklist::full(self.graph.steps.len() as u32);
         self.observe_kinds();

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::graph::{AccessKind, AccessState, NONE, Outcome};
+use super::ranges::span;
 use super::tracking::Cause;
 use crate::bits::{Bits, Contradiction};
 use crate::effect::Flow;
@@ -115,6 +116,11 @@ impl Engine<'_> {
             let Some(base) = words[usize::from(access.address.0)].get() else {
                 if access.condition.is_some() {
                     self.doubt(id, None);
+                }
+                if access.store {
+                    let address = words[usize::from(access.address.0)];
+                    let span = span(address, access.offset.into(), access.size.into());
+                    self.confine(id, span);
                 }
                 if happens == Some(Bits::ZERO) {
                     self.absent(id);

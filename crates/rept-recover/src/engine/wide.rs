@@ -70,13 +70,25 @@ impl Engine<'_> {
         }
     }
 
-    /// A node made while recovery runs.
     fn new_node(&mut self, def: u32) -> u32 {
-        self.certain.extend((!self.certain.is_empty()).then_some(0));
-        self.assumed.extend((!self.assumed.is_empty()).then_some(0));
+        self.add_node(Bits::UNKNOWN, def)
+    }
+
+    /// A node that holds a number.
+    pub(super) fn new_constant(&mut self, value: u64) -> u32 {
+        self.add_node(Bits::constant(value), NONE)
+    }
+
+    /// A node made while recovery runs.
+    fn add_node(&mut self, bits: Bits, def: u32) -> u32 {
+        for known in [&mut self.certain, &mut self.assumed] {
+            if !known.is_empty() {
+                known.push(bits.known);
+            }
+        }
         self.tracking.push();
         self.lessons.push();
-        self.graph.nodes.push(Bits::UNKNOWN, def)
+        self.graph.nodes.push(bits, def)
     }
 
     /// Exchanges what is known of each cell of a wide access with its neighbours in time.

@@ -71,6 +71,8 @@ fn event(process: u32, wanted: &Wanted, start: u64, len: u64, file_offset: u64) 
     MappingEvent {
         time: None,
         process: Some(process),
+        thread: None,
+        inode: None,
         start: Address(start),
         len,
         file_offset,

@@ -204,20 +204,24 @@ pub(super) fn parse<'a>(raw: &RawRecord<'a>, attrs: &[Attr]) -> Option<Record<'a
     Some(record)
 }
 
-/// MMAP and MMAP2. Data mappings and empty ones are not wanted, which is `Some(None)`.
+/// MMAP and MMAP2. Empty ones are not wanted, which is `Some(None)`.
 fn mapping(mut cursor: Fields<'_>, raw: &RawRecord<'_>) -> Option<Option<MappingEvent>> {
     const DATA: u16 = 1 << 13;
     const HAS_BUILD_ID: u16 = 1 << 14;
     const EXECUTE: u32 = 4;
     let process = cursor.u32()?;
-    let _thread = cursor.u32()?;
+    let thread = cursor.u32()?;
     let (start, len, file_offset) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
-    let (mut build_id, mut execute) = (None, raw.misc & DATA == 0);
+    let (mut build_id, mut inode) = (None, None);
+    let mut execute = raw.misc & DATA == 0;
     if raw.kind == kind::MMAP2 {
         let identity = cursor.take(24)?;
         if raw.misc & HAS_BUILD_ID != 0 {
             let len = usize::from(identity[0]).min(20);
             build_id = BuildId::new(&identity[4..4 + len]);
+        } else {
+            // Behind the device's major and minor number.
+            inode = Fields::at(identity, 8).u64().filter(|&inode| inode != 0);
         }
         let (protection, _flags) = (cursor.u32()?, cursor.u32()?);
         // Synthesized records carry no protection at all.
@@ -226,12 +230,14 @@ fn mapping(mut cursor: Fields<'_>, raw: &RawRecord<'_>) -> Option<Option<Mapping
     let mapping = MappingEvent {
         time: None,
         process: (process != u32::MAX).then_some(process),
+        thread: (thread != u32::MAX).then_some(ThreadId(thread)),
         start: Address(start),
         len,
         file_offset,
         execute,
         name: cursor.text(),
         build_id,
+        inode,
     };
     Some((len > 0).then_some(mapping))
 }

@@ -2,7 +2,7 @@
 //! one returns, when a jump returns from a call a second time (`setjmp`), or when a signal handler
 //! returns. What should be equal becomes a pair.
 
-use super::super::graph::{NONE, Pair};
+use super::super::graph::NONE;
 use super::{Builder, Cursor};
 use rept_trace::{Address, RegWord};
 
@@ -158,16 +158,8 @@ impl Builder<'_> {
     /// Two nodes are equal if code keeps to the ABI.
     pub(super) fn pair(&mut self, a: u32, b: u32) {
         debug_assert!(a != NONE && b != NONE, "nodes that are there");
-        if a == b {
-            return;
-        }
-        let number = self.graph.pairs.len() as u32;
-        self.graph.pairs.push(Pair {
-            nodes: [a, b],
-            refuted: false,
-        });
-        for node in [a, b] {
-            self.graph.pairs_of.entry(node).or_default().push(number);
+        if a != b {
+            self.graph.pair(a, b);
         }
     }
 }

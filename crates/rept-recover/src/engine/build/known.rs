@@ -19,6 +19,10 @@ impl Builder<'_> {
                     continue;
                 }
                 self.graph.begins = true;
+                if let Some(at) = self.initial_break {
+                    let constant = Bits::constant(at.0);
+                    self.end_of_heap = Some(self.graph.nodes.push(constant, NONE));
+                }
             }
             for &(word, value) in &anchor.words {
                 let node = self.current(thread, word);

@@ -1,0 +1,227 @@
+//! Pending stores of which it is known in which range of memory they are, though not where: an index
+//! of few bits, a buffer that a system call filled from somewhere on. They are in nobody's way
+//! outside of it.
+//!
+//! A range is what the known bits of an address admit. Stores are found by it in buckets, whose size
+//! is the power of two next to the range's, so that a range lies in two of them at most.
+
+use super::Engine;
+use super::cells::CELL;
+use super::pending::PendingSet;
+use crate::bits::Bits;
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
+
+/// Bytes of a range at most; a larger one says too little.
+pub(super) const MAX_SPAN: u64 = 1 << 36;
+/// Bytes of a range at most that says more, in the inferred grade, than what kind of memory the
+/// store's instruction writes.
+const NARROW: u64 = 1 << 16;
+/// Logarithm of the size of the smallest buckets.
+const SMALLEST: u32 = 12;
+/// Stores in a bucket that are looked at for one question; with more, one is taken to be in the way.
+const MAX_LOOKED_AT: usize = 1024;
+
+/// First and last byte.
+pub(super) type Span = (u64, u64);
+
+/// The stores; all of them are pending too.
+#[derive(Default)]
+pub(super) struct Ranges {
+    all: PendingSet,
+    of: HashMap<u32, Span>,
+    /// By the logarithm of the buckets' size and the bucket, ascending.
+    buckets: BTreeMap<u32, HashMap<u64, Vec<u32>>>,
+}
+
+impl Ranges {
+    pub(super) fn new(accesses: usize) -> Ranges {
+        Ranges {
+            all: PendingSet::new(accesses, |_| false),
+            ..Ranges::default()
+        }
+    }
+
+    /// Such stores strictly between two accesses.
+    pub(super) fn between(&self, after: u32, before: u32) -> u32 {
+        match self.of.is_empty() {
+            true => 0,
+            false => self.all.between(after, before),
+        }
+    }
+
+    /// Those of them, with a range of so many bytes at most, that may have written the cell of an
+    /// address.
+    pub(super) fn here(&self, address: u64, after: u32, before: u32, widest: u64) -> u32 {
+        if self.between(after, before) == 0 {
+            return 0;
+        }
+        let cell = address / CELL * CELL;
+        let mut count = 0;
+        for (&size, buckets) in &self.buckets {
+            let Some(stores) = buckets.get(&(cell >> size)) else {
+                continue;
+            };
+            let first = stores.partition_point(|&id| id <= after);
+            let stores = stores[first..].iter().take_while(|&&id| id < before);
+            for (looked_at, id) in stores.enumerate() {
+                let (first, last) = self.of[id];
+                let hits = first < cell.saturating_add(CELL) && cell <= last;
+                count += u32::from(hits && last - first < widest);
+                if looked_at == MAX_LOOKED_AT {
+                    return count + 1;
+                }
+            }
+        }
+        count
+    }
+
+    /// The store has a narrow range.
+    pub(super) fn is_narrow(&self, id: u32) -> bool {
+        let span = self.of.get(&id);
+        span.is_some_and(|&(first, last)| last - first < NARROW)
+    }
+
+    fn set(&mut self, id: u32, span: Option<Span>) {
+        if let Some(old) = self.of.remove(&id) {
+            for (size, bucket) in buckets(old) {
+                let stores = self
+                    .buckets
+                    .get_mut(&size)
+                    .and_then(|all| all.get_mut(&bucket));
+                if let Some(stores) = stores
+                    && let Ok(index) = stores.binary_search(&id)
+                {
+                    stores.remove(index);
+                }
+            }
+            self.all.remove(id);
+        }
+        if let Some(span) = span {
+            for (size, bucket) in buckets(span) {
+                let stores = self.buckets.entry(size).or_default();
+                let stores = stores.entry(bucket).or_default();
+                if let Err(index) = stores.binary_search(&id) {
+                    stores.insert(index, id);
+                }
+            }
+            self.of.insert(id, span);
+            self.all.insert(id);
+        }
+    }
+}
+
+/// The buckets of a range, and the logarithm of their size.
+fn buckets((first, last): Span) -> impl Iterator<Item = (u32, u64)> {
+    let size = (u64::BITS - (last - first).leading_zeros()).max(SMALLEST);
+    let (one, other) = (first >> size, last >> size);
+    [Some(one), (one != other).then_some(other)]
+        .into_iter()
+        .flatten()
+        .map(move |bucket| (size, bucket))
+}
+
+/// The bytes that an access of `size` bytes may touch `offset` bytes from an address; `None` when
+/// that says too little.
+pub(super) fn span(address: Bits, offset: u64, size: u64) -> Option<Span> {
+    let (lowest, highest) = bounds(address);
+    if highest - lowest >= MAX_SPAN {
+        return None;
+    }
+    // An offset is a sign-extended number: both ends move, or wrap around, alike.
+    let first = lowest.wrapping_add(offset);
+    let last = highest
+        .wrapping_add(offset)
+        .checked_add(size.checked_sub(1)?)?;
+    (first <= last && last - first < MAX_SPAN).then_some((first, last))
+}
+
+/// The smallest and the largest number with these bits.
+pub(super) fn bounds(bits: Bits) -> (u64, u64) {
+    let fixed = bits.value & bits.known;
+    (fixed, fixed | !bits.known)
+}
+
+impl Engine<'_> {
+    /// A pending store lies in this range, if it happens; `None`: anywhere.
+    pub(super) fn confine(&mut self, id: u32, span: Option<Span>) {
+        if self.ranges.of.get(&id).copied() == span {
+            return;
+        }
+        let before = self.ranges.is_narrow(id);
+        self.ranges.set(id, span);
+        let now = self.ranges.is_narrow(id);
+        if now && !before {
+            self.kinds.settled(id);
+        } else if before && !now && self.pending.contains(id) {
+            self.kinds.unsettled(id);
+        }
+    }
+
+    /// Takes back all ranges: what they were concluded from is.
+    pub(super) fn forget_ranges(&mut self) {
+        let mut stores: Vec<u32> = self.ranges.of.keys().copied().collect();
+        stores.sort_unstable();
+        for id in stores {
+            self.confine(id, None);
+        }
+    }
+
+    /// Stores with a range strictly between two accesses that may have written the cell of an
+    /// address: all of them, or in the inferred grade those of narrow range.
+    pub(super) fn ranged_here(&self, address: u64, after: u32, before: u32) -> u32 {
+        let widest = match self.grade {
+            super::Grade::Inferred => NARROW,
+            _ => MAX_SPAN,
+        };
+        self.ranges.here(address, after, before, widest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_span_is_what_the_known_bits_admit() {
+        let byte = Bits::new(!0xff, 0x7000);
+        assert_eq!(span(byte, 8, 4), Some((0x7008, 0x710a)));
+        assert_eq!(span(byte, 16u64.wrapping_neg(), 1), Some((0x6ff0, 0x70ef)));
+        assert_eq!(span(Bits::UNKNOWN, 0, 8), None);
+        assert_eq!(span(Bits::UNKNOWN, 24, 4), None, "its end wraps around");
+        assert_eq!(
+            span(Bits::new(!0xff, u64::MAX), 0, 8),
+            None,
+            "it wraps around"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_list(
+            spans in proptest::collection::vec((0u32..60, 0u64..0x5000, 0u64..0x3000), 0..40),
+            gone in proptest::collection::vec(0u32..60, 0..10),
+            asked in proptest::collection::vec((0u64..0x8000, 0u32..60, 0u32..60), 20),
+        ) {
+            let mut ranges = Ranges::new(60);
+            let mut model: BTreeMap<u32, Span> = BTreeMap::new();
+            for (id, first, length) in spans {
+                ranges.set(id, Some((first, first + length)));
+                model.insert(id, (first, first + length));
+            }
+            for id in gone {
+                ranges.set(id, None);
+                model.remove(&id);
+            }
+            for (address, after, before) in asked {
+                let cell = address / CELL * CELL;
+                let hits = |id: u32, (first, last): Span| {
+                    after < id && id < before && first < cell + CELL && cell <= last
+                };
+                let expect = model.iter().filter(|&(&id, &span)| hits(id, span)).count();
+                prop_assert_eq!(ranges.here(address, after, before, MAX_SPAN) as usize, expect);
+            }
+        }
+    }
+}
