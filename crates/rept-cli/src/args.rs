@@ -252,8 +252,9 @@ impl RangeArgs {
     /// The steps of a thread that are asked for.
     ///
     /// # Errors
-    /// A position that does not exist.
+    /// A position that does not exist; the first is behind the last.
     pub(crate) fn steps(&self, history: &History, thread: ThreadId) -> Result<Range<u64>, Failure> {
+        self.check_direction()?;
         let end = history.lifetime(thread).map_or(0, |steps| steps.end);
         let step = |position: Option<Position>, otherwise: u64| match position {
             Some(position) => crate::query::position(history, Some(position)).map(|at| at.step),
@@ -261,6 +262,19 @@ impl RangeArgs {
         };
         let (from, to) = (step(self.from, 0)?, step(self.to, end)?);
         Ok(from.min(to)..to)
+    }
+
+    /// The steps run forward.
+    ///
+    /// # Errors
+    /// The first is behind the last.
+    pub(crate) fn check_direction(&self) -> Result<(), Failure> {
+        match (self.from, self.to) {
+            (Some(from), Some(to)) if from.thread == to.thread && from.step > to.step => Err(
+                Failure::new(format!("there is nothing from {from} on before {to}")),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Functions of this name are asked for.

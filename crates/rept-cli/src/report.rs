@@ -119,6 +119,7 @@ impl Recovered for Trusted<'_> {
 
 /// First step, and the one behind the last; of one thread.
 fn range(case: Case<'_>, wanted: &ReportArgs) -> Result<(Position, Position), Failure> {
+    wanted.range.check_direction()?;
     let named = [wanted.range.from, wanted.range.to]
         .into_iter()
         .flatten()

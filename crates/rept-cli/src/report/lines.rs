@@ -48,6 +48,13 @@ pub(crate) struct Wanted<'a> {
 pub(crate) fn lines(history: &History, wanted: &Wanted<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut places = Places::new(history);
     let stays = stays(&mut places, wanted);
+    if stays.is_empty() {
+        let whose = wanted
+            .function
+            .map(|name| format!(" of functions named {name}"));
+        let whose = whose.unwrap_or_default();
+        return writeln!(out, "no step{whose} among those asked for");
+    }
     let mut files = Files::default();
     let mut shown: BTreeMap<(usize, String), BTreeMap<String, String>> = BTreeMap::new();
     let mut heading = None;

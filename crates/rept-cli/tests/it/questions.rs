@@ -108,6 +108,12 @@ fn questions_without_an_answer_are_told_so() {
     let end = succeed("at --json", &directory);
     let end: serde_json::Value = serde_json::from_str(&end).unwrap();
     let (thread, step) = end["at"].as_str().unwrap().split_once(':').unwrap();
+    let backwards = format!("--from {thread}:9 --to {thread}:5");
+    for command in ["report", "report -i", "calls", "export"] {
+        check(&format!("{command} {backwards}"), "there is nothing from");
+    }
+    let nothing = succeed("report --func no_such_function", &directory);
+    assert!(nothing.contains("no step of functions named"), "{nothing}");
     let beyond = format!("{thread}:{}", step.parse::<u64>().unwrap() + 1);
     check(&format!("at --position {beyond}"), "does not exist");
     check(&format!("calls --to {beyond}"), "does not exist");
