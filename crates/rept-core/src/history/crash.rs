@@ -14,6 +14,12 @@ pub use suspects::{Suspects, Suspicion};
 /// Longest x86 instruction, in bytes.
 const LONGEST_INSTRUCTION: usize = 15;
 
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+/// Bytes that a function may reach beyond the end of the stack at once.
+const LARGEST_FRAME: u64 = 1 << 20;
+const SIGSEGV: i32 = 11;
+
 /// The signal that ended the process, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,6 +58,24 @@ impl History {
                 .and_then(|at| pointer(code, at, registers))
                 .and_then(word),
         })
+    }
+}
+
+impl History {
+    /// The crashing thread has used up its stack: what it accessed lies by its stack pointer where
+    /// the dump has nothing, and the stack begins above.
+    pub fn is_stack_used_up(&self) -> bool {
+        let found = || {
+            let crash = self.crash().filter(|crash| crash.signal == SIGSEGV)?;
+            let dump = self.session.dump()?;
+            let stack = dump.thread(crash.position.thread)?.get(RegWord::RSP)?;
+            let at = crash.address?;
+            let holds = |address: Address| dump.memory().bytes(address).is_some();
+            let near = at.0.abs_diff(stack) < LARGEST_FRAME && !holds(at);
+            let above = (1..=LARGEST_FRAME / PAGE).map(|page| at.offset(page * PAGE));
+            Some(near && above.into_iter().any(holds))
+        };
+        found().unwrap_or(false)
     }
 }
 

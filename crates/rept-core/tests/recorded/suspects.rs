@@ -15,6 +15,8 @@ __attribute__((noinline)) static long use(void) {
     return 1000 / kept;
 #elif defined JUMP
     return ((long (*)(void))kept)() + 1;
+#elif defined REFUSED
+    return ((long (*)(void))(kept + 0x4141414141414141))() + 1;
 #elif defined TRAP
     if (kept < 3) __builtin_trap();
     return 1;
@@ -52,6 +54,7 @@ fn crashes_without_a_faulting_access_have_suspects() {
     for (kind, expect) in [
         ("-DDIVIDE", Suspicion::Divisor),
         ("-DJUMP", Suspicion::JumpTarget),
+        ("-DREFUSED", Suspicion::JumpTarget),
         ("-DTRAP", Suspicion::Comparison),
         ("-DABORT", Suspicion::Comparison),
     ] {
@@ -65,6 +68,7 @@ fn crashes_without_a_faulting_access_have_suspects() {
         let suspects = history.suspects();
         let suspects = suspects.unwrap_or_else(|| panic!("{kind}: nothing is suspected"));
         assert_eq!(suspects.what, expect, "{kind}");
+        assert!(!history.is_stack_used_up(), "{kind}");
         let answers: Vec<Answer> = history
             .trail(&suspects.places, Trust::Inferred)
             .take(16)
@@ -72,4 +76,26 @@ fn crashes_without_a_faulting_access_have_suspects() {
         let reached = planted(&history, &answers);
         assert_eq!(reached.as_deref(), Some("plant"), "{kind}: {answers:?}");
     }
+}
+
+/// Recurses without end.
+const RECURSION: &str = r#"
+__attribute__((noinline)) static long deep(long n) {
+    volatile char room[65536];
+    room[n & 1023] = 1;
+    return deep(n + 1) + room[0];
+}
+int main(void) { return (int)deep(0); }
+"#;
+
+#[test]
+fn a_stack_that_is_used_up_is_told() {
+    let folder = Folder::new("recursion");
+    let compiler = ["cc", "-O1", "-g"];
+    let recorded = record_source(&folder.0, "deep.c", RECURSION, &compiler, Some("main"));
+    let Some((recording, _)) = recorded else {
+        return;
+    };
+    let history = open(&recording);
+    assert!(history.is_stack_used_up(), "{:?}", history.crash());
 }

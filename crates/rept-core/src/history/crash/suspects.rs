@@ -1,7 +1,8 @@
 //! The values that led to a crash, by the crash alone.
 //!
 //! - An access that faulted: the registers that make the address of the operand that covers it.
-//! - A jump to where no code is: where the last step took the target from.
+//! - A jump to where no code is: where the last step took the target from. The processor refuses a
+//!   target that is not canonical at the jump itself: where that takes it from.
 //! - A division: the divisor.
 //! - An abort, or an instruction that is there to end the process: the flags of the last conditional
 //!   branch before the call that complained, so what was compared and found bad.
@@ -50,6 +51,9 @@ const COMPLAINTS: &[&str] = &[
     "alloc::raw_vec::handle_error",
     "alloc::alloc::handle_alloc_error",
     "std::terminate",
+    "std::__throw_",
+    "std::__glibcxx_assert_fail",
+    "std::__replacement_assert",
     "__cxa_throw",
     "_Unwind_",
     "__gnu_cxx::__verbose_terminate_handler",
@@ -119,7 +123,10 @@ impl History {
         match crash.signal {
             SIGFPE => divisor(self, &crash),
             SIGABRT | SIGILL | SIGTRAP => comparison(self, &crash),
-            _ => access(self, &crash).or_else(|| wild_jump(self, &crash)),
+            _ if crash.address == Some(crash.pc) => wild_jump(self, &crash),
+            _ => refused_jump(self, &crash)
+                .or_else(|| access(self, &crash))
+                .or_else(|| wild_jump(self, &crash)),
         }
     }
 }
@@ -136,11 +143,18 @@ fn access(history: &History, crash: &Crash) -> Option<Suspects> {
     let memory = faulting_memory(&instruction, crash.address, |register| {
         value(registers, register)
     })?;
-    let places: Vec<_> = [memory.base(), memory.index()]
+    let mapped = |register: &RegWord| {
+        let value = registers.get(*register).map(Address);
+        value.is_some_and(|value| history.session.final_memory().bytes(value).is_some())
+    };
+    let mut words: Vec<RegWord> = [memory.base(), memory.index()]
         .into_iter()
         .filter_map(word)
-        .map(|register| (Location::Reg(register), crash.position))
         .collect();
+    // A base that points to something is less suspect than what was added to it.
+    words.sort_by_key(mapped);
+    let place = |register| (Location::Reg(register), crash.position);
+    let places: Vec<_> = words.into_iter().map(place).collect();
     (!places.is_empty()).then_some(Suspects {
         what: Suspicion::FaultingAddress,
         places,
@@ -165,6 +179,40 @@ fn divisor(history: &History, crash: &Crash) -> Option<Suspects> {
         _ => return None,
     };
     Some(Suspects::one(Suspicion::Divisor, location, crash.position))
+}
+
+/// A jump, call or return whose target is not canonical.
+fn refused_jump(history: &History, crash: &Crash) -> Option<Suspects> {
+    let instruction = faulting(history, crash)?;
+    let registers = history.session.dump()?.thread(crash.position.thread)?;
+    let value = |register, _, _| value(registers, register);
+    let slot = match instruction.mnemonic() {
+        Mnemonic::Ret => registers.get(RegWord::RSP)?,
+        Mnemonic::Jmp | Mnemonic::Call => match instruction.op0_kind() {
+            OpKind::Register => {
+                let register = word(instruction.op0_register())?;
+                let location = Location::Reg(register);
+                let refused = is_refused(registers.get(register)?);
+                return refused
+                    .then(|| Suspects::one(Suspicion::JumpTarget, location, crash.position));
+            }
+            OpKind::Memory => instruction.virtual_address(0, 0, value)?,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let bytes = history.session.dump()?.memory().bytes(Address(slot))?;
+    let target = u64::from_le_bytes(*bytes.first_chunk()?);
+    let location = Location::Mem {
+        address: Address(slot),
+        size: 8,
+    };
+    is_refused(target).then(|| Suspects::one(Suspicion::JumpTarget, location, crash.position))
+}
+
+/// The address is not canonical: bits 47 to 63 are not all the same.
+fn is_refused(address: u64) -> bool {
+    !matches!((address as i64) >> 47, 0 | -1)
 }
 
 /// No code where control went: the last step took the target from somewhere.
@@ -266,6 +314,7 @@ mod tests {
             "abort",
             "malloc_printerr",
             "__libc_message",
+            "std::__throw_out_of_range_fmt(char const*, ...)",
             "core::panicking::panic_fmt",
         ] {
             assert!(is_complaint(name), "{name}");
