@@ -13,6 +13,7 @@ use rept_core::{
     AccessView, Answer, Asked, Crash, Explanation, History, Link, Location, Origin, Position, Trust,
 };
 use rept_trace::Address;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// Answers of a crash's story at most.
@@ -27,15 +28,71 @@ pub(crate) fn crash_story(history: &History, trust: Trust, out: &mut dyn Write) 
     let Some((crash, suspects)) = history.crash().zip(history.suspects()) else {
         return writeln!(out, "nothing in the crash points to a value");
     };
+    if history.is_stack_used_up() {
+        return recursion(history, &crash, out);
+    }
     writeln!(out, "the crash is about {suspects}")?;
+    // Whether each answer is about an address that a value was taken from, not about the value.
+    let mut of_address = Vec::new();
     for answer in history.trail(&suspects.places, trust).take(ANSWERS) {
+        of_address.push(match answer.asked {
+            Asked::Value { of } => of_address[of],
+            asked => asked != Asked::First,
+        });
         question(&crash, &answer, out)?;
         print_explanation(history, &answer.explanation, out)?;
         if let Some(plant) = planted(history, &answer.explanation) {
+            let what = match of_address.last() {
+                Some(true) => {
+                    "no step is known to have planted the value; what led to its place was"
+                }
+                _ => "the bad value was",
+            };
+            writeln!(out, "\n{what} planted by this step:")?;
             return print_planted(history, crash, plant, out);
         }
     }
     writeln!(out, "\nno step of the trace planted it")
+}
+
+/// A stack that is used up has no bad value: what matters is who called whom so often.
+fn recursion(history: &History, crash: &Crash, out: &mut dyn Write) -> io::Result<()> {
+    let thread = crash.position.thread;
+    let open = || {
+        history
+            .calls(thread)
+            .iter()
+            .filter(|call| call.returned.is_none())
+    };
+    let mut counts: BTreeMap<Address, u64> = BTreeMap::new();
+    for call in open() {
+        *counts.entry(call.callee).or_default() += 1;
+    }
+    let often = counts.iter().max_by_key(|&(_, &count)| count);
+    let Some((&callee, &count)) = often.filter(|&(_, &count)| count > 1) else {
+        return writeln!(
+            out,
+            "the stack is used up, without a recursion in the window"
+        );
+    };
+    let symbol = history.session().symbols().lookup(callee);
+    let name = symbol
+        .name()
+        .map_or_else(|| callee.to_string(), str::to_owned);
+    let (all, count) = (grouped(open().count() as u64), grouped(count));
+    writeln!(
+        out,
+        "the stack is used up: {count} of the {all} calls that are open are of {name}"
+    )?;
+    let first = open().find(|call| call.callee == callee);
+    let Some(site) = first.map(|call| Position::new(thread, call.site)) else {
+        return Ok(());
+    };
+    writeln!(
+        out,
+        "\nthe oldest of them in the window was made by this step:"
+    )?;
+    line(history, site, "", out)
 }
 
 fn question(crash: &Crash, answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
@@ -75,6 +132,12 @@ pub(crate) fn print_explanation(
                 out,
                 "      ({times} times in a row, first at {})",
                 link.first
+            )?;
+        }
+        if link.raced {
+            writeln!(
+                out,
+                "      (by its value: nothing orders the two threads here)"
             )?;
         }
         if link.unknown_stores > 0 {
@@ -129,6 +192,10 @@ fn end(history: &History, origin: &Origin, out: &mut dyn Write) -> io::Result<()
                 "  [{address}] holds it by the file that is mapped there"
             )
         }
+        Origin::Contradicted { location, at } => writeln!(
+            out,
+            "  {location} was written last by the step at {at}, as far as is known, but with another value"
+        ),
         Origin::Barrier(at) => line(history, *at, "steps are missing, or a signal came", out),
         Origin::TooLong => writeln!(out, "  and so on"),
         Origin::Cancelled => writeln!(out, "  and so on: the question was cancelled"),
@@ -201,7 +268,6 @@ fn print_planted(
     (at, address): (Position, Address),
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    writeln!(out, "\nthe bad value was planted by this step:")?;
     let what = format!("{} to [{address}]", stored(history, at, address));
     line(history, at, &what, out)?;
     if at.thread == crash.position.thread {

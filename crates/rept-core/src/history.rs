@@ -12,6 +12,7 @@ mod locals;
 mod queries;
 mod races;
 mod registers;
+mod rivals;
 mod sequence;
 mod why;
 

@@ -185,6 +185,7 @@ fn explain(stub: &Stub<'_>, location: Location) -> String {
             .map(|from| format!(" <- {from}"))
             .unwrap_or_default();
         let doubt = match link.unknown_stores {
+            _ if link.raced => "  (by its value: nothing orders it with its reader)".to_owned(),
             0 => String::new(),
             stores => format!("  (or one of {stores} later stores whose address is unknown)"),
         };
@@ -206,6 +207,9 @@ fn explain(stub: &Stub<'_>, location: Location) -> String {
         Origin::BeforeWindow(location) => format!("{location} had it before the window"),
         Origin::UnknownStore { location, stores } => format!(
             "no step is known to have written {location}; {stores} stores go to unknown addresses"
+        ),
+        Origin::Contradicted { location, at } => format!(
+            "{location} was written last by the step at {at}, as far as is known, but with another value"
         ),
         Origin::AddressUnknown(at) => format!("loaded at {at} from an unknown address"),
         Origin::Barrier(at) => {

@@ -105,6 +105,11 @@ impl AccessIndex {
         cells.map(|(&cell, entries)| (cell, entries.as_slice()))
     }
 
+    /// The stores of a cell, by ascending number.
+    pub(super) fn stores_of(&self, cell: u64) -> &[Entry] {
+        self.stores.get(&cell).map_or(&[], Vec::as_slice)
+    }
+
     /// The newest store before step number `before` that touches any of the bytes, by an address known at
     /// grade `trust` or better.
     pub(super) fn last_store(

@@ -6,21 +6,26 @@
 //! block copy leads to the place in its source. Each link is older than the one before, so
 //! it ends; a link costs one look-up in the index of writes. A loop that hands a value on to
 //! itself, as a counter does, is one turn with a count.
+//!
+//! The last known writer of a place is held against the value that was found there: where another
+//! thread may have come between, it is the store of that value which is followed.
 
 mod source;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod values;
 
 use super::queries::{Location, Write};
 use super::{History, Trust};
 use crate::position::Position;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
-use rept_recover::history::AccessView;
+use rept_recover::history::{AccessView, Value};
 use rept_trace::{Address, RegWord};
 use source::{Source, address_registers, source_of};
 
 pub use trail::{Answer, Asked, Trail};
+pub(in crate::history) use values::accessed;
 
 /// Links named at most.
 const MAX_LINKS: usize = 256;
@@ -58,6 +63,9 @@ pub struct Link {
     /// Stores between the step and the next link (or the question) whose address is not known:
     /// one of them may have written `to` after it. 0: surely none.
     pub unknown_stores: u64,
+    /// Nothing orders the step before the one that read the place: the value shows it, which none
+    /// but this store is known to have put there.
+    pub raced: bool,
     /// How often in a row a loop did it: 1 where there is none. The links of a loop stand next to
     /// each other, those of its newest turn, each with the number of turns.
     pub times: u64,
@@ -93,6 +101,13 @@ pub enum Origin {
         location: Location,
         /// Number of these stores.
         stores: u64,
+    },
+    /// The last step known to have written it put another value there; who did after it is not known.
+    Contradicted {
+        /// Where it was.
+        location: Location,
+        /// That step.
+        at: Position,
     },
     /// Taken from memory at an address that is not known.
     AddressUnknown(Position),
@@ -150,6 +165,12 @@ trait Past {
     fn accesses_of(&self, at: Position) -> Vec<AccessView>;
     /// Who wrote it last.
     fn writer(&self, location: Location, before: Position) -> Option<Write>;
+    /// The flags just before a step.
+    fn flags(&self, at: Position) -> Value;
+    /// What a step found at a place, at most 8 bytes.
+    fn found(&self, address: Address, size: u64, at: Position) -> Value;
+    /// The store by another thread that nothing orders with a step, and that put there what it found.
+    fn rival(&self, address: Address, size: u64, found: Value, at: Position) -> Option<Position>;
     /// Bytes of a file that nothing can have written to.
     fn is_file(&self, address: Address) -> bool;
     /// Nobody waits for the answer any more.
@@ -176,7 +197,31 @@ impl Past for Trusted<'_> {
         for access in accesses.iter_mut().filter(weak) {
             access.address = None;
         }
+        for access in &mut accesses {
+            access.value = self.trust.limit(access.value);
+        }
         accesses
+    }
+
+    fn flags(&self, at: Position) -> Value {
+        let state = self.history.at(at);
+        let flags = state.map(|state| state.reg(RegWord::FLAGS));
+        self.trust.limit(flags.unwrap_or_default())
+    }
+
+    fn found(&self, address: Address, size: u64, at: Position) -> Value {
+        let loaded = accessed(&self.accesses_of(at), false, address, size);
+        if loaded.known != 0 || self.history.instruction(at).is_some() {
+            return loaded;
+        }
+        let state = self.history.at(at);
+        let bytes =
+            state.map(|state| values::joined(size, |byte| state.byte(address.offset(byte))));
+        self.trust.limit(bytes.unwrap_or_default())
+    }
+
+    fn rival(&self, address: Address, size: u64, found: Value, at: Position) -> Option<Position> {
+        self.history.rival(address, size, found, at, self.trust)
     }
 
     fn writer(&self, location: Location, before: Position) -> Option<Write> {
@@ -224,7 +269,8 @@ impl History {
         let Some(instruction) = past.instruction_of(at) else {
             return Vec::new();
         };
-        match source_of(&instruction, Place::of(location), &past.accesses_of(at)) {
+        let (place, accesses) = (Place::of(location), past.accesses_of(at));
+        match source_of(&instruction, place, &accesses, past.flags(at)) {
             Source::Copy(from) => vec![from.location()],
             Source::Computed(inputs) => inputs,
             _ => Vec::new(),
@@ -267,10 +313,19 @@ fn follow(past: &impl Past, mut place: Place, mut before: Position) -> Explanati
 }
 
 fn step_back(past: &impl Past, place: Place, before: Position) -> Result<Step, Origin> {
-    let (at, unknown_stores) = writer(past, place, before)?;
+    let (mut at, mut unknown_stores) = writer(past, place, before)?;
+    let mut raced = false;
+    if let Some(found) = contradicted(past, place, at, before) {
+        let rival = match place {
+            Place::Mem { address, size } => past.rival(address, size, found, before),
+            Place::Reg { .. } => None,
+        };
+        at = rival.ok_or_else(|| unexplained(place.location(), at, unknown_stores))?;
+        (raced, unknown_stores) = (true, 0);
+    }
     let instruction = past.instruction_of(at);
     let source = match &instruction {
-        Some(instruction) => source_of(instruction, place, &past.accesses_of(at)),
+        Some(instruction) => source_of(instruction, place, &past.accesses_of(at), past.flags(at)),
         None => Source::Computed(Vec::new()),
     };
     let link = Link {
@@ -279,11 +334,30 @@ fn step_back(past: &impl Past, place: Place, before: Position) -> Result<Step, O
         from: next_place(&source).map(Place::location),
         computed: matches!(source, Source::Computed(_)),
         unknown_stores,
+        raced,
         times: 1,
         first: at,
     };
     let code = Address(instruction.map_or(0, |instruction| instruction.ip()));
     Ok(Step { link, code, source })
+}
+
+/// What `before` found in memory, where it is not what the step at `at` put there.
+fn contradicted(past: &impl Past, place: Place, at: Position, before: Position) -> Option<Value> {
+    let Place::Mem { address, size } = place else {
+        return None;
+    };
+    let found = past.found(address, size, before);
+    let put = accessed(&past.accesses_of(at), true, address, size);
+    ((found.bits ^ put.bits) & found.known & put.known != 0).then_some(found)
+}
+
+/// The last known writer is not the one, and no other is known.
+fn unexplained(location: Location, at: Position, stores: u64) -> Origin {
+    match stores {
+        0 => Origin::Contradicted { location, at },
+        _ => Origin::UnknownStore { location, stores },
+    }
 }
 
 /// What hands the question on, where one place does.
@@ -320,7 +394,15 @@ impl Links {
         };
         (start..start + turn).all(|index| {
             let (newer, older) = (&self.links[index], &self.links[index + turn]);
-            let what = |link: &Link| (link.to, link.from, link.computed, link.at.thread);
+            let what = |link: &Link| {
+                (
+                    link.to,
+                    link.from,
+                    link.computed,
+                    link.at.thread,
+                    link.raced,
+                )
+            };
             self.code[index] == self.code[index + turn]
                 && what(newer) == what(older)
                 && older.times == 1

@@ -399,12 +399,27 @@ impl History {
     /// Nothing known says that the handler changed the register of the code that it interrupted.
     fn is_kept(&self, word: RegWord, thread: ThreadId, handler: Handled) -> bool {
         let value = |step| Some(self.at(Position::new(thread, step))?.reg(word));
-        match (value(handler.delivered), value(handler.resumed)) {
+        // Just before the handler's first step the kernel has already put its arguments there.
+        let last = handler.delivered.saturating_sub(1);
+        if self.step_writes(thread, word, last) {
+            return true;
+        }
+        match (value(last), value(handler.resumed)) {
             (Some(before), Some(after)) => {
                 (before.bits ^ after.bits) & before.known & after.known == 0
             }
             _ => false,
         }
+    }
+
+    /// The step's instruction writes the word, or may.
+    fn step_writes(&self, thread: ThreadId, word: RegWord, step: u64) -> bool {
+        let index = self.thread_index(thread);
+        index.is_some_and(|index| {
+            self.register_writes(index, word)
+                .binary_search(&step)
+                .is_ok()
+        })
     }
 
     fn next_register_write(&self, thread: usize, word: RegWord, from: Position) -> Write {

@@ -142,7 +142,7 @@ impl History {
     }
 
     /// Numbers of the steps that may be concurrent with a step.
-    fn window(&self, (thread, step): (usize, u64)) -> Option<Range<u64>> {
+    pub(super) fn window(&self, (thread, step): (usize, u64)) -> Option<Range<u64>> {
         let order = self.session.order();
         let thread = thread as u32;
         let segment = order.segment_at(Point { thread, step })?;
@@ -151,7 +151,7 @@ impl History {
         Some(number(window.start)..number(window.end))
     }
 
-    fn is_open(&self, a: Option<(usize, u64)>, b: Option<(usize, u64)>) -> bool {
+    pub(super) fn is_open(&self, a: Option<(usize, u64)>, b: Option<(usize, u64)>) -> bool {
         let (Some((thread, step)), Some((other, later))) = (a, b) else {
             return false;
         };

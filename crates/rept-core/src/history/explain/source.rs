@@ -1,9 +1,12 @@
 //! What an instruction made a value of.
 
+mod conditions;
+mod lanes;
+
 use super::{Place, WORD};
 use crate::history::Location;
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
-use rept_recover::history::AccessView;
+use rept_recover::history::{AccessView, Value};
 use rept_trace::{Address, RegWord};
 
 /// Where a step took a value from.
@@ -23,23 +26,35 @@ pub(super) enum Source {
     Untouched,
 }
 
-/// What `place` was made of by a step that wrote it.
+/// What `place` was made of by a step that wrote it, with the flags from before it.
 pub(super) fn source_of(
     instruction: &Instruction,
     place: Place,
     accesses: &[AccessView],
+    flags: Value,
 ) -> Source {
     if instruction.mnemonic() == Mnemonic::Syscall {
         return Source::SystemCall;
     }
     let calls = instruction.is_call_near() || instruction.is_call_near_indirect();
-    if calls || is_zeroing(instruction) {
-        return match place.location() {
-            Location::Reg(RegWord::RSP) => Source::Computed(vec![Location::Reg(RegWord::RSP)]),
-            _ => Source::Constant,
-        };
+    let stack_pointer = Location::Reg(RegWord::RSP);
+    if place.location() == stack_pointer && (calls || instruction.mnemonic() == Mnemonic::Ret) {
+        return Source::Computed(vec![stack_pointer]);
     }
-    if !moves(instruction) {
+    if calls || is_zeroing(instruction) {
+        return Source::Constant;
+    }
+    if instruction.mnemonic() == Mnemonic::Xchg {
+        return exchanged(instruction, place, accesses);
+    }
+    let taken = match conditions::moves_if(instruction, flags) {
+        Some(false) => return Source::Untouched,
+        taken => taken.is_some(),
+    };
+    if let Some(source) = of_lanes(instruction, place, accesses) {
+        return source;
+    }
+    if !taken && !moves(instruction) {
         return Source::Computed(inputs(instruction, place.location(), accesses));
     }
     match place {
@@ -72,6 +87,45 @@ fn loaded(
         };
     }
     moved(instruction, from, size, accesses)
+}
+
+/// Of a move of lanes.
+fn of_lanes(instruction: &Instruction, place: Place, accesses: &[AccessView]) -> Option<Source> {
+    let (byte, size) = match place {
+        Place::Reg { word, offset, size } => {
+            let (_, start) = destination(instruction, word)?;
+            (start + offset, size)
+        }
+        Place::Mem { address, size } => {
+            let store = accesses.iter().find(|access| access.store)?;
+            (address.0.checked_sub(store.address?.0)?, size)
+        }
+    };
+    lanes::source_of(instruction, byte, size, accesses)
+}
+
+/// Of XCHG: each operand was the other.
+fn exchanged(instruction: &Instruction, place: Place, accesses: &[AccessView]) -> Source {
+    let (wanted, offset, size) = match place {
+        Place::Reg { word, offset, size } => (word, offset, size),
+        Place::Mem { address, size } => return stored(instruction, address, size, accesses),
+    };
+    let is = |register: Register| word(register, 0) == Some(wanted);
+    let first = instruction.op0_kind() == OpKind::Register && is(instruction.op0_register());
+    let (own, other) = if first { (0, 1) } else { (1, 0) };
+    let register = instruction.op_register(own);
+    let width = register.size() as u64;
+    match offset.checked_sub(skipped(register)) {
+        Some(from) if from < width => match instruction.op_kind(other) {
+            OpKind::Register => {
+                of_register(instruction, instruction.op_register(other), from, size)
+            }
+            _ => of_memory(instruction, from, size, accesses),
+        },
+        // Writing 32 bits clears the rest; writing 8 or 16 leaves it.
+        Some(_) if width > 2 => Source::Constant,
+        _ => Source::Untouched,
+    }
 }
 
 /// Of a move to memory.
@@ -243,6 +297,8 @@ fn moves(instruction: &Instruction) -> bool {
             | Vmovdqa
             | Vmovdqu
             | Vmovdqu8
+            | Vmovdqu32
+            | Vmovdqa32
             | Vmovdqu64
             | Vmovdqa64
             | Vmovq
@@ -338,8 +394,17 @@ mod tests {
     use iced_x86::{Decoder, DecoderOptions};
 
     fn of(bytes: &[u8], word: RegWord, accesses: &[AccessView]) -> Source {
+        with_flags(bytes, word, accesses, Value::default())
+    }
+
+    fn with_flags(bytes: &[u8], word: RegWord, accesses: &[AccessView], flags: Value) -> Source {
         let instruction = Decoder::with_ip(64, bytes, 0x1000, DecoderOptions::NONE).decode();
-        source_of(&instruction, Place::of(Location::Reg(word)), accesses)
+        source_of(
+            &instruction,
+            Place::of(Location::Reg(word)),
+            accesses,
+            flags,
+        )
     }
 
     fn register(word: RegWord, offset: u64, size: u64) -> Source {
@@ -358,7 +423,7 @@ mod tests {
             address_assumed: true,
             size: 8,
             store: false,
-            value: crate::history::Value::default(),
+            value: Value::default(),
         };
         let memory = Location::Mem {
             address: Address(0x10),
@@ -390,8 +455,62 @@ mod tests {
     }
 
     #[test]
-    fn a_push_moves_the_stack_pointer_by_a_constant() {
-        let own = vec![Location::Reg(RegWord::RSP)];
-        assert_eq!(of(&[0x50], RegWord::RSP, &[]), Source::Computed(own));
+    fn lanes_are_followed_one_by_one() {
+        let (low, high) = (RegWord::vector(0, 0), RegWord::vector(0, 1));
+        let check = |bytes: &[u8], word, expect| assert_eq!(of(bytes, word, &[]), expect);
+        let lane = |register, lane| self::register(RegWord::vector(register, lane), 0, 8);
+        // punpcklqdq xmm0,xmm1
+        check(&[0x66, 0x0f, 0x6c, 0xc1], low, Source::Untouched);
+        check(&[0x66, 0x0f, 0x6c, 0xc1], high, lane(1, 0));
+        // vpunpckhqdq xmm0,xmm1,xmm2
+        check(&[0xc5, 0xf1, 0x6d, 0xc2], low, lane(1, 1));
+        check(&[0xc5, 0xf1, 0x6d, 0xc2], high, lane(2, 1));
+        // pinsrq xmm0,rbx,1
+        let insert = [0x66, 0x48, 0x0f, 0x3a, 0x22, 0xc3, 1];
+        check(&insert, high, register(RegWord::RBX, 0, 8));
+        check(&insert, low, Source::Untouched);
+        // vextracti128 xmm0,ymm1,1
+        let extract = [0xc4, 0xe3, 0x7d, 0x39, 0xc8, 1];
+        check(&extract, low, lane(1, 2));
+        check(&extract, RegWord::vector(0, 2), Source::Constant);
+    }
+
+    #[test]
+    fn conditional_moves_and_exchanges_have_one_source_where_it_is_known() {
+        let cmove = [0x48, 0x0f, 0x44, 0xc3]; // cmove rax,rbx
+        let zero = |bits| Value {
+            bits,
+            known: 1 << 6,
+            certain: 1 << 6,
+            assumed: 1 << 6,
+        };
+        let taken = with_flags(&cmove, RegWord::RAX, &[], zero(1 << 6));
+        assert_eq!(taken, register(RegWord::RBX, 0, 8));
+        let left = with_flags(&cmove, RegWord::RAX, &[], zero(0));
+        assert_eq!(left, Source::Untouched);
+        assert!(matches!(of(&cmove, RegWord::RAX, &[]), Source::Computed(_)));
+        let xchg = [0x48, 0x87, 0xd8]; // xchg rax,rbx
+        assert_eq!(of(&xchg, RegWord::RAX, &[]), register(RegWord::RBX, 0, 8));
+        assert_eq!(of(&xchg, RegWord::RBX, &[]), register(RegWord::RAX, 0, 8));
+    }
+
+    #[test]
+    fn the_stack_pointer_moves_by_a_constant() {
+        let own = || vec![Location::Reg(RegWord::RSP)];
+        let check = |bytes: &[u8], accesses: &[AccessView]| {
+            let found = of(bytes, RegWord::RSP, accesses);
+            assert_eq!(found, Source::Computed(own()), "{bytes:x?}");
+        };
+        let top = AccessView {
+            address: Some(Address(0x7000)),
+            address_certain: true,
+            address_assumed: true,
+            size: 8,
+            store: false,
+            value: Value::default(),
+        };
+        check(&[0x50], &[]); // push rax
+        check(&[0xc3], &[top]); // ret
+        check(&[0xe8, 0, 0, 0, 0], &[]); // call
     }
 }

@@ -1,7 +1,6 @@
 //! Chains over hand-made pasts.
 
 use super::*;
-use rept_recover::history::Value;
 use rept_trace::ThreadId;
 
 /// An instruction's bytes and what it accesses.
@@ -62,6 +61,7 @@ fn link(link: &Link) -> String {
         );
     }
     match link.unknown_stores {
+        _ if link.raced => format!("{} {kind} by its value", link.at),
         0 => format!("{} {kind}", link.at),
         stores => format!("{} {kind} or one of {stores}", link.at),
     }
@@ -103,6 +103,22 @@ impl Past for Told<'_> {
         Some(Write::new(None, stores, None))
     }
 
+    fn flags(&self, _: Position) -> Value {
+        Value::default()
+    }
+
+    fn found(&self, address: Address, size: u64, at: Position) -> Value {
+        accessed(&self.accesses_of(at), false, address, size)
+    }
+
+    fn rival(&self, address: Address, size: u64, found: Value, at: Position) -> Option<Position> {
+        let threads = self.0.len();
+        let end = Position::new(ThreadId(threads as u32), self.0[threads - 1].len() as u64);
+        let put = |step: &Position| accessed(&self.accesses_of(*step), true, address, size);
+        let mut others = self.backwards(end).filter(|step| step.thread != at.thread);
+        others.find(|step| put(step) == found)
+    }
+
     fn is_file(&self, _: Address) -> bool {
         false
     }
@@ -129,6 +145,21 @@ fn load(address: u64) -> AccessView {
 
 fn store(address: u64) -> AccessView {
     access(true, Some(address), 8)
+}
+
+/// An access of 8 bytes whose value is known.
+fn valued(store: bool, address: u64, bits: u64) -> AccessView {
+    let all = u64::MAX;
+    let value = Value {
+        bits,
+        known: all,
+        certain: all,
+        assumed: all,
+    };
+    AccessView {
+        value,
+        ..access(store, Some(address), 8)
+    }
 }
 
 #[track_caller]
@@ -186,6 +217,30 @@ fn another_thread_may_have_written_it() {
     ];
     let expect = "2:0 load, 1:1 store, 1:0 compute, computed 1:0 of 2";
     check(threads, RegWord::RAX, expect);
+}
+
+#[test]
+fn a_store_of_another_value_is_not_followed() {
+    let (other, own) = ([valued(true, 0x100, 5)], [valued(true, 0x100, 7)]);
+    let found = [valued(false, 0x100, 5)];
+    let racing: &[&[Ran<'_>]] = &[
+        &[(MOV_RSI_RCX, &other), (MOV_RSI_RCX, &own)],
+        &[(MOV_RSI_RCX, &own), (MOV_RAX_RSI, &found)],
+    ];
+    let expect = "2:1 load, 1:0 store by its value, rcx before";
+    check(racing, RegWord::RAX, expect);
+
+    let alone: &[&[Ran<'_>]] = &[&[(MOV_RSI_RCX, &own), (MOV_RAX_RSI, &found)]];
+    let text = Told(alone).chain(RegWord::RAX);
+    assert!(text.starts_with("1:1 load, Contradicted"), "{text}");
+    let unknown = [access(true, None, 8)];
+    let doubtful: &[&[Ran<'_>]] = &[&[
+        (MOV_RSI_RCX, &own),
+        (PUSH_RAX, &unknown),
+        (MOV_RAX_RSI, &found),
+    ]];
+    let text = Told(doubtful).chain(RegWord::RAX);
+    assert!(text.starts_with("1:2 load, UnknownStore"), "{text}");
 }
 
 #[test]
