@@ -133,10 +133,10 @@ fn avx512() -> Vec<Register> {
 
 /// Lanes of vector registers, each a register of its own for gdb.
 fn vectors(name: &str, suffix: &str, numbers: Range<u16>, lanes: Range<u16>) -> Vec<Register> {
-    let kind = if lanes.len() == 2 {
-        "uint128"
-    } else {
-        "v2ui128"
+    let kind = match (suffix, lanes.len()) {
+        ("", 2) => "vec128",
+        (_, 2) => "uint128",
+        _ => "v2ui128",
     };
     let of = |number| {
         let words: Vec<RegWord> = lanes
@@ -159,6 +159,25 @@ pub(super) fn registers() -> impl Iterator<Item = &'static Register> {
     features().iter().flat_map(|(_, registers)| registers)
 }
 
+/// The type of XMM registers that gdb's own description gives them, so that `$xmm0.v2_double[0]` works.
+fn vec128() -> String {
+    const VIEWS: [(&str, &str, u8); 6] = [
+        ("v4_float", "ieee_single", 4),
+        ("v2_double", "ieee_double", 2),
+        ("v16_int8", "int8", 16),
+        ("v8_int16", "int16", 8),
+        ("v4_int32", "int32", 4),
+        ("v2_int64", "int64", 2),
+    ];
+    let (mut vectors, mut fields) = (String::new(), String::new());
+    for (name, kind, count) in VIEWS {
+        vectors += &format!("<vector id=\"{name}\" type=\"{kind}\" count=\"{count}\"/>");
+        fields += &format!("<field name=\"{name}\" type=\"{name}\"/>");
+    }
+    let whole = "<field name=\"uint128\" type=\"uint128\"/>";
+    format!("{vectors}<union id=\"vec128\">{fields}{whole}</union>")
+}
+
 /// The description as gdb reads it.
 pub(super) fn xml() -> String {
     let mut xml = String::from(
@@ -167,8 +186,12 @@ pub(super) fn xml() -> String {
     );
     for (feature, registers) in features() {
         xml += &format!("<feature name=\"{feature}\">");
-        if registers.iter().any(|register| register.kind == "v2ui128") {
+        let uses = |kind| registers.iter().any(|register| register.kind == kind);
+        if uses("v2ui128") {
             xml += "<vector id=\"v2ui128\" type=\"uint128\" count=\"2\"/>";
+        }
+        if uses("vec128") {
+            xml += &vec128();
         }
         for Register {
             name, kind, bytes, ..
