@@ -33,8 +33,10 @@ mod given;
 mod graph;
 mod kernel;
 mod kinds;
+mod known_calls;
 mod lower;
 mod mapped;
+mod options;
 mod pending;
 mod protect;
 mod race;
@@ -63,16 +65,16 @@ use graph::{Graph, NONE};
 use hashbrown::{HashMap, HashSet};
 use kernel::Remapped;
 use kinds::{Kinds, stack_pointers};
+pub use options::{Anchor, AnchorPoint, Creation, FileRead, Mapped, Options};
 use pending::PendingSet;
 use protect::Protection;
 use ranges::Ranges;
 use rept_order::Order;
-use rept_trace::{Address, FinalState, RegWord, ThreadId, Trace};
+use rept_trace::{FinalState, RegWord, Trace};
 use rounds::{Before, ROUNDS};
 use second_chance::Trial;
 use shared::Shared;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use tracking::Tracking;
 pub use view::History;
 use wide::Wide;
@@ -80,143 +82,6 @@ use worklist::Worklist;
 
 /// Steps of all threads at most; ids are 30 bits wide.
 const MAX_STEPS: u64 = 1 << 30;
-
-/// Register values known from elsewhere than the end of the thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Anchor {
-    /// Whose registers.
-    pub thread: ThreadId,
-    /// When.
-    pub at: AnchorPoint,
-    /// The words known there.
-    pub words: Vec<(RegWord, u64)>,
-    /// Measured (a sample of the registers) rather than concluded (unwinding, process entry):
-    /// its values count as certain rather than assumed.
-    pub measured: bool,
-}
-
-/// Where an [`Anchor`] holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnchorPoint {
-    /// Just before this step of the thread.
-    Step(u64),
-    /// Just before the first step of the thread, which is the process's first instruction: memory
-    /// is as the kernel made it ([`rept_trace::Memory::initial_bytes`]).
-    Entry,
-    /// At a call that is still open at the end and returns to this address; the values are those
-    /// that the caller will find when it is returned to (rsp: the callee's CFA). Give open frames
-    /// innermost first.
-    OpenCall(Address),
-    /// Where a signal whose handler has not returned interrupted the thread: just before the
-    /// instruction at this address. Give it in its place among the open frames.
-    Interrupted(Address),
-}
-
-/// A thread made by a system call (clone, clone3) of another: it begins behind that call, with the
-/// registers of its maker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Creation {
-    /// The thread that made it.
-    pub parent: ThreadId,
-    /// The step of the system call.
-    pub step: u64,
-    /// The thread that was made.
-    pub child: ThreadId,
-}
-
-/// Memory that a system call (mmap, brk) of a thread mapped, as a record of the kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapped {
-    /// The thread that made the call.
-    pub thread: ThreadId,
-    /// The step of the system call.
-    pub step: u64,
-    /// Where the mapping begins that the memory became part of.
-    pub start: Address,
-    /// How long that is.
-    pub bytes: u64,
-    /// Where in a file it begins, if a file is mapped there.
-    pub file_offset: Option<u64>,
-    /// Which of [`Options::files`] that is, if its contents are at hand.
-    pub file: Option<u32>,
-}
-
-/// A system call of a thread that read a file (read, pread64) or asked what it is (fstat) before it
-/// was mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileRead {
-    /// The thread that made the call.
-    pub thread: ThreadId,
-    /// The step of the system call.
-    pub step: u64,
-    /// Where the file's first byte was mapped, or would have been.
-    pub base: Address,
-    /// Which of [`Options::files`] it is, if its contents are at hand.
-    pub file: Option<u32>,
-}
-
-/// What recovery may do.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Options {
-    /// Use the assumption that functions keep to the ABI (call/return pairing).
-    pub pairing: bool,
-    /// Let memory values pass pending stores, in stages.
-    pub optimism: bool,
-    /// How many of the [`Options::STAGES`] stages of what is inferred; each lets values pass more
-    /// pending stores than the one before.
-    pub stages: u8,
-    /// Steps of all threads that are recovered at most, the newest; older ones are before the window.
-    /// A step takes about 150 bytes.
-    pub max_steps: u64,
-    /// Register values known from elsewhere: unwound frames, process entry, samples.
-    pub anchors: Vec<Anchor>,
-    /// Threads of which it is known which system call made them.
-    pub creations: Vec<Creation>,
-    /// System calls of which it is known what they mapped.
-    pub mapped: Vec<Mapped>,
-    /// The bytes of files that were mapped.
-    pub files: Vec<Arc<[u8]>>,
-    /// System calls of which it is assumed which file they read; read(2) from its beginning.
-    pub file_reads: Vec<FileRead>,
-    /// Where the heap ended when the process began: what its first `brk(0)` tells.
-    pub initial_break: Option<Address>,
-    /// For measuring recovery, never for using it.
-    #[cfg(feature = "experiments")]
-    pub experiment: crate::experiment::Experiment,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            pairing: true,
-            optimism: true,
-            stages: Options::STAGES,
-            max_steps: 1 << 24,
-            anchors: Vec::new(),
-            creations: Vec::new(),
-            mapped: Vec::new(),
-            files: Vec::new(),
-            file_reads: Vec::new(),
-            initial_break: None,
-            #[cfg(feature = "experiments")]
-            experiment: crate::experiment::Experiment::default(),
-        }
-    }
-}
-
-impl Options {
-    /// Number of stages of what is inferred.
-    pub const STAGES: u8 = STAGES.len() as u8;
-
-    /// The techniques that are left out.
-    fn without(&self) -> Without {
-        #[cfg(feature = "experiments")]
-        return self.experiment.without;
-        #[cfg(not(feature = "experiments"))]
-        Without::default()
-    }
-}
 
 /// Grade of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,193 @@
+//! System calls of which more is known than what the program shows: what the kernel's records say
+//! that they mapped, what files they read, how long those are, in how large blocks.
+//!
+//! Records are facts; the rest is assumed.
+
+use super::cells::{CELL, bits_at};
+use super::graph::{AccessState, KernelCall};
+use super::kernel::{MAP_FIXED, MMAP, PAGE, whole_pages};
+use super::ranges::bounds;
+use super::tracking::Cause;
+use super::{Engine, FileRead, Grade};
+use crate::bits::Bits;
+use rept_trace::Address;
+use smallvec::SmallVec;
+
+const READ: u64 = 0;
+const STAT: u64 = 4;
+const FSTAT: u64 = 5;
+const LSTAT: u64 = 6;
+const PREAD64: u64 = 17;
+const NEWFSTATAT: u64 = 262;
+
+/// What a system call wrote of a file.
+#[derive(Clone, Copy)]
+enum FileContent {
+    /// Its bytes, from this offset on.
+    Bytes(FileRead, u64),
+    /// `struct stat`.
+    Stat(FileRead),
+}
+
+impl FileContent {
+    /// The eight bytes at a distance from the buffer's beginning (which wraps around for those before
+    /// it), as far as known.
+    fn at(self, engine: &Engine<'_>, address: u64, distance: u64) -> Bits {
+        /// Offset of `st_size` in the kernel's `struct stat` (x86-64).
+        const SIZE: u64 = 48;
+        match self {
+            FileContent::Bytes(read, offset) => {
+                let memory = engine.cells.memory();
+                let file = |byte: Address| {
+                    let at = offset.wrapping_add(distance.wrapping_add(byte.0 - address));
+                    memory.file_bytes(Address(read.base.0.wrapping_add(at)), at)
+                };
+                bits_at(file, address)
+            }
+            FileContent::Stat(read) => {
+                let file = read
+                    .file
+                    .and_then(|file| engine.graph.files.get(file as usize));
+                file.filter(|_| distance == SIZE)
+                    .map_or(Bits::UNKNOWN, |file| Bits::constant(file.len() as u64))
+            }
+        }
+    }
+}
+
+impl Engine<'_> {
+    /// What system calls read of files is assumed, so that it was not learned before.
+    pub(super) fn learn_files(&mut self) {
+        for index in 0..self.graph.kernel_calls.len() {
+            let call = self.graph.kernel_calls[index];
+            if self.graph.file_reads.contains_key(&call.access) {
+                let step = self.graph.accesses[call.access as usize].step;
+                self.learn_file(step, &call);
+            }
+        }
+    }
+
+    /// A call that read a file put the file's bytes where it wrote, and one that asked what it is,
+    /// its length.
+    pub(super) fn learn_file(&mut self, step: u32, call: &KernelCall) {
+        let Some(&read) = self.graph.file_reads.get(&call.access) else {
+            return;
+        };
+        let placed = self.graph.accesses[call.access as usize].state == AccessState::Placed;
+        if self.grade == Grade::Certain || !placed {
+            return;
+        }
+        let value = |node: u32| self.graph.nodes.bits[node as usize].get();
+        let arguments = call.arguments.map(value);
+        let content = match arguments[0] {
+            Some(READ) => arguments[2].map(|buffer| (buffer, FileContent::Bytes(read, 0))),
+            Some(PREAD64) => arguments[2]
+                .zip(arguments[4])
+                .map(|(buffer, offset)| (buffer, FileContent::Bytes(read, offset))),
+            Some(FSTAT) => arguments[2].map(|buffer| (buffer, FileContent::Stat(read))),
+            Some(NEWFSTATAT) => arguments[3].map(|buffer| (buffer, FileContent::Stat(read))),
+            _ => None,
+        };
+        let Some((buffer, content)) = content else {
+            return;
+        };
+        for index in self.entries_of(call.access) {
+            let entry = self.cells.entries[index as usize];
+            let cell = self.cells.cells[entry.cell as usize].number;
+            let address = cell.wrapping_mul(CELL);
+            let held = content.at(self, address, address.wrapping_sub(buffer));
+            let held = entry.to_node(entry.to_cell(held));
+            if self.learn(entry.node, held, Cause::Step(step)).is_err() {
+                return self.conflict_at(step);
+            }
+        }
+        self.tell_wide(call.access);
+    }
+
+    /// A read that did not fail read no more than it was asked for.
+    pub(super) fn learn_count(&mut self, step: u32, call: &KernelCall) {
+        let value = |node: u32| self.graph.nodes.bits[node as usize];
+        let result = value(call.result);
+        let failed = (result.known & !result.value) >> 63 == 0;
+        let reads = matches!(value(call.arguments[0]).get(), Some(READ | PREAD64));
+        if !reads || failed {
+            return;
+        }
+        let (_, asked) = bounds(value(call.arguments[3]));
+        let above = !crate::bits::mask(u64::BITS - asked.leading_zeros());
+        let learned = self.learn(call.result, Bits::new(above, 0), Cause::Step(step));
+        if learned.is_err() {
+            self.conflict_at(step);
+        }
+    }
+
+    /// What the kernel's record of a mapping says of the call that made it: its result, where the
+    /// record is of what the call asked for and of nothing that it was joined with; and where
+    /// MAP_FIXED asked for it.
+    pub(super) fn learn_mapped(&mut self, step: u32, call: &KernelCall) {
+        let Some(&mapped) = self.graph.mapped.get(&call.access) else {
+            return;
+        };
+        let value = |node: u32| self.graph.nodes.bits[node as usize];
+        let [number, _, bytes, _, flags, _, offset] = call.arguments.map(value);
+        // What joins a file's mapping from below begins earlier in the file.
+        let own = bytes.get().and_then(whole_pages) == Some(mapped.bytes)
+            || (mapped.file_offset.is_some() && offset.get() == mapped.file_offset);
+        if number.get() != Some(MMAP) || !own {
+            return;
+        }
+        let (start, cause) = (Bits::constant(mapped.start.0), Cause::Step(step));
+        let mut learned = self.learn(call.result, start, cause);
+        if flags.known & flags.value & MAP_FIXED != 0 {
+            learned = learned.and_then(|_| self.learn(call.arguments[1], start, cause));
+        }
+        if learned.is_err() {
+            self.conflict_at(step);
+        }
+    }
+
+    /// Assumed: files have blocks of a page, as those of most file systems, pipes and sockets. By that
+    /// the C library sizes its buffers, so that the whole heap behind one hangs on it.
+    pub(super) fn assume_block_size(&mut self, id: u32) {
+        /// Offset of `st_blksize` in the kernel's `struct stat` (x86-64).
+        const BLOCK_SIZE: u64 = 56;
+        let Some(call) = self.kernel_call(self.graph.accesses[id as usize].step) else {
+            return;
+        };
+        let value = |n: usize| self.graph.nodes.bits[call.arguments[n] as usize].get();
+        let buffer = match value(0) {
+            Some(STAT | FSTAT | LSTAT) => value(2),
+            Some(NEWFSTATAT) => value(3),
+            _ => None,
+        };
+        let Some(place) = buffer.map(|buffer| buffer.wrapping_add(BLOCK_SIZE)) else {
+            return;
+        };
+        let cells = self.entries_of(id).into_iter().filter(|&index| {
+            let cell = self.cells.entries[index as usize].cell;
+            self.cells.cells[cell as usize].number.wrapping_mul(CELL) == place
+        });
+        let nodes: SmallVec<[u32; 1]> = cells
+            .map(|index| self.cells.entries[index as usize].node)
+            .collect();
+        for node in nodes {
+            let constant = self.new_constant(PAGE);
+            let number = self.graph.pair(node, constant);
+            if self.pairing {
+                self.equalise(number);
+            }
+        }
+    }
+
+    /// Eight bytes from an offset on of the file that a call mapped, if it is at hand: assumed to be
+    /// as it was.
+    pub(super) fn held_bytes(&self, call: u32, offset: u64) -> Option<Bits> {
+        let file = self.graph.mapped.get(&call)?.file?;
+        if self.grade == Grade::Certain {
+            return None;
+        }
+        let contents = self.graph.files.get(file as usize)?;
+        let bytes = |at: Address| contents.get(usize::try_from(at.0).ok()?..);
+        Some(bits_at(bytes, offset))
+    }
+}
