@@ -12,9 +12,8 @@ use rept_trace::{Address, ThreadTrace, TimeMark, Timestamp, Trace};
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 
-/// System calls that the kernel writes records of mappings for: mmap, mprotect, brk, mremap, shmat,
-/// execve, remap_file_pages, execveat, pkey_mprotect. The last have none of their own and are listed
-/// for those whose number is not known.
+/// System calls in which the kernel writes records of mappings: mmap, mprotect, brk, mremap, shmat,
+/// execve, remap_file_pages, execveat, pkey_mprotect.
 const MAKERS: [u32; 9] = [9, 10, 12, 25, 30, 59, 216, 322, 329];
 /// mmap and brk: what their result says is in the record.
 const TOLD: [u32; 2] = [9, 12];
