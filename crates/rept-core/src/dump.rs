@@ -10,7 +10,7 @@ use crate::Error;
 use crate::binaries::Binaries;
 use crate::layout::page_up;
 use crate::mmap::FileBytes;
-pub(crate) use entry_stack::EntryStack;
+use entry_stack::EntryStack;
 pub(crate) use memory::DumpMemory;
 pub use modules::{Module, ModuleFile};
 use rept_trace::{Address, Fault, FinalState, Memory, Registers, ThreadId};
@@ -30,13 +30,24 @@ pub struct Dump {
     problems: Vec<Error>,
 }
 
+/// The value of an entry of the auxiliary vector.
+pub(crate) fn auxiliary(auxv: &[(u64, u64)], wanted: u64) -> Option<u64> {
+    let found = auxv.iter().find(|&&(kind, _)| kind == wanted);
+    found.map(|&(_, value)| value)
+}
+
 impl Dump {
+    /// The stack of the process's first instruction, where it was found again.
+    pub(crate) fn entry_stack(&self) -> Option<&EntryStack> {
+        self.memory.entry_stack()
+    }
+
     /// Where the heap began: behind the program's own memory, at a distance that the kernel draws.
     pub(crate) fn initial_break(&self) -> Option<Address> {
         const AT_ENTRY: u64 = 9;
         /// The kernel draws it from a gigabyte at most (`arch_randomize_brk`).
         const FARTHEST: u64 = 1 << 30;
-        let entry = self.auxv.iter().find(|&&(kind, _)| kind == AT_ENTRY)?.1;
+        let entry = auxiliary(&self.auxv, AT_ENTRY)?;
         let mut modules = self.modules.iter();
         let program = modules.find(|of| of.start.0 <= entry && entry < of.end.0)?;
         let segments = program.layout()?.segments.iter();

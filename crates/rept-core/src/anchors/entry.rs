@@ -2,7 +2,7 @@
 //! where it put the argument count.
 
 use super::number;
-use crate::dump::{Dump, EntryStack};
+use crate::dump::{Dump, auxiliary};
 use rept_recover::{Anchor, AnchorPoint};
 use rept_trace::{Address, RegWord, ThreadId, Trace};
 
@@ -21,7 +21,7 @@ pub(super) fn anchor(trace: &Trace, dump: &Dump) -> Option<Anchor> {
     if first != entry(dump)? {
         return None;
     }
-    let stack = EntryStack::find(dump.memory(), dump.auxv())?;
+    let stack = dump.entry_stack()?;
     Some(Anchor {
         thread,
         at: AnchorPoint::Entry,
@@ -42,11 +42,6 @@ fn initial_words(stack_pointer: u64) -> impl Iterator<Item = (RegWord, u64)> {
             _ => (word, 0),
         })
         .chain([(RegWord::MXCSR, INITIAL_MXCSR)])
-}
-
-fn auxiliary(auxv: &[(u64, u64)], wanted: u64) -> Option<u64> {
-    let found = auxv.iter().find(|&&(kind, _)| kind == wanted);
-    found.map(|&(_, value)| value)
 }
 
 /// Where the kernel started the process: in its interpreter, or in the program when that has none.

@@ -4,6 +4,7 @@
 //! null, the auxiliary vector. The vector's bytes are in the dump (`NT_AUXV`), so that it can be
 //! found again in the final stack, and argc below it.
 
+use super::auxiliary;
 use rept_trace::{Address, Memory};
 use std::ops::Range;
 
@@ -28,7 +29,7 @@ impl EntryStack {
     /// Looks for it in the final memory.
     pub(crate) fn find(memory: &dyn Memory, auxv: &[(u64, u64)]) -> Option<EntryStack> {
         // The kernel puts the random bytes above the vector, in the same mapping.
-        let above = auxv.iter().find(|&&(kind, _)| kind == AT_RANDOM)?.1;
+        let above = auxiliary(auxv, AT_RANDOM)?;
         let mappings = memory.mappings().iter();
         let stack = mappings
             .rev()

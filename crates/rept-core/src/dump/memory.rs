@@ -41,6 +41,7 @@ pub(crate) struct DumpMemory {
     protected: Vec<(u64, u64)>,
     /// What the process began with.
     initial: Vec<Chunk>,
+    entry_stack: Option<EntryStack>,
     /// What the files hold that are mapped.
     files: Vec<Chunk>,
     mappings: Vec<Mapping>,
@@ -55,6 +56,7 @@ impl DumpMemory {
             constant: Vec::new(),
             protected: Vec::new(),
             initial: Vec::new(),
+            entry_stack: None,
             files: Vec::new(),
             mappings,
         }
@@ -101,10 +103,11 @@ impl DumpMemory {
 
     /// Adds what the process began with on its stack.
     fn begin_stack(&mut self, auxv: &[(u64, u64)]) {
-        let Some(stack) = EntryStack::find(self, auxv) else {
+        self.entry_stack = EntryStack::find(self, auxv);
+        let Some(stack) = &self.entry_stack else {
             return;
         };
-        let unchanged = stack.unchanged;
+        let unchanged = &stack.unchanged;
         let first = self
             .chunks
             .partition_point(|chunk| chunk.end <= unchanged.start);
@@ -168,6 +171,11 @@ impl DumpMemory {
             Source::Zero => return ZEROS.get(..(len - skip).min(ZEROS.len())),
         };
         file.get(chunk.offset + skip..chunk.offset + len)
+    }
+
+    /// See [`EntryStack`].
+    pub(super) fn entry_stack(&self) -> Option<&EntryStack> {
+        self.entry_stack.as_ref()
     }
 
     /// The mapping that holds `at`.

@@ -13,7 +13,7 @@ use super::graph::{
 };
 use super::kernel::ARGUMENTS;
 use super::lower::{Lowered, decode};
-use super::{Anchor, AnchorPoint, FileRead, Mapped, Options};
+use super::{Anchor, AnchorPoint, Options};
 use crate::bits::Bits;
 use crate::effect::{Effect, Flow};
 use crate::experiment::{Technique, Without};
@@ -26,7 +26,7 @@ use iced_x86::Mnemonic;
 use known::written_out;
 use rept_order::Order;
 use rept_trace::{Address, Block, FinalState, RegWord, ThreadTrace, Trace};
-use syscalls::{file_reads, mapped};
+use syscalls::KnownCalls;
 
 /// Where the pass stands in one thread.
 struct Cursor<'a> {
@@ -55,10 +55,6 @@ struct Cursor<'a> {
     interrupted: Vec<Interrupted>,
     /// Threads that the thread makes, as step and index, the next one last.
     makes: Vec<(u64, usize)>,
-    /// What its system calls mapped, the next one last.
-    mapped: Vec<Mapped>,
-    /// What its system calls read, the next one last.
-    file_reads: Vec<FileRead>,
     /// What the thread begins with.
     inherited: Option<Inherited>,
 }
@@ -71,6 +67,7 @@ pub(crate) struct Builder<'a> {
     cursors: Vec<Cursor<'a>>,
     /// Facts that contradict each other already here.
     contradictions: u64,
+    known_calls: KnownCalls,
     /// Where the heap ended when the process began.
     initial_break: Option<Address>,
     /// The node that tells where it ends by now.
@@ -101,6 +98,7 @@ pub(crate) fn build(
         graph: Graph::default(),
         cursors: Vec::new(),
         contradictions: 0,
+        known_calls: KnownCalls::new(options),
         initial_break: options.initial_break,
         end_of_heap: None,
         without: options.without(),
@@ -119,8 +117,6 @@ pub(crate) fn build(
     }
     for (index, cursor) in builder.cursors.iter_mut().enumerate() {
         cursor.makes = makes(&options.creations, trace, index);
-        cursor.mapped = mapped(&options.mapped, cursor.trace.thread);
-        cursor.file_reads = file_reads(&options.file_reads, cursor.trace.thread);
     }
     let all: u64 = order.sequence().iter().map(|segment| segment.steps).sum();
     let mut left_out = all.saturating_sub(max_steps);
@@ -190,8 +186,6 @@ impl<'a> Builder<'a> {
             returned: HashMap::new(),
             interrupted: Vec::new(),
             makes: Vec::new(),
-            mapped: Vec::new(),
-            file_reads: Vec::new(),
             inherited: None,
         }
     }

@@ -55,6 +55,15 @@ impl FileContent {
     }
 }
 
+/// Where a call of the stat family puts its `struct stat`, by its number and arguments.
+fn stat_buffer(arguments: [Option<u64>; 7]) -> Option<u64> {
+    match arguments[0]? {
+        STAT | FSTAT | LSTAT => arguments[2],
+        NEWFSTATAT => arguments[3],
+        _ => None,
+    }
+}
+
 impl Engine<'_> {
     /// What system calls read of files is assumed, so that it was not learned before.
     pub(super) fn learn_files(&mut self) {
@@ -84,9 +93,7 @@ impl Engine<'_> {
             Some(PREAD64) => arguments[2]
                 .zip(arguments[4])
                 .map(|(buffer, offset)| (buffer, FileContent::Bytes(read, offset))),
-            Some(FSTAT) => arguments[2].map(|buffer| (buffer, FileContent::Stat(read))),
-            Some(NEWFSTATAT) => arguments[3].map(|buffer| (buffer, FileContent::Stat(read))),
-            _ => None,
+            _ => stat_buffer(arguments).map(|buffer| (buffer, FileContent::Stat(read))),
         };
         let Some((buffer, content)) = content else {
             return;
@@ -154,15 +161,11 @@ impl Engine<'_> {
         let Some(call) = self.kernel_call(self.graph.accesses[id as usize].step) else {
             return;
         };
-        let value = |n: usize| self.graph.nodes.bits[call.arguments[n] as usize].get();
-        let buffer = match value(0) {
-            Some(STAT | FSTAT | LSTAT) => value(2),
-            Some(NEWFSTATAT) => value(3),
-            _ => None,
-        };
-        let Some(place) = buffer.map(|buffer| buffer.wrapping_add(BLOCK_SIZE)) else {
+        let value = |node: u32| self.graph.nodes.bits[node as usize].get();
+        let Some(buffer) = stat_buffer(call.arguments.map(value)) else {
             return;
         };
+        let place = buffer.wrapping_add(BLOCK_SIZE);
         let cells = self.entries_of(id).into_iter().filter(|&index| {
             let cell = self.cells.entries[index as usize].cell;
             self.cells.cells[cell as usize].number.wrapping_mul(CELL) == place

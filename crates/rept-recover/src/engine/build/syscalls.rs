@@ -2,33 +2,40 @@
 
 use super::super::graph::{AccessKind, KernelCall, NONE};
 use super::super::lower::decode;
-use super::super::{FileRead, Mapped};
+use super::super::{FileRead, Mapped, Options};
 use super::Builder;
 use crate::bits::Bits;
 use crate::syscall::number_before;
+use hashbrown::HashMap;
 use iced_x86::Mnemonic;
 use rept_trace::{Block, RegWord, ThreadId};
 
 const BRK: u32 = 12;
 const ARCH_PRCTL: u32 = 158;
 
-/// What the system calls of a thread mapped, the next one last; a call with two records may have
-/// done anything.
-pub(super) fn mapped(all: &[Mapped], thread: ThreadId) -> Vec<Mapped> {
-    let own = all.iter().filter(|mapped| mapped.thread == thread);
-    let mut own: Vec<Mapped> = own.copied().collect();
-    own.sort_by_key(|mapped| std::cmp::Reverse(mapped.step));
-    let by_step = own.chunk_by(|a, b| a.step == b.step);
-    let single = by_step.filter(|records| records.len() == 1);
-    single.flatten().copied().collect()
+/// By thread and step, what is known of system calls from elsewhere.
+pub(super) struct KnownCalls {
+    /// What they mapped; a call with two records may have done anything.
+    mapped: HashMap<(ThreadId, u64), Option<Mapped>>,
+    file_reads: HashMap<(ThreadId, u64), FileRead>,
 }
 
-/// The reads of a thread, the next one last.
-pub(super) fn file_reads(all: &[FileRead], thread: ThreadId) -> Vec<FileRead> {
-    let own = all.iter().filter(|read| read.thread == thread);
-    let mut own: Vec<FileRead> = own.copied().collect();
-    own.sort_by_key(|read| std::cmp::Reverse(read.step));
-    own
+impl KnownCalls {
+    pub(super) fn new(options: &Options) -> KnownCalls {
+        let mut known = KnownCalls {
+            mapped: HashMap::new(),
+            file_reads: HashMap::new(),
+        };
+        for &mapped in &options.mapped {
+            let records = known.mapped.entry((mapped.thread, mapped.step));
+            records.and_modify(|of| *of = None).or_insert(Some(mapped));
+        }
+        for &read in &options.file_reads {
+            let call = (read.thread, read.step);
+            known.file_reads.entry(call).or_insert(read);
+        }
+        known
+    }
 }
 
 impl Builder<'_> {
@@ -47,19 +54,13 @@ impl Builder<'_> {
             // The numbers of the old gates are others.
             self.graph.unseen.push(access);
         }
-        let own = self.cursors[thread].step - 1;
-        while let Some(mapped) = self.cursors[thread].mapped.pop_if(|next| next.step <= own) {
-            if mapped.step == own {
-                self.graph.mapped.insert(access, mapped);
-            }
+        let cursor = &self.cursors[thread];
+        let call = (cursor.trace.thread, cursor.step - 1);
+        if let Some(&Some(mapped)) = self.known_calls.mapped.get(&call) {
+            self.graph.mapped.insert(access, mapped);
         }
-        while let Some(read) = self.cursors[thread]
-            .file_reads
-            .pop_if(|next| next.step <= own)
-        {
-            if read.step == own {
-                self.graph.file_reads.insert(access, read);
-            }
+        if let Some(&read) = self.known_calls.file_reads.get(&call) {
+            self.graph.file_reads.insert(access, read);
         }
         self.graph.kernel_calls.push(KernelCall {
             access,
