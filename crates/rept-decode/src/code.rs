@@ -186,6 +186,14 @@ impl CodeBuilder {
         Some(self.block(id).address(usize::from(index)))
     }
 
+    /// Which instruction of the block is at `at`.
+    pub(crate) fn index_in(&self, id: BlockId, at: Address) -> Option<u16> {
+        let block = self.block(id);
+        let offset = u16::try_from(at.0.wrapping_sub(block.at.0)).ok()?;
+        let index = block.starts.binary_search(&offset).ok()?;
+        Some(index as u16)
+    }
+
     /// The successor in that direction, when it was linked.
     #[inline]
     pub(crate) fn linked(&self, id: BlockId, way: Way) -> Option<BlockId> {

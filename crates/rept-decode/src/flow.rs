@@ -21,6 +21,7 @@ mod linked;
 mod output;
 mod state;
 mod status;
+mod uncounted;
 mod walk;
 
 use crate::clock::Clock;
@@ -363,7 +364,11 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         self.resume_if_lost(ip);
         if next == Next::Packet && self.place == Place::Traced {
             self.switch_mode();
+            let ptwrite = self.waiting.for_ptwrite();
             let moves = self.flush_waiting(Some(ip));
+            if ptwrite {
+                self.run_ptwrite();
+            }
             self.interrupted = (moves && !asked_for).then_some(ip);
         }
         next
@@ -372,10 +377,14 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
     /// Walks to the address of a FUP. BDM64: where an abort's FUP cannot be reached, the branch
     /// recorded last was wrong.
     fn walk_to_event(&mut self, ip: Address) -> Walk<()> {
+        let before = self.out.runs();
         let walked = self.walk_to(ip);
         if walked.is_err() && self.errata.bdm64 && self.waiting.for_abort() {
             self.stand_at(ip);
             return Ok(());
+        }
+        if walked.is_ok() && !self.waiting.for_ptwrite() {
+            self.mark_rounds(before);
         }
         walked
     }

@@ -139,6 +139,9 @@ pub enum GapReason {
     BadInstruction,
     /// The recording says that data was lost.
     LostData,
+    /// A loop of direct jumps and calls, which leave no packets, was cut short by an event: how often it
+    /// ran before is not known. No or any number of rounds are missing, and nothing else.
+    UncountedLoop,
     /// A limit was reached (e.g. a loop without packets).
     Limit,
 }
@@ -155,6 +158,9 @@ impl fmt::Display for GapReason {
             }
             GapReason::BadInstruction => f.write_str("code bytes that are no instruction"),
             GapReason::LostData => f.write_str("the recording lost data"),
+            GapReason::UncountedLoop => {
+                f.write_str("a loop without packets, which do not tell how often it ran")
+            }
             GapReason::Limit => f.write_str("limit reached"),
         }
     }

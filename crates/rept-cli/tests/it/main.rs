@@ -13,6 +13,7 @@ mod live;
 mod partial;
 mod perf;
 mod questions;
+mod rounds;
 mod shown;
 mod subjects;
 mod threads;

@@ -11,6 +11,9 @@
 //!   for each byte of packets since. A program that an honest stream tells of takes a branch that
 //!   needs a packet every few blocks; the limit is hundreds for each outcome.
 //!
+//! Beside these there is the look ahead behind a packet with an address, which has a small bound of
+//! its own (`uncounted.rs`).
+//!
 //! Where a limit is reached, the path ends behind the last outcome that a packet gave, so that it
 //! does not depend on which blocks were known and linked before. That is also why the walk from
 //! linked block to linked block may leave the limits alone: it ends after so few blocks that the
@@ -43,10 +46,32 @@ pub(super) struct Begun {
 /// One walk without packets.
 pub(super) struct Budget {
     left: u32,
-    // Brent's: a block, and the number of blocks after which a later one takes its place.
+    cycle: Cycle,
+}
+
+/// Brent's cycle detection: a block, and the number of blocks after which a later one takes its place.
+#[derive(Debug, Default)]
+pub(super) struct Cycle {
     seen: Option<BlockId>,
     walked: u32,
     until: u32,
+}
+
+impl Cycle {
+    /// Whether the walk, which comes to block `id`, was there before. Of a walk that goes on for ever it
+    /// says so within three times its blocks.
+    #[inline]
+    pub(super) fn closes(&mut self, id: BlockId) -> bool {
+        if self.seen == Some(id) {
+            return true;
+        }
+        self.walked += 1;
+        if self.walked > self.until {
+            self.seen = Some(id);
+            self.until = self.walked.saturating_mul(2);
+        }
+        false
+    }
 }
 
 impl<I: CodeImage + ?Sized> Flow<'_, I> {
@@ -78,9 +103,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 .limits
                 .blocks_without_packet
                 .saturating_sub(done.count() as u32),
-            seen: None,
-            walked: 0,
-            until: 1,
+            cycle: Cycle::default(),
         }
     }
 
@@ -88,15 +111,10 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     #[inline]
     pub(super) fn spend(&mut self, budget: &mut Budget, id: BlockId) -> Walk<()> {
         self.effort.blocks += 1;
-        if budget.left == 0 || budget.seen == Some(id) {
+        if budget.left == 0 || budget.cycle.closes(id) {
             return Err(Stop::Code(GapReason::Limit));
         }
         budget.left -= 1;
-        budget.walked += 1;
-        if budget.walked == budget.until {
-            budget.seen = Some(id);
-            budget.until = budget.until.saturating_mul(2);
-        }
         self.check_effort()
     }
 

@@ -26,6 +26,12 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Whether a PTWRITE waits for its address.
+    pub(super) fn for_ptwrite(&self) -> bool {
+        let ptwrite = |event: &EventKind| matches!(event, EventKind::Ptwrite { .. });
+        self.events.iter().any(ptwrite)
+    }
+
     /// Whether a transaction's abort waits for its address.
     pub(super) fn for_abort(&self) -> bool {
         let abort =
@@ -154,10 +160,15 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// The processor says where it is: that is where the path must lead.
     fn check_boundary(&mut self, ip: Address, bitness: Option<u8>) {
-        if let Err(stop) = self.walk_to(ip) {
+        let before = self.out.runs();
+        let walked = self.walk_to(ip);
+        let other_mode = || bitness.is_some_and(|bitness| bitness != self.bitness);
+        if let Err(stop) = walked {
             let _ = self.damage("FUP", stop);
-        } else if self.bitness_known && bitness.is_some_and(|bitness| bitness != self.bitness) {
+        } else if self.bitness_known && other_mode() {
             let _ = self.unexpected("MODE.Exec in PSB+", "the mode so far");
+        } else {
+            self.mark_rounds(before);
         }
         if self.place != Place::Traced {
             self.enter_at_boundary(ip, bitness);
@@ -332,6 +343,9 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             None
         };
         self.event(EventKind::Ptwrite { ip, payload, size });
+        if ip.is_some() {
+            self.run_ptwrite();
+        }
     }
 
     fn exec_mode(&mut self, long: bool, default_32: bool) {

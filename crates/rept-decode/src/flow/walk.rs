@@ -89,7 +89,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// The block that execution stands before.
     #[inline]
-    fn block_here(&mut self) -> Walk<BlockId> {
+    pub(super) fn block_here(&mut self) -> Walk<BlockId> {
         match self.standing {
             Standing::Block(id) => Ok(id),
             Standing::Address(at, via) => self.look_up(at, via),
@@ -97,18 +97,25 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     }
 
     fn look_up(&mut self, at: Address, via: Option<(BlockId, Way)>) -> Walk<BlockId> {
+        let id = self.find(at, via).map_err(Stop::Code)?;
+        self.standing = Standing::Block(id);
+        Ok(id)
+    }
+
+    /// The block at `at`, and the branch that leads there.
+    pub(super) fn find(
+        &mut self,
+        at: Address,
+        via: Option<(BlockId, Way)>,
+    ) -> Result<BlockId, GapReason> {
         let time = self.time_of_code();
         let max = self.options.limits.block_instructions;
-        let id = self
-            .code
-            .lookup(at, self.bitness, time, self.image, max)
-            .map_err(Stop::Code)?;
+        let id = self.code.lookup(at, self.bitness, time, self.image, max)?;
         if let Some((from, way)) = via
             && self.code.bitness(from) == self.bitness
         {
             self.code.link(from, way, id);
         }
-        self.standing = Standing::Block(id);
         Ok(id)
     }
 
@@ -328,15 +335,10 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// Runs the part of the block here that lies before `target`, when that is inside.
     fn run_part(&mut self, id: BlockId, target: Address) -> bool {
-        let block = self.code.block(id);
-        let offset = target.0.wrapping_sub(block.at.0);
-        let Some(index) = u16::try_from(offset)
-            .ok()
-            .and_then(|offset| block.starts.binary_search(&offset).ok())
-        else {
+        let Some(index) = self.code.index_in(id, target) else {
             return false;
         };
-        self.run_whole(id, index as u16);
+        self.run_whole(id, index);
         self.standing = Standing::Address(target, None);
         true
     }
@@ -355,7 +357,8 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         loop {
             let id = self.block_here()?;
             if self.disables_without_branch(id, to) {
-                self.run_whole(id, self.code.hot(id).count);
+                let _ = self.pass(id);
+                self.mark_rounds(begun.runs);
                 return Ok(());
             }
             match self.pass(id) {
@@ -441,6 +444,24 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         }
         self.restore(before);
         None
+    }
+
+    /// Runs the PTWRITE here, if it is one: its packet is made when it is over, and the next may be of
+    /// another round.
+    pub(super) fn run_ptwrite(&mut self) {
+        let Ok(id) = self.block_here() else { return };
+        let block = self.code.block(id);
+        if self.code.ptwrite(id) != Some(block.at) {
+            return;
+        }
+        match block.starts.get(1) {
+            Some(&next) => {
+                let next = block.at.offset(next.into());
+                self.run_whole(id, 1);
+                self.standing = Standing::Address(next, None);
+            }
+            None => drop(self.pass(id)),
+        }
     }
 
     /// Runs the instruction here, whatever it is; tracing ended with it.

@@ -56,12 +56,14 @@ fn steps(trace: &Trace) -> impl Iterator<Item = (Address, &[u8])> {
     })
 }
 
-/// Steps between two gaps, and what ends them: an overflow (`true`), or damage or the end.
+/// Steps between two gaps, and what ends them: an overflow (`true`), or damage or the end. Rounds that
+/// are not counted are a gap in ours alone, and the path is the same.
 fn sections(trace: &Trace, steps: usize) -> Vec<(Vec<Address>, bool)> {
     let thread = &trace.threads[0];
     let ends = thread
         .gaps
         .iter()
+        .filter(|gap| gap.reason != GapReason::UncountedLoop)
         .map(|gap| (gap.step, gap.reason == GapReason::Overflow));
     let mut addresses = thread.addresses(&trace.code, 0).take(steps);
     let mut first = 0;

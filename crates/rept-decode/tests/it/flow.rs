@@ -91,9 +91,14 @@ proptest! {
     #[test]
     fn every_step_and_nothing_else(pieces in pieces(), choices in choices(), compress: bool) {
         let program = Program::new(pieces);
-        let Run { packets, steps } = Tracer::run(&program, compress, &choices);
+        let Run { packets, steps, rounds } = Tracer::run(&program, compress, &choices);
         let trace = trace(&program, &packets, &DecodeOptions::default());
-        prop_assert_eq!(&trace.threads[0].gaps, &[]);
+        let gaps = &trace.threads[0].gaps;
+        prop_assert!(gaps.iter().all(|gap| gap.reason == GapReason::UncountedLoop), "{:?}", gaps);
+        for (first, last) in rounds {
+            let between = gaps.iter().any(|gap| first <= gap.step && gap.step <= last);
+            prop_assert!(between, "rounds in {}..={}: {:?}", first, last, gaps);
+        }
         prop_assert_eq!(addresses(&trace), steps);
         check_sound(&trace.threads[0], packets.len());
     }
@@ -154,7 +159,7 @@ proptest! {
     #[test]
     fn a_cut_stream_gives_a_prefix(pieces in pieces(), choices in choices(), cut in any::<prop::sample::Index>()) {
         let program = Program::new(pieces);
-        let Run { packets, steps } = Tracer::run(&program, true, &choices);
+        let Run { packets, steps, .. } = Tracer::run(&program, true, &choices);
         let part = trace(&program, &packets[..cut.index(packets.len())], &DecodeOptions::default());
         let found = addresses(&part);
         prop_assert!(steps.starts_with(&found), "invented steps: {found:x?} of {steps:x?}");

@@ -14,3 +14,4 @@ mod listing;
 mod packets;
 mod parts;
 mod program;
+mod uncounted;

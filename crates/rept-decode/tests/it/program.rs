@@ -122,8 +122,11 @@ fn assemble(ending: Ending, at: u64, starts: &[u64], code: &mut Vec<u8>) {
 #[derive(Default)]
 pub struct Run {
     pub packets: Vec<u8>,
-    /// Address of every instruction that completed.
+    /// Address of every instruction that completed, but for rounds of direct jumps that leave nothing
+    /// in the packets.
     pub steps: Vec<u64>,
+    /// Where there were such rounds: between two steps of these, as first and last number.
+    pub rounds: Vec<(u64, u64)>,
 }
 
 const MODE_64: Packet = Packet::ModeExec {
@@ -167,20 +170,21 @@ impl<'a> Tracer<'a> {
         for &choice in choices {
             at = tracer.piece(at, choice);
         }
-        // A round of direct jumps back to `at` leaves nothing in the packets.
-        if let Some(first) = tracer.untold().iter().position(|&step| step == at) {
-            let told = tracer.told;
-            tracer.run.steps.truncate(told + first);
-        }
+        tracer.leave_out_rounds(at);
         tracer.flush();
         tracer.ip(Packet::Fup, at);
         tracer.write(Packet::TipPgd(IpPayload::SUPPRESSED));
         tracer.run
     }
 
-    /// Steps since the way was told last.
-    fn untold(&self) -> &[u64] {
-        &self.run.steps[self.told..]
+    /// A packet is about to tell that `at` is next: rounds of direct jumps back to there have left nothing.
+    fn leave_out_rounds(&mut self, at: u64) {
+        let untold = &self.run.steps[self.told..];
+        if let Some(first) = untold.iter().position(|&step| step == at) {
+            let arrived = self.told + first;
+            self.run.steps.truncate(arrived);
+            self.run.rounds.push((self.told as u64, arrived as u64));
+        }
     }
 
     fn write(&mut self, packet: Packet) {
@@ -222,6 +226,9 @@ impl<'a> Tracer<'a> {
 
     /// PSB+, with the address when tracing is on.
     fn boundary(&mut self, at: Option<u64>) {
+        if let Some(at) = at {
+            self.leave_out_rounds(at);
+        }
         self.flush();
         self.write(Packet::Psb);
         self.last_ip = 0;
@@ -245,7 +252,7 @@ impl<'a> Tracer<'a> {
     /// Runs the piece at `at` and returns where control goes.
     fn piece(&mut self, at: u64, choice: Choice) -> u64 {
         match choice.event {
-            0 if !self.untold().contains(&at) => self.boundary(Some(at)),
+            0 => self.boundary(Some(at)),
             1 => {
                 self.cycles += 7;
                 self.write(Packet::Cyc {
@@ -269,7 +276,7 @@ impl<'a> Tracer<'a> {
             self.run.steps.push(here);
             here += u64::from(len);
         }
-        if choice.event == 3 && !self.untold().contains(&here) {
+        if choice.event == 3 {
             self.interrupt(here);
         }
         self.ending(piece.ending, here, choice)
@@ -277,6 +284,7 @@ impl<'a> Tracer<'a> {
 
     /// Tracing stops at `at` and goes on there.
     fn interrupt(&mut self, at: u64) {
+        self.leave_out_rounds(at);
         self.flush();
         self.ip(Packet::Fup, at);
         self.write(Packet::TipPgd(IpPayload::SUPPRESSED));

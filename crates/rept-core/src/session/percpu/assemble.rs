@@ -1,7 +1,7 @@
 //! A thread, put together from its spans on all processors.
 
 use super::Stretch;
-use super::spans::Span;
+use super::spans::{Span, is_loss};
 use rept_trace::{Gap, GapReason, ThreadId, ThreadTrace, TimeMark};
 
 /// One thread from its spans, by time. `parted` tells whether it may have run unseen between two.
@@ -31,6 +31,8 @@ pub(super) fn assemble(
         let gap = unseen_gap(whole.steps());
         whole.gaps.push(gap);
     }
+    // Between two spans of one thread stands what both tell.
+    whole.gaps.dedup();
     whole
 }
 
@@ -51,6 +53,13 @@ fn append(whole: &mut ThreadTrace, span: &Span<'_>) {
     whole.events.extend(events.cloned().map(|mut event| {
         event.step = moved(event.step);
         event
+    }));
+    // One that lies between two spans may be of either.
+    let within = |gap: &&Gap| (start..=end).contains(&gap.step) && !is_loss(gap);
+    let rounds = span.source.gaps.iter().filter(within);
+    whole.gaps.extend(rounds.map(|gap| Gap {
+        step: moved(gap.step),
+        ..gap.clone()
     }));
     if start == end {
         return;

@@ -54,7 +54,7 @@ pub(super) fn cut<'a>(cpu: usize, source: &'a ThreadTrace, holes: &mut Vec<Hole>
             });
         }
     }
-    for gap in &source.gaps {
+    for gap in source.gaps.iter().filter(|gap| is_loss(gap)) {
         lose(&mut cuts, source, gap);
     }
     let lost = cuts
@@ -74,6 +74,11 @@ pub(super) fn cut<'a>(cpu: usize, source: &'a ThreadTrace, holes: &mut Vec<Hole>
         },
     }));
     spans(cpu, source, &cuts)
+}
+
+/// Whether what is missing may be another thread's: rounds of a loop are those of the thread around it.
+pub(super) fn is_loss(gap: &Gap) -> bool {
+    gap.reason != GapReason::UncountedLoop
 }
 
 /// Notes lost data at the cut there, or cuts there.

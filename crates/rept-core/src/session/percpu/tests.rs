@@ -235,6 +235,38 @@ fn behind_a_loss_the_time_of_the_psb_tells_the_thread() {
     assert_eq!(behind_a_loss(None, GapReason::Overflow), []);
 }
 
+/// Rounds that are not counted part the thread that ran them, and hide no other.
+#[test]
+fn a_loop_without_packets_is_its_threads_own() {
+    let mut source = processor(&[(3, 10), (4, 30), (2, 50)]);
+    let gap = |step| Gap {
+        reason: GapReason::UncountedLoop,
+        ..unseen_gap(step)
+    };
+    source.gaps = [1, 3, 5, 9].map(gap).into();
+    let switches = [
+        switch(5, 7, false),
+        switch(20, 7, true),
+        switch(21, 8, false),
+        switch(40, 8, true),
+        switch(41, 7, false),
+    ];
+    let threads = split(&[(0, source)], &switches, None, Some(1), &mut Vec::new()).threads;
+    let found: Vec<_> = threads
+        .iter()
+        .map(|thread| {
+            let gaps = thread.gaps.iter();
+            assert!(
+                gaps.clone()
+                    .all(|gap| gap.reason == GapReason::UncountedLoop)
+            );
+            (thread.steps(), gaps.map(|gap| gap.step).collect::<Vec<_>>())
+        })
+        .collect();
+    // The one at step 3 may be of the end of the first span or of the begin of the second.
+    assert_eq!(found, [(5, vec![1, 3, 5]), (4, vec![0, 2])]);
+}
+
 #[test]
 fn without_switches_the_only_thread_has_it_all() {
     let cpus = [(0, processor(&[(1, 10), (2, 20)]))];

@@ -1,0 +1,40 @@
+//! Programs that end in a loop without packets: how often it ran is not told, and nothing is claimed that
+//! depends on it.
+
+use crate::common::{Scratch, build, succeed};
+use serde_json::Value;
+use std::path::Path;
+
+#[track_caller]
+fn check(program: &Path, scratch: &Scratch, engine: &str, way: &str) {
+    let recording = scratch.join(&format!("{engine}-{way}"));
+    // The words of the line end with the program's argument.
+    let record = format!(
+        "record --truth --engine {engine} --from main --buffer 4M -o {} -- {}",
+        recording.display(),
+        program.display()
+    );
+    succeed(&record, Path::new(way));
+    let decoded = succeed("decode", &recording);
+    let uncounted = decoded.matches("gap: a loop without packets").count();
+    assert_eq!(uncounted, 1, "{engine}, {way}");
+    let score: Value = serde_json::from_str(&succeed("score --json", &recording)).unwrap();
+    for grade in ["certain", "assumed"] {
+        assert_eq!(score["wrong"][grade], 0, "{engine}, {way}: {grade}");
+    }
+    let judged = score["steps_judged"].as_u64().unwrap();
+    assert!(judged > 1_000, "{engine}, {way}: {judged} steps judged");
+}
+
+#[test]
+fn nothing_is_claimed_across_rounds_that_are_not_counted() {
+    let scratch = Scratch::new("rounds");
+    let Some(program) = build("rounds.c", &scratch) else {
+        return;
+    };
+    for engine in ["step", "fast"] {
+        for way in ["walk", "count", "recurse"] {
+            check(&program, &scratch, engine, way);
+        }
+    }
+}
