@@ -105,8 +105,8 @@ impl Instruction {
             | Kind::Jump { .. }
             | Kind::PushFlags
             | Kind::PopFlags
-            | Kind::Syscall
             | Kind::Interrupt => Flow::Plain,
+            Kind::Syscall => Flow::Syscall,
             Kind::Conditional {
                 target: taken,
                 condition,

@@ -250,8 +250,10 @@ fn parts(options: &RecordOptions) -> Result<(Recording, Scheduler, CoreWriter), 
         recording.per_cpu();
     }
     recording.timing(options.timing);
-    if options.engine == EngineKind::Fast && !options.is_exact() {
-        recording.log_in_real_time();
+    match (options.engine, options.is_exact()) {
+        (EngineKind::Fast, false) => recording.log_in_real_time(),
+        (EngineKind::Fast, true) => recording.in_turns(),
+        (EngineKind::Step, _) => {}
     }
     if let Some(period) = options.sample_registers {
         recording.sample_registers(period);

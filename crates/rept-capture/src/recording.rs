@@ -23,6 +23,8 @@ pub(crate) struct Recording {
     buffer: usize,
     sample_period: Option<u64>,
     per_cpu: bool,
+    // Threads are told in long turns, in the order in which these really ran.
+    in_turns: bool,
     timing: Timing,
     side_band: SideBand,
     truth: Option<truth::Writer>,
@@ -66,6 +68,7 @@ impl Recording {
             buffer,
             sample_period: None,
             per_cpu: false,
+            in_turns: false,
             timing: Timing::default(),
             side_band: SideBand::default(),
             truth,
@@ -89,6 +92,12 @@ impl Recording {
     /// Writes one stream for each core, as perf does when it records a whole machine.
     pub(crate) fn per_cpu(&mut self) {
         self.per_cpu = true;
+    }
+
+    /// Each turn begins when all that was told before is over: what one thread did in its turn
+    /// the next one saw, however long both were.
+    pub(crate) fn in_turns(&mut self) {
+        self.in_turns = true;
     }
 
     /// Writes these timing packets.
@@ -121,6 +130,14 @@ impl Recording {
             return sys::time_stamp();
         }
         self.threads.get(&tid).map_or(self.now, |lane| lane.clock)
+    }
+
+    // The time at which the thread does what is told of it next.
+    fn moment(&self, tid: i32) -> u64 {
+        match self.in_turns {
+            true => self.clock(tid).max(self.now),
+            false => self.clock(tid),
+        }
     }
 
     /// The process runs a new program, whose first thread is `pid`.
@@ -178,7 +195,7 @@ impl Recording {
     /// A thread begins; `parent` made it, unless it is the first.
     pub(crate) fn thread_begins(&mut self, tid: i32, parent: Option<i32>) {
         let clock = match parent {
-            Some(parent) => self.clock(parent) + clock::CLONE_COST,
+            Some(parent) => self.moment(parent) + clock::CLONE_COST,
             None => self.now,
         };
         self.threads.insert(tid, Lane::new(clock));
@@ -309,6 +326,10 @@ impl Recording {
         lane.clock += 1;
         stream.disable(lane.clock);
         lane.clock += clock::SYSCALL_COST;
+        if self.in_turns {
+            // What the kernel did is over before another thread's turn.
+            self.now = self.moment(tid);
+        }
     }
 
     /// A signal or fault takes control at `ip`, which does not run. `reached` tells
@@ -329,7 +350,9 @@ impl Recording {
     }
 
     fn packets_on(&mut self, tid: i32, ip: u64) -> (&mut Lane, &mut Stream) {
+        let moment = self.moment(tid);
         let (lane, stream) = self.lane(tid);
+        lane.clock = moment;
         if !stream.enabled() {
             match lane.switched_out {
                 true => stream.switch_in(ip, lane.clock),
@@ -431,7 +454,7 @@ impl Recording {
         Stamp {
             pid: self.pid,
             tid: tid as u32,
-            tsc: self.clock(tid),
+            tsc: self.moment(tid),
             cpu: self.threads.get(&tid).and_then(|lane| lane.cpu),
         }
     }

@@ -42,6 +42,8 @@ pub(crate) enum Flow {
     Indirect { target: u64 },
     /// A near return.
     Return { target: u64 },
+    /// A system call: what is traced goes on when it is over, if at all.
+    Syscall,
 }
 
 #[derive(Clone, Debug)]
@@ -172,6 +174,9 @@ impl Stream {
         self.timers(now);
         match flow {
             Flow::Plain => {}
+            // The processor is in the kernel: a PSB+ group here would say that the program
+            // stands behind the call, where no packet leads.
+            Flow::Syscall => return,
             Flow::Conditional { taken } => self.branch(taken, now),
             Flow::Call { next, target } => self.call(next, target),
             Flow::CallIndirect { next, target } => {
@@ -311,5 +316,37 @@ fn mode_exec() -> Packet {
         long: true,
         default32: false,
         interrupt_flag: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PSB: [u8; 16] = [
+        0x02, 0x82, 0x02, 0x82, 0x02, 0x82, 0x02, 0x82, 0x02, 0x82, 0x02, 0x82, 0x02, 0x82, 0x02,
+        0x82,
+    ];
+
+    fn boundaries(stream: &Stream) -> usize {
+        let (older, newer) = stream.ring().halves();
+        let bytes = [older, newer].concat();
+        bytes.windows(PSB.len()).filter(|w| *w == PSB).count()
+    }
+
+    #[test]
+    fn no_boundary_stands_between_a_system_call_and_the_kernel() {
+        let mut stream = Stream::new(64 << 10, Timing::Boundaries);
+        stream.switch_in(0x1000, 1);
+        while !stream.psb_is_due() {
+            stream.tip(0x1000_0000, 2);
+            stream.tip(0x1000, 2);
+        }
+        stream.retire(Flow::Syscall, 0x1002, 3);
+        stream.disable(4);
+        assert_eq!(boundaries(&stream), 1);
+        stream.enable(0x1002, 5);
+        stream.retire(Flow::Plain, 0x1003, 6);
+        assert_eq!(boundaries(&stream), 2);
     }
 }

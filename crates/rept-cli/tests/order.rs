@@ -2,9 +2,10 @@
 //!
 //! Programs of several threads are recorded with the truth, which numbers the steps of
 //! all threads as they really ran. What timestamps prove must agree with these numbers.
+//! `REPT_ORDER_ROUNDS=100` does it with a hundred times the seeds.
 
 use rept_capture::truth::Reader;
-use rept_capture::{RecordOptions, Recorder, Schedule, Timing};
+use rept_capture::{EngineKind, RecordOptions, Recorder, Schedule, Timing};
 use rept_core::Session;
 use rept_order::{Order, Relation, SegmentId};
 use rept_trace::Trace;
@@ -41,6 +42,7 @@ impl Drop for Scratch {
 /// How a run is recorded.
 #[derive(Clone, Copy, Debug)]
 struct Form {
+    engine: EngineKind,
     seed: u64,
     schedule: Schedule,
     timing: Timing,
@@ -50,6 +52,7 @@ struct Form {
 impl Form {
     fn new(seed: u64, schedule: Schedule) -> Form {
         Form {
+            engine: EngineKind::Step,
             seed,
             schedule,
             timing: Timing::Cycles,
@@ -72,6 +75,7 @@ fn record(name: &str, form: Form, scratch: &Scratch) -> PathBuf {
     assert!(built.expect("a C compiler").success(), "{name} builds");
     let mut options = RecordOptions::new(scratch.0.join("recording"));
     options.truth = true;
+    options.engine = form.engine;
     options.seed = form.seed;
     options.schedule = form.schedule;
     options.timing = form.timing;
@@ -139,10 +143,22 @@ fn check(order: &Order, real: &[(u64, u64)]) -> usize {
     windows.filter(|window| *window != whole).count()
 }
 
+/// The seeds from `first` on, one for each of these, as often as it is asked for.
+fn seeded<T: Copy>(first: u64, cases: impl IntoIterator<Item = T>) -> Vec<(u64, T)> {
+    let asked = std::env::var("REPT_ORDER_ROUNDS").ok();
+    let rounds = asked.and_then(|text| text.parse().ok()).unwrap_or(1);
+    let cases: Vec<T> = cases.into_iter().collect();
+    let rounds = (0..rounds).flat_map(|round| cases.iter().map(move |&case| (round, case)));
+    let numbered = rounds.zip(first..);
+    numbered
+        .map(|((round, case), seed)| (seed + 100 * round, case))
+        .collect()
+}
+
 /// Holds the claims of one recording against what happened; returns how many there are.
 #[track_caller]
 fn never_contradicts(name: &str, form: Form) -> usize {
-    let scratch = Scratch::new(&format!("order-{name}-{}", form.seed));
+    let scratch = Scratch::new(&format!("order-{name}-{:?}-{}", form.engine, form.seed));
     let recording = record(name, form, &scratch);
     let session = Session::builder()
         .directory(&recording)
@@ -157,7 +173,7 @@ fn never_contradicts(name: &str, form: Form) -> usize {
 
 #[test]
 fn what_really_happened_when_threads_overlap() {
-    for (seed, name) in (1..).zip(PROGRAMS) {
+    for (seed, name) in seeded(1, PROGRAMS) {
         let claims = never_contradicts(name, Form::new(seed, Schedule::Cores));
         assert!(claims > 0, "{name}: nothing is ordered");
     }
@@ -165,8 +181,28 @@ fn what_really_happened_when_threads_overlap() {
 
 #[test]
 fn what_really_happened_when_threads_take_turns() {
-    for (seed, name) in (11..).zip(["lost_update", "publication"]) {
+    for (seed, name) in seeded(11, ["lost_update", "publication"]) {
         let claims = never_contradicts(name, Form::new(seed, Schedule::Quanta { longest: 200 }));
+        assert!(claims > 0, "{name}: nothing is ordered");
+    }
+}
+
+// A turn is hundreds of steps, in which no other thread runs.
+#[test]
+fn what_really_happened_in_the_turns_of_the_fast_engine() {
+    let timings = [Timing::Cycles, Timing::Mtc];
+    let cases = PROGRAMS.into_iter().zip(timings.into_iter().cycle());
+    for (seed, (name, timing)) in seeded(41, cases) {
+        let engine = EngineKind::Fast;
+        let form = Form::new(seed, Schedule::Cores);
+        let claims = never_contradicts(
+            name,
+            Form {
+                engine,
+                timing,
+                ..form
+            },
+        );
         assert!(claims > 0, "{name}: nothing is ordered");
     }
 }
@@ -174,8 +210,8 @@ fn what_really_happened_when_threads_take_turns() {
 #[test]
 fn what_really_happened_when_clocks_are_coarse() {
     let timings = [Timing::Mtc, Timing::Boundaries];
-    for (seed, (name, timing)) in (21..).zip(PROGRAMS.into_iter().zip(timings.into_iter().cycle()))
-    {
+    let cases = PROGRAMS.into_iter().zip(timings.into_iter().cycle());
+    for (seed, (name, timing)) in seeded(21, cases) {
         let form = Form::new(seed, Schedule::Cores);
         never_contradicts(name, Form { timing, ..form });
     }
@@ -184,7 +220,7 @@ fn what_really_happened_when_clocks_are_coarse() {
 // The order of a processor's stream orders threads where no clock does.
 #[test]
 fn what_really_happened_on_processors() {
-    for (seed, name) in (31..).zip(["lost_update", "producer_consumer", "deadlock"]) {
+    for (seed, name) in seeded(31, ["lost_update", "producer_consumer", "deadlock"]) {
         let schedule = Schedule::Cpus {
             count: 2,
             longest: 150,

@@ -4,8 +4,9 @@
 //!
 //! A thread runs until its log is full, or until it must be stepped; then its log is read,
 //! and each step told to the recording as if it had been stepped. System calls are always
-//! stepped. A turn is some thousand steps where the stepping engine's is one: threads are
-//! interleaved more coarsely.
+//! stepped. A turn is some hundred steps where the stepping engine's is one: threads are
+//! interleaved more coarsely, and virtual time passes for all of them in each turn
+//! ([`Recording::in_turns`](crate::recording::Recording::in_turns)).
 
 use super::operands::gather;
 use super::{Engine, OnProgress, State};
