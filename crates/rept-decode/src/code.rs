@@ -11,7 +11,7 @@
 mod end;
 mod landings;
 
-pub(crate) use end::{End, is_vm_entry};
+pub(crate) use end::{End, is_vm_entry, may_stop_midway};
 
 use crate::{CodeBytes, CodeImage};
 use end::end_of;

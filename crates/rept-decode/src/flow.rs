@@ -91,6 +91,8 @@ pub(crate) struct Flow<'c, I: ?Sized> {
     compression_seen: bool,
     // A FUP announced an asynchronous event here.
     interrupted: Option<Address>,
+    // Tracing stopped at this instruction, of which a part may have run.
+    midway: Option<Address>,
     waiting: Waiting,
     boundary: Option<Boundary>,
     // No step since the last PSB+, whose FUP may be spurious (BDM70).
@@ -152,6 +154,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             returns_reliable: false,
             compression_seen: false,
             interrupted: None,
+            midway: None,
             waiting: Waiting::default(),
             boundary: None,
             at_boundary: false,
@@ -193,6 +196,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
     /// The path, complete.
     pub(crate) fn finish(mut self) -> ThreadTrace {
         self.flush_waiting(None);
+        self.leave_midway();
         self.out.into_trace()
     }
 
@@ -334,6 +338,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             self.event(EventKind::Disabled { ip: to });
         } else {
             self.event(EventKind::AsyncDisabled { at, ip: to });
+            self.midway = self.may_be_midway().then_some(at);
         }
         Ok(())
     }
@@ -402,6 +407,10 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
 
     /// Execution goes on at `ip`, in the mode announced last.
     fn resume(&mut self, ip: Address) {
+        if self.midway == Some(ip) {
+            self.midway = None;
+        }
+        self.leave_midway();
         self.stand_at(ip);
         self.switch_mode();
         if let Some(index) = self.timing.overflow.take()
@@ -491,6 +500,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         self.returns.clear();
         self.returns_reliable = false;
         self.interrupted = None;
+        self.midway = None;
         self.boundary = None;
         self.at_boundary = false;
         self.next_mode = None;

@@ -140,7 +140,8 @@ pub enum GapReason {
     /// The recording says that data was lost.
     LostData,
     /// A loop of direct jumps and calls, which leave no packets, was cut short by an event: how often it
-    /// ran before is not known. No or any number of rounds are missing, and nothing else.
+    /// ran before is not known. No or any number of rounds are missing, and nothing else. Or an instruction
+    /// that repeats itself (REP MOVS and its like) was stopped, of which a part may have run.
     UncountedLoop,
     /// A limit was reached (e.g. a loop without packets).
     Limit,

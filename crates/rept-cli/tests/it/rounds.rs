@@ -33,7 +33,7 @@ fn nothing_is_claimed_across_rounds_that_are_not_counted() {
         return;
     };
     for engine in ["step", "fast"] {
-        for way in ["walk", "count", "recurse"] {
+        for way in ["walk", "count", "recurse", "fill"] {
             check(&program, &scratch, engine, way);
         }
     }

@@ -115,12 +115,21 @@ fn control(instruction: &Instruction) -> Option<End> {
 
 /// Whether the first instruction of `block` is a VM entry.
 pub(crate) fn is_vm_entry(block: &Block) -> bool {
-    let decoded = iced_x86::Decoder::with_ip(
-        u32::from(block.bitness),
-        block.instruction_bytes(0),
-        block.at.0,
-        iced_x86::DecoderOptions::NONE,
-    )
-    .decode();
-    matches!(decoded.code(), Code::Vmlaunch | Code::Vmresume)
+    matches!(first(block).code(), Code::Vmlaunch | Code::Vmresume)
+}
+
+/// Whether the first instruction of `block`, stopped by a fault or an interrupt, may have done a part of
+/// its work: repeated string instructions, gathers and scatters, and saving the extended state.
+pub(crate) fn may_stop_midway(block: &Block) -> bool {
+    let first = first(block);
+    let repeated = first.has_rep_prefix() || first.has_repne_prefix();
+    (first.is_string_instruction() && repeated)
+        || first.is_vsib()
+        || first.is_save_restore_instruction()
+}
+
+fn first(block: &Block) -> Instruction {
+    let (bytes, bitness) = (block.instruction_bytes(0), u32::from(block.bitness));
+    let options = iced_x86::DecoderOptions::NONE;
+    iced_x86::Decoder::with_ip(bitness, bytes, block.at.0, options).decode()
 }

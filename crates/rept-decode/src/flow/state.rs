@@ -23,6 +23,7 @@ pub(crate) struct State {
     next_mode: Option<u8>,
     returns_reliable: bool,
     interrupted: Option<Address>,
+    midway: Option<Address>,
     waiting: Waiting,
     at_boundary: bool,
     timing: (u64, u64, bool),
@@ -50,6 +51,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             next_mode: self.next_mode,
             returns_reliable: self.returns_reliable,
             interrupted: self.interrupted,
+            midway: self.midway,
             waiting: self.waiting.clone(),
             at_boundary: self.at_boundary,
             timing: timing.bounds(),
@@ -70,6 +72,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.next_mode = state.next_mode;
         self.returns_reliable = state.returns_reliable;
         self.interrupted = state.interrupted;
+        self.midway = state.midway;
         self.waiting = state.waiting;
         self.at_boundary = state.at_boundary;
         self.timing = Timing::within(state.timing);
@@ -100,6 +103,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     /// The path to the end of the stream, and what a join needs to know of it.
     pub(crate) fn end(mut self) -> Path {
         self.flush_waiting(None);
+        self.leave_midway();
         self.into_path()
     }
 

@@ -19,6 +19,9 @@
 //! ([`LOOK_AHEAD`]); where it is cut short, by the bound or by missing code, a loop cannot be excluded.
 //!
 //! Timing packets in between count no rounds. Of a PTWRITE there is no doubt: each execution has its packet.
+//!
+//! A string instruction with REP is such a loop by itself; gathers and XSAVE are alike. They are a step when
+//! they are over; where one was stopped and does not go on, a part of it may have run, which is a gap, too.
 
 use super::Flow;
 use super::effort::Cycle;
@@ -56,6 +59,13 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 self.push_uncounted(self.address());
                 self.forget_calls(true);
             }
+        }
+    }
+
+    /// An instruction that may have been stopped midway does not go on.
+    pub(super) fn leave_midway(&mut self) {
+        if let Some(at) = self.midway.take() {
+            self.push_uncounted(at);
         }
     }
 

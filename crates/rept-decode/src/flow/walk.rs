@@ -472,6 +472,12 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         Ok(())
     }
 
+    /// Whether a part of the instruction here may have run.
+    pub(super) fn may_be_midway(&mut self) -> bool {
+        self.block_here()
+            .is_ok_and(|id| crate::code::may_stop_midway(self.code.block(id)))
+    }
+
     /// Whether the instruction here is a VM entry.
     pub(super) fn at_vm_entry(&mut self) -> bool {
         self.block_here()

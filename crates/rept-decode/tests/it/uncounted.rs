@@ -88,7 +88,7 @@ fn run(code: &[u8], then: &[Then]) -> Trace {
     decode(&streams, &image, &DecodeOptions::default())
 }
 
-/// The steps, and the gaps by the step behind them and their address, which must be that step's.
+/// The steps, and the gaps by the step behind them and their address.
 #[track_caller]
 fn check(code: &[u8], then: &[Then], steps: &[u64], gaps: &[(u64, u64)]) {
     let trace = run(code, then);
@@ -107,8 +107,6 @@ fn check(code: &[u8], then: &[Then], steps: &[u64], gaps: &[(u64, u64)]) {
     assert_eq!(parted, gaps, "{:?}", thread.gaps);
     for gap in &thread.gaps {
         assert_eq!(gap.reason, GapReason::UncountedLoop);
-        let next = thread.address(&trace.code, gap.step);
-        assert!(next.is_none() || next == gap.at || gap.step == thread.steps());
     }
 }
 
@@ -135,7 +133,7 @@ fn a_loop_that_is_fallen_into_is_parted_inside_of_a_block() {
     let code = [0x90, 0x90, 0x48, 0x8b, 0x00, 0xf3, 0xa4, 0xeb, 0xf9];
     let code = [&code[..], &[0xf4; 20]].concat();
     check(&code, &[Stop(2)], &[0, 1], &[(2, 2)]);
-    check(&code, &[Stop(5)], &[0, 1, 2], &[(2, 2)]);
+    check(&code, &[Stop(5)], &[0, 1, 2], &[(2, 2), (3, 5)]);
     check(&code, &[Stop(7)], &[0, 1, 2, 5], &[(2, 2)]);
     let trace = run(&code, &[Stop(7)]);
     let counts = trace.threads[0].runs().iter().map(|run| run.count);
@@ -149,6 +147,23 @@ fn all_of_the_path_may_be_in_the_loop() {
     // a: nop; jmp b; c: nop; jmp a; b: nop; jmp c
     let code = [0x90, 0xeb, 0x03, 0x90, 0xeb, 0xfa, 0x90, 0xeb, 0xfa];
     check(&code, &[Stop(3)], &[0, 1, 6, 7], &[(0, 0)]);
+}
+
+#[test]
+fn a_part_of_a_repeated_instruction_may_have_run() {
+    // nop; rep movsb; nop; vpgatherdd (%rax,%ymm1),%ymm2; xsave (%rax); movsb; ret
+    let code = [
+        &[0x90, 0xf3, 0xa4, 0x90][..],
+        &[0xc4, 0xe2, 0x65, 0x90, 0x14, 0x08, 0x0f, 0xae, 0x20, 0xa4],
+        &[0xc3; 20],
+    ]
+    .concat();
+    check(&code, &[Stop(1)], &[0], &[(1, 1)]);
+    check(&code, &[Signal(1, 3), Stop(4)], &[0, 3], &[(1, 1), (2, 4)]);
+    check(&code, &[Stop(10)], &[0, 1, 3, 4], &[(4, 10)]);
+    // When it goes on, or does not repeat, there is no doubt.
+    check(&code, &[Interrupt(1), Stop(3)], &[0, 1], &[]);
+    check(&code, &[Stop(13)], &[0, 1, 3, 4, 10], &[]);
 }
 
 #[test]

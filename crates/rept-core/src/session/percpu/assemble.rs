@@ -2,7 +2,7 @@
 
 use super::Stretch;
 use super::spans::{Span, is_loss};
-use rept_trace::{Gap, GapReason, ThreadId, ThreadTrace, TimeMark};
+use rept_trace::{EventKind, Gap, GapReason, ThreadId, ThreadTrace, TimeMark};
 
 /// One thread from its spans, by time. `parted` tells whether it may have run unseen between two.
 pub(super) fn assemble(
@@ -54,10 +54,7 @@ fn append(whole: &mut ThreadTrace, span: &Span<'_>) {
         event.step = moved(event.step);
         event
     }));
-    // One that lies between two spans may be of either.
-    let within = |gap: &&Gap| (start..=end).contains(&gap.step) && !is_loss(gap);
-    let rounds = span.source.gaps.iter().filter(within);
-    whole.gaps.extend(rounds.map(|gap| Gap {
+    whole.gaps.extend(rounds(span).map(|gap| Gap {
         step: moved(gap.step),
         ..gap.clone()
     }));
@@ -81,6 +78,25 @@ fn append(whole: &mut ThreadTrace, span: &Span<'_>) {
     whole.times.push(begin);
     whole.times.extend(own);
     push_runs(whole, span);
+}
+
+/// Loops of the span that are not counted. Between two spans the first is that of the one before, when
+/// that was stopped there.
+fn rounds<'a>(span: &'a Span<'_>) -> impl Iterator<Item = &'a Gap> {
+    let (start, end) = (span.steps.start, span.steps.end);
+    let source = span.source;
+    let before = source.events[..span.events.start].iter().rev();
+    let mut before = before.take_while(|event| event.step == start);
+    let stopped = before.find_map(|event| match event.kind {
+        EventKind::AsyncDisabled { at, .. } => Some(at),
+        _ => None,
+    });
+    let gaps = source.gaps.iter().filter(|gap| !is_loss(gap));
+    let mut within = gaps
+        .filter(move |gap| (start..=end).contains(&gap.step))
+        .peekable();
+    within.next_if(|gap| gap.step == start && gap.at.is_some() && gap.at == stopped);
+    within
 }
 
 fn push_runs(whole: &mut ThreadTrace, span: &Span<'_>) {
