@@ -5,7 +5,7 @@ use crate::args::{
 };
 use crate::calls::calls;
 use crate::case::Case;
-use crate::decode::decode;
+use crate::decode::{Printer, decode};
 use crate::demo;
 use crate::export::export;
 use crate::failure::Failure;
@@ -18,10 +18,11 @@ use crate::report;
 use crate::score::{self, Score, Subject, Table, TruthFile, experiment};
 use rept_capture::RecordOptions;
 use rept_core::{GDB_PYTHON, GdbOptions, History, Trust};
-use rept_trace::ThreadId;
+use rept_trace::{Code, ThreadId, ThreadTrace};
 use std::fs;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// Runs a command.
@@ -85,6 +86,20 @@ fn run_gdb(wanted: &GdbArgs, out: &mut dyn Write) -> Result<(), Failure> {
 fn run_decode(wanted: &DecodeArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let opened = Opened::new(&wanted.input)?;
     let session = &opened.session;
+    let mut printed = Ok(());
+    let mut printer = Printer::new(out);
+    let mut print = |code: &Code, piece: &ThreadTrace| {
+        printed = printer.piece(code, piece);
+        match printed {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    };
+    // One thread alone is printed while it is decoded; several must be ordered first.
+    if let Some(followed) = session.follow(wanted.thread.map(ThreadId), &mut print) {
+        printed.map_err(Failure::output)?;
+        return opened.verdict_on(&followed);
+    }
     decode(
         session.decode(),
         session.order().sequence(),

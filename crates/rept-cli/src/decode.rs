@@ -1,8 +1,9 @@
 //! `rept decode`: the trace alone, one step a line.
 
 use rept_order::Segment;
-use rept_trace::{Gap, ThreadTrace, TimeMark, Timestamp, Trace};
+use rept_trace::{Code, Gap, ThreadTrace, TimeMark, Timestamp, Trace};
 use std::io::{self, Write};
+use std::ops::Range;
 
 /// Prints `tid time ip` for every step in sequence order, or for those of one thread.
 ///
@@ -35,18 +36,56 @@ pub(crate) fn decode(
     Ok(())
 }
 
+/// Prints a thread's steps as they are decoded.
+pub(crate) struct Printer<'o> {
+    out: &'o mut dyn Write,
+    // Time at the last timing packet before what comes next.
+    now: Option<Timestamp>,
+}
+
+impl<'o> Printer<'o> {
+    pub(crate) fn new(out: &'o mut dyn Write) -> Printer<'o> {
+        Printer { out, now: None }
+    }
+
+    /// Prints the next piece of the path.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(crate) fn piece(&mut self, code: &Code, piece: &ThreadTrace) -> io::Result<()> {
+        let steps = 0..piece.steps();
+        self.now = print_steps(code, piece, steps, self.now, self.out)?;
+        self.now = piece.times.last().map(time).or(self.now);
+        gaps_in(piece, piece.steps()..u64::MAX).try_for_each(|gap| print_gap(piece, gap, self.out))
+    }
+}
+
 fn print_segment(
     trace: &Trace,
     thread: &ThreadTrace,
     segment: &Segment,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let (first, end) = (segment.first, segment.first + segment.steps);
-    let mut gaps = gaps_in(thread, first..end).peekable();
-    let passed = thread.times.partition_point(|mark| mark.step <= first);
+    let steps = segment.first..segment.first + segment.steps;
+    let passed = thread
+        .times
+        .partition_point(|mark| mark.step <= steps.start);
+    let now = passed.checked_sub(1).map(|last| time(&thread.times[last]));
+    print_steps(&trace.code, thread, steps, now, out).map(drop)
+}
+
+/// Prints steps and the gaps before them; returns the time at the last.
+fn print_steps(
+    code: &Code,
+    thread: &ThreadTrace,
+    steps: Range<u64>,
+    mut now: Option<Timestamp>,
+    out: &mut dyn Write,
+) -> io::Result<Option<Timestamp>> {
+    let mut gaps = gaps_in(thread, steps.clone()).peekable();
+    let passed = thread.times.partition_point(|mark| mark.step < steps.start);
     let mut marks = thread.times[passed..].iter().peekable();
-    let mut now = passed.checked_sub(1).map(|last| time(&thread.times[last]));
-    for (step, ip) in (first..end).zip(thread.addresses(&trace.code, first)) {
+    for (step, ip) in steps.clone().zip(thread.addresses(code, steps.start)) {
         while let Some(gap) = gaps.next_if(|gap| gap.step <= step) {
             print_gap(thread, gap, out)?;
         }
@@ -58,14 +97,14 @@ fn print_segment(
             None => writeln!(out, "{:>7} {:>15} {ip:x}", thread.thread, "-")?,
         }
     }
-    Ok(())
+    Ok(now)
 }
 
 fn time(mark: &TimeMark) -> Timestamp {
     mark.time.earliest
 }
 
-fn gaps_in(thread: &ThreadTrace, steps: std::ops::Range<u64>) -> impl Iterator<Item = &Gap> {
+fn gaps_in(thread: &ThreadTrace, steps: Range<u64>) -> impl Iterator<Item = &Gap> {
     thread
         .gaps
         .iter()
@@ -87,7 +126,7 @@ fn print_gap(thread: &ThreadTrace, gap: &Gap, out: &mut dyn Write) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rept_trace::{Address, Block, BlockId, Code, GapReason, Interval, Run, ThreadId};
+    use rept_trace::{Address, Block, BlockId, GapReason, Interval, Run, ThreadId};
 
     fn trace() -> Trace {
         let block = Block {
@@ -147,5 +186,46 @@ mod tests {
         assert_eq!(decoded(None), expect);
         assert_eq!(decoded(Some(9)), expect);
         assert_eq!(decoded(Some(8)), "");
+    }
+
+    /// The same thread in pieces, with what lies behind a piece's steps at its end or at the begin of the next.
+    #[test]
+    fn pieces_are_printed_like_the_whole() {
+        let whole = trace();
+        let [thread] = &whole.threads[..] else {
+            unreachable!()
+        };
+        for cut in [1, 2] {
+            let mut pieces = [ThreadTrace::new(ThreadId(9)), ThreadTrace::new(ThreadId(9))];
+            let runs: &[&[u16]] = if cut == 2 {
+                &[&[2], &[1]]
+            } else {
+                &[&[2, 1], &[]]
+            };
+            for (piece, counts) in pieces.iter_mut().zip(runs) {
+                for &count in *counts {
+                    piece.push(Run {
+                        block: BlockId(0),
+                        count,
+                    });
+                }
+            }
+            let len = pieces[0].steps();
+            pieces[0].times.clone_from(&thread.times);
+            for gap in &thread.gaps {
+                let late = gap.step > len || (gap.step == len && cut == 2);
+                let step = if late { gap.step - len } else { gap.step };
+                pieces[usize::from(late)].gaps.push(Gap {
+                    step,
+                    ..gap.clone()
+                });
+            }
+            let mut out = Vec::new();
+            let mut printer = Printer::new(&mut out);
+            for piece in &pieces {
+                printer.piece(&whole.code, piece).unwrap();
+            }
+            assert_eq!(String::from_utf8(out).unwrap(), decoded(None));
+        }
     }
 }

@@ -4,8 +4,8 @@ use crate::args::Input;
 use crate::case::{Case, Program, Spot};
 use crate::failure::Failure;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rept_core::{Progress, RecoverOptions, Session, Subject};
-use rept_trace::{Address, Fault, Registers};
+use rept_core::{Diagnostic, Followed, Progress, RecoverOptions, Session, Subject};
+use rept_trace::{Address, Fault, Gap, Registers};
 use std::path::Path;
 
 /// An opened crash.
@@ -89,19 +89,34 @@ impl Opened {
     /// # Errors
     /// A file could not be opened, belongs to another run, or holds nothing of use.
     pub(crate) fn verdict(&self) -> Result<(), Failure> {
+        self.judge(&self.session.diagnostics(), self.nothing_decoded())
+    }
+
+    /// The same, of a thread that was followed.
+    ///
+    /// # Errors
+    /// As [`Opened::verdict`].
+    pub(crate) fn verdict_on(&self, followed: &Followed) -> Result<(), Failure> {
+        let mut found = self.session.diagnostics();
+        found.extend_from_slice(&followed.diagnostics);
+        let nothing = (followed.steps == 0).then(|| self.no_step(followed.gap.as_ref()));
+        self.judge(&found, nothing.flatten())
+    }
+
+    fn judge(&self, found: &[Diagnostic], nothing: Option<String>) -> Result<(), Failure> {
         let mut failures: Vec<String> = self
             .session
             .failures()
             .iter()
             .map(ToString::to_string)
             .collect();
-        for finding in self.session.diagnostics() {
+        for finding in found {
             match finding.subject {
                 Subject::Mismatch | Subject::Changed(_) => failures.push(finding.to_string()),
                 _ => eprintln!("rept: note: {finding}"),
             }
         }
-        failures.extend(self.nothing_decoded());
+        failures.extend(nothing);
         let last = failures.pop();
         failures
             .iter()
@@ -111,19 +126,24 @@ impl Opened {
 
     /// Why a trace that could be opened holds no step.
     fn nothing_decoded(&self) -> Option<String> {
-        let capture = self.session.capture()?;
+        self.session.capture()?;
         let threads = &self.session.decode().threads;
         if threads.iter().any(|thread| thread.steps() > 0) {
             return None;
         }
-        let gap = threads.iter().find_map(|thread| thread.gaps.first());
+        self.no_step(threads.iter().find_map(|thread| thread.gaps.first()))
+    }
+
+    /// Says that there is no step, and the first reason for it.
+    fn no_step(&self, gap: Option<&Gap>) -> Option<String> {
+        let path = self.session.capture()?.path();
         let cause = gap.map_or_else(
             || "it holds no packets".to_owned(),
             |gap| gap.reason.to_string(),
         );
         Some(format!(
             "{}: no step can be decoded: {cause}",
-            capture.path().display()
+            path.display()
         ))
     }
 }

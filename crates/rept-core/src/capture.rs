@@ -352,6 +352,11 @@ impl Capture {
         }
     }
 
+    /// The bytes of a piece, in the parts in which it was written out.
+    pub(crate) fn parts<'a>(&'a self, piece: &'a Piece) -> impl Iterator<Item = &'a [u8]> {
+        piece.parts.iter().map(|part| self.part(part))
+    }
+
     fn part<'a>(&'a self, part: &'a Part) -> &'a [u8] {
         match part {
             Part::InFile(range) => self.file.get(range.clone()).unwrap_or_default(),

@@ -111,6 +111,8 @@ pub use history::{
 };
 pub use position::{ParsePositionError, Position};
 pub use rept_recover::{Options as RecoverOptions, Statistics};
-pub use session::{Builder, Cancellation, Limits, Moment, Progress, Session, StepTime};
+pub use session::{
+    Builder, Cancellation, Followed, Follower, Limits, Moment, Progress, Session, StepTime,
+};
 pub use symbols::{Degraded, SourceFrame, Symbol, Symbols};
 pub use typed::{Shape, Typed, Variable};

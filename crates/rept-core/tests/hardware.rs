@@ -1,10 +1,12 @@
 //! Containers with packets of real hardware, from `$REPT_PT_CAPTURES`: trace bundles of LLDB, perf.data.
 
 use rept_core::Session;
+use rept_trace::{Code, Gap, ThreadTrace};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// The folder of captures, when it is there.
@@ -60,6 +62,32 @@ impl Drop for Bundle {
     }
 }
 
+/// A thread with a buffer of its own is the same when it is handed out in pieces.
+fn check_followed(session: &Session, whole: &ThreadTrace) {
+    let code = &session.decode().code;
+    let mut expected = whole.addresses(code, 0);
+    let (mut steps, mut gaps, mut events) = (0, Vec::new(), 0);
+    let mut compare = |code: &Code, piece: &ThreadTrace| {
+        let next = expected.by_ref().take(piece.steps() as usize);
+        assert!(piece.addresses(code, 0).eq(next), "from step {steps} on");
+        let moved = |gap: &Gap| Gap {
+            step: steps + gap.step,
+            ..gap.clone()
+        };
+        gaps.extend(piece.gaps.iter().map(moved));
+        events += piece.events.len();
+        steps += piece.steps();
+        ControlFlow::Continue(())
+    };
+    let Some(followed) = session.follow(Some(whole.thread), &mut compare) else {
+        return;
+    };
+    assert_eq!((steps, followed.steps), (whole.steps(), whole.steps()));
+    assert_eq!((&gaps, events), (&whole.gaps, whole.events.len()));
+    assert_eq!(followed.gap.as_ref(), whole.gaps.first());
+    eprintln!("{} followed", whole.thread);
+}
+
 /// Steps, and the sum of their addresses, by thread.
 fn paths(session: &Session) -> BTreeMap<u32, (u64, String)> {
     let trace = session.decode();
@@ -74,6 +102,7 @@ fn paths(session: &Session) -> BTreeMap<u32, (u64, String)> {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         eprintln!("{} {} {:?}", thread.thread, thread.steps(), thread.gaps);
+        check_followed(session, thread);
         (thread.thread.0, (thread.steps(), digits))
     });
     threads.collect()

@@ -12,24 +12,40 @@ use crate::image::ProcessImage;
 use rept_decode::{Chunk, CodeBuilder, CpuModel, DecodeOptions, TimeParameters};
 use rept_trace::{Gap, GapReason, ThreadId, ThreadTrace, Trace};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// How much of the streams is decoded, and who is told how far it is.
-struct Pace<'a> {
+pub(super) struct Pace<'a> {
     limits: Limits,
     tell: &'a dyn Fn(Progress) -> ControlFlow<()>,
     done: Cell<u64>,
     of: u64,
 }
 
-impl Pace<'_> {
+impl<'a> Pace<'a> {
+    /// Of decoding these streams.
+    pub(super) fn of(
+        streams: &[Stream],
+        limits: Limits,
+        tell: &'a dyn Fn(Progress) -> ControlFlow<()>,
+    ) -> Pace<'a> {
+        let lengths = streams.iter().map(bytes_of);
+        Pace {
+            limits,
+            tell,
+            done: Cell::new(0),
+            of: lengths.map(|bytes| bytes.min(limits.stream_bytes)).sum(),
+        }
+    }
+
     /// Oldest bytes of a stream that are left out.
-    fn skipped(&self, stream: &Stream) -> u64 {
+    pub(super) fn skipped(&self, stream: &Stream) -> u64 {
         bytes_of(stream).saturating_sub(self.limits.stream_bytes)
     }
 
     /// Tells of so many bytes more.
-    fn advance(&self, bytes: u64) -> ControlFlow<()> {
+    pub(super) fn advance(&self, bytes: u64) -> ControlFlow<()> {
         self.done.update(|done| done + bytes);
         let (bytes, of) = (self.done.get(), self.of);
         (self.tell)(Progress::Decoding { bytes, of })
@@ -50,25 +66,15 @@ pub(super) fn decode(
     limits: Limits,
     tell: &dyn Fn(Progress) -> ControlFlow<()>,
 ) -> Decoded {
-    let lengths = capture.streams.iter().map(bytes_of);
-    let pace = Pace {
-        limits,
-        tell,
-        done: Cell::new(0),
-        of: lengths.map(|bytes| bytes.min(limits.stream_bytes)).sum(),
-    };
+    let pace = Pace::of(&capture.streams, limits, tell);
     let options = options(capture);
     let mut code = CodeBuilder::new();
     let mut diagnostics = Vec::new();
     let mut threads: Vec<ThreadTrace> = Vec::new();
     let processes = capture.processes();
-    let ours = |thread: ThreadId| match (process, processes.get(&thread)) {
-        (Some(process), Some(&of_thread)) => process == of_thread,
-        _ => true,
-    };
     for stream in capture.streams.iter().filter(|stream| stream.cpu.is_none()) {
         let thread = stream.thread.unwrap_or_default();
-        if ours(thread) {
+        if is_of(process, &processes, thread) {
             threads.push(one(
                 capture, stream, thread, image, &options, &mut code, &pace,
             ));
@@ -130,6 +136,40 @@ pub(super) fn decode(
     }
 }
 
+/// Whether a thread may be one of the process looked at.
+pub(super) fn is_of(
+    process: Option<u32>,
+    processes: &BTreeMap<ThreadId, u32>,
+    thread: ThreadId,
+) -> bool {
+    match (process, processes.get(&thread)) {
+        (Some(process), Some(&of_thread)) => process == of_thread,
+        _ => true,
+    }
+}
+
+/// The bytes of a stream without the first `skip`, as they lie in the container.
+pub(super) fn chunks<'a>(
+    capture: &'a Capture,
+    stream: &'a Stream,
+    mut skip: u64,
+) -> Vec<Chunk<'a>> {
+    let mut chunks = Vec::new();
+    for (index, piece) in stream.pieces.iter().enumerate() {
+        let mut lost_before = index > 0;
+        for bytes in capture.parts(piece) {
+            let skipped = skip.min(bytes.len() as u64);
+            skip -= skipped;
+            chunks.push(Chunk {
+                bytes: &bytes[skipped as usize..],
+                lost_before,
+            });
+            lost_before = false;
+        }
+    }
+    chunks
+}
+
 fn one(
     capture: &Capture,
     stream: &Stream,
@@ -139,22 +179,9 @@ fn one(
     code: &mut CodeBuilder,
     pace: &Pace<'_>,
 ) -> ThreadTrace {
-    let mut skip = pace.skipped(stream);
+    let skip = pace.skipped(stream);
     let whole = skip == 0 && stream.pieces.first().is_some_and(|first| first.offset == 0);
-    let pieces: Vec<_> = stream
-        .pieces
-        .iter()
-        .map(|piece| capture.bytes(piece))
-        .collect();
-    let mut chunks = Vec::new();
-    for (index, bytes) in pieces.iter().enumerate() {
-        let skipped = skip.min(bytes.len() as u64);
-        skip -= skipped;
-        chunks.push(Chunk {
-            bytes: &bytes[skipped as usize..],
-            lost_before: index > 0,
-        });
-    }
+    let chunks = chunks(capture, stream, skip);
     let bytes = rept_decode::Stream { thread, chunks };
     let share = Share::among(pace.limits.workers);
     let mut trace = workers::decode(&bytes, image, options, code, share, &mut |bytes| {
@@ -174,7 +201,7 @@ fn before_the_beginning(gap: &Gap) -> bool {
     gap.step == 0 && gap.reason == GapReason::BeforeFirstPsb && gap.offset < LEAST_ENABLE_BYTES
 }
 
-fn options(capture: &Capture) -> DecodeOptions {
+pub(super) fn options(capture: &Capture) -> DecodeOptions {
     let clock = &capture.clock;
     let (numerator, denominator) = clock.tsc_per_ctc.unwrap_or_default();
     let cpu = capture.cpu.filter(|cpu| cpu.intel).map(|cpu| CpuModel {
@@ -198,7 +225,7 @@ fn options(capture: &Capture) -> DecodeOptions {
 
 /// The threads whose trace ends where the dump has them. A thread that does not gets a gap
 /// at its end, so that nothing is concluded across the steps that are missing.
-fn join(
+pub(super) fn join(
     trace: &mut Trace,
     dump: Option<&Dump>,
     diagnostics: &mut Vec<Diagnostic>,

@@ -5,7 +5,8 @@ use rept_core::{
     Cancellation, Cursor, Direction, Limits, Position, Progress, RecoverOptions, Session,
     StopReason, StopSet,
 };
-use rept_trace::RegWord;
+use rept_trace::{Code, RegWord, ThreadId, ThreadTrace};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -103,6 +104,41 @@ fn progress_is_told_and_work_can_be_stopped() {
         })
         .open();
     assert!(opened.is_err_and(|error| error.is_cancelled()));
+}
+
+#[test]
+fn a_thread_is_followed_while_it_is_decoded() {
+    let folder = Folder::new("follow");
+    let Some((recording, steps)) = record(&folder.0) else {
+        return;
+    };
+    let session = Session::builder()
+        .directory(&recording)
+        .open()
+        .expect("the recording opens");
+    let trace = session.decode();
+    let whole = &trace.threads[0];
+    let mut found = Vec::new();
+    let mut keep = |code: &Code, piece: &ThreadTrace| {
+        found.extend(piece.addresses(code, 0));
+        ControlFlow::Continue(())
+    };
+    let followed = session
+        .follow(None, &mut keep)
+        .expect("there is one thread");
+    assert!(whole.addresses(&trace.code, 0).eq(found.into_iter()));
+    assert_eq!(followed.steps, steps);
+    assert_eq!(followed.gap.as_ref(), whole.gaps.first());
+    assert_eq!(followed.diagnostics, []);
+    let mut pieces = 0;
+    let mut stop = |_: &Code, _: &ThreadTrace| {
+        pieces += 1;
+        ControlFlow::Break(())
+    };
+    assert!(session.follow(Some(whole.thread), &mut stop).is_some());
+    let other = ThreadId(whole.thread.0 + 1);
+    assert!(session.follow(Some(other), &mut stop).is_none());
+    assert_eq!(pieces, 1, "whoever had enough is told nothing more");
 }
 
 #[test]
