@@ -7,6 +7,7 @@ use crate::conformance::flow;
 use crate::encode::encode;
 use crate::flow::{choices, image, pieces};
 use crate::program::{BASE, Ending, Piece, Program, Tracer};
+use crate::seed::config;
 use proptest::prelude::*;
 use rept_decode::dump::{DumpOptions, dump};
 use rept_decode::packet::{IpCompression, IpPayload, Packet};
@@ -186,7 +187,7 @@ fn captures_by_both() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 500, ..ProptestConfig::with_cases(2000) })]
+    #![proptest_config(config(2000))]
 
     #[test]
     fn programs_by_both(pieces in pieces(), choices in choices(), compress: bool) {

@@ -13,5 +13,7 @@ mod hardware;
 mod listing;
 mod packets;
 mod parts;
+mod perf;
 mod program;
+mod seed;
 mod uncounted;
