@@ -86,6 +86,13 @@ pub(crate) struct Cell {
     hint: u32,
 }
 
+/// Entries of a timeline that are looked at one after the other, before an index is asked for those that
+/// touch certain bytes.
+const NEAR: usize = 16;
+
+/// The entries of one cell by the bytes that they touch, as order and entry.
+type ByByte = [BTreeMap<u32, u32>; CELL as usize];
+
 /// The timelines.
 pub(crate) struct Cells<'a> {
     memory: &'a dyn Memory,
@@ -94,6 +101,8 @@ pub(crate) struct Cells<'a> {
     pub(crate) entries: Vec<Entry>,
     free: Vec<u32>,
     tree: BTreeMap<(u32, u32), u32>,
+    /// Cells in which some bytes are touched far more often than others.
+    by_byte: HashMap<u32, Box<ByByte>>,
     /// The shapes in which each cell was ever accessed.
     shapes: Vec<ShapeSet>,
 }
@@ -107,6 +116,7 @@ impl<'a> Cells<'a> {
             entries: Vec::new(),
             free: Vec::new(),
             tree: BTreeMap::new(),
+            by_byte: HashMap::new(),
             shapes: Vec::new(),
         }
     }
@@ -189,6 +199,11 @@ impl<'a> Cells<'a> {
             self.entries[id as usize] = entry;
         }
         self.tree.insert((entry.cell, entry.order), id);
+        if let Some(index) = self.by_byte.get_mut(&entry.cell) {
+            for byte in bytes_of(entry.bytes) {
+                index[byte].insert(entry.order, id);
+            }
+        }
         self.link(entry.cell, previous, id, next);
         self.cells[entry.cell as usize].hint = id;
         id
@@ -209,6 +224,11 @@ impl<'a> Cells<'a> {
     pub(crate) fn remove(&mut self, id: u32) {
         let entry = self.entries[id as usize];
         self.tree.remove(&(entry.cell, entry.order));
+        if let Some(index) = self.by_byte.get_mut(&entry.cell) {
+            for byte in bytes_of(entry.bytes) {
+                index[byte].remove(&entry.order);
+            }
+        }
         match entry.previous {
             NONE => self.cells[entry.cell as usize].head = entry.next,
             previous => self.entries[previous as usize].next = entry.next,
@@ -219,6 +239,67 @@ impl<'a> Cells<'a> {
         }
         self.cells[entry.cell as usize].hint = NONE;
         self.free.push(id);
+    }
+
+    /// The last entry from `at` backward that touches one of the bytes, or `NONE`.
+    pub(crate) fn touching_before(&mut self, at: u32, bytes: u8) -> u32 {
+        match self.touching_near(at, bytes, |entry| entry.previous) {
+            Ok(found) => found,
+            Err(far) => {
+                let Entry { cell, order, .. } = self.entries[far as usize];
+                let index = self.index_of(cell);
+                let last = |byte: usize| index[byte].range(..=order).next_back();
+                let found = bytes_of(bytes).filter_map(last).max();
+                found.map_or(NONE, |(_, &entry)| entry)
+            }
+        }
+    }
+
+    /// The first entry from `at` forward that touches one of the bytes, or `NONE`.
+    pub(crate) fn touching_after(&mut self, at: u32, bytes: u8) -> u32 {
+        match self.touching_near(at, bytes, |entry| entry.next) {
+            Ok(found) => found,
+            Err(far) => {
+                let Entry { cell, order, .. } = self.entries[far as usize];
+                let index = self.index_of(cell);
+                let first = |byte: usize| index[byte].range(order..).next();
+                let found = bytes_of(bytes).filter_map(first).min();
+                found.map_or(NONE, |(_, &entry)| entry)
+            }
+        }
+    }
+
+    /// One of the next entries that touches one of the bytes, or `NONE`; or the entry that the search has
+    /// come to.
+    fn touching_near(
+        &self,
+        mut at: u32,
+        bytes: u8,
+        next: impl Fn(&Entry) -> u32,
+    ) -> Result<u32, u32> {
+        for _ in 0..NEAR {
+            match self.entries.get(at as usize) {
+                Some(entry) if entry.bytes & bytes == 0 => at = next(entry),
+                _ => return Ok(at),
+            }
+        }
+        if at == NONE { Ok(NONE) } else { Err(at) }
+    }
+
+    /// The entries of a cell by the bytes that they touch.
+    fn index_of(&mut self, cell: u32) -> &ByByte {
+        let Cells { cells, entries, .. } = self;
+        self.by_byte.entry(cell).or_insert_with(|| {
+            let mut index = Box::new(ByByte::default());
+            let mut at = cells[cell as usize].head;
+            while let Some(entry) = entries.get(at as usize) {
+                for byte in bytes_of(entry.bytes) {
+                    index[byte].insert(entry.order, at);
+                }
+                at = entry.next;
+            }
+            index
+        })
     }
 
     /// The entry of an access in a cell.
@@ -248,6 +329,11 @@ impl<'a> Cells<'a> {
             .next_back()
             .map_or(NONE, |(_, &id)| id)
     }
+}
+
+/// The numbers of the bytes of a mask.
+fn bytes_of(mask: u8) -> impl Iterator<Item = usize> {
+    (0..CELL as usize).filter(move |byte| mask >> byte & 1 == 1)
 }
 
 /// Eight bytes, as far as they are to be had.
@@ -300,5 +386,59 @@ mod tests {
                 .fold(0, |all, bit| all | 0xff << (8 * bit));
             assert_eq!(spread(bytes), expect, "{bytes:#x}");
         }
+    }
+
+    struct Nothing;
+
+    impl Memory for Nothing {
+        fn bytes(&self, _: Address) -> Option<&[u8]> {
+            None
+        }
+
+        fn constant_len(&self, _: Address) -> u64 {
+            0
+        }
+
+        fn mappings(&self) -> &[rept_trace::Mapping] {
+            &[]
+        }
+    }
+
+    #[test]
+    fn bytes_are_found_behind_any_number_of_accesses_of_others() {
+        let mut cells = Cells::new(&Nothing);
+        let cell = cells.cell(1);
+        let mut insert = |order: u32, bytes: u8| {
+            cells.insert(Entry {
+                order,
+                cell,
+                node: 0,
+                previous: NONE,
+                next: NONE,
+                shift: 0,
+                bytes,
+                store: false,
+            })
+        };
+        let first = insert(1, 0xf0);
+        let low: Vec<u32> = (2..100).map(|order| insert(order, 0x0f)).collect();
+        let last = insert(100, 0xf0);
+        for _ in 0..2 {
+            // The second time around there is an index.
+            assert_eq!(cells.touching_before(low[97], 0x10), first);
+            assert_eq!(cells.touching_after(low[0], 0x80), last);
+            assert_eq!(cells.touching_before(low[97], 0x1f), low[97]);
+        }
+        let between = cells.insert(Entry {
+            order: 50,
+            bytes: 0x30,
+            ..cells.entries[first as usize]
+        });
+        assert_eq!(cells.touching_before(low[97], 0x10), between);
+        assert_eq!(cells.touching_before(low[97], 0x80), first);
+        for gone in [between, first] {
+            cells.remove(gone);
+        }
+        assert_eq!(cells.touching_before(low[97], 0xf0), NONE);
     }
 }

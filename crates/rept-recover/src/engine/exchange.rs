@@ -12,9 +12,6 @@ use super::{Engine, Grade};
 use crate::bits::Bits;
 use crate::experiment::Technique;
 
-/// Entries looked at in one direction at most; a byte hidden behind more stays unknown.
-const MAX_WALK: usize = 64;
-
 impl Engine<'_> {
     /// Enters an access whose address became known into the timelines of its cells.
     pub(super) fn place(&mut self, id: u32, address: u64) {
@@ -191,18 +188,13 @@ impl Engine<'_> {
     fn tell_before(&mut self, entry: Entry) {
         let mut left = entry.bytes;
         let mut previous = entry.previous;
-        for _ in 0..MAX_WALK {
-            if left == 0 {
-                return;
-            }
+        while left != 0 {
+            previous = self.cells.touching_before(previous, left);
             if previous == NONE {
                 return self.tell_fresh(entry, left);
             }
             let earlier = self.cells.entries[previous as usize];
-            let shared = left & earlier.bytes;
-            if shared != 0 {
-                self.exchange(earlier, entry, shared);
-            }
+            self.exchange(earlier, entry, left & earlier.bytes);
             left &= !earlier.bytes;
             previous = earlier.previous;
         }
@@ -252,17 +244,14 @@ impl Engine<'_> {
     fn tell_after(&mut self, entry: Entry) {
         let mut left = entry.bytes;
         let mut next = entry.next;
-        for _ in 0..MAX_WALK {
-            if left == 0 {
-                return;
-            }
+        while left != 0 {
+            next = self.cells.touching_after(next, left);
             if next == NONE {
                 return self.exchange_final(entry, left);
             }
             let later = self.cells.entries[next as usize];
-            let shared = left & later.bytes;
-            if shared != 0 && !later.store {
-                self.exchange(entry, later, shared);
+            if !later.store {
+                self.exchange(entry, later, left & later.bytes);
             }
             left &= !later.bytes;
             next = later.next;
@@ -368,17 +357,14 @@ impl Engine<'_> {
         let store = self.cells.entries[entry as usize];
         let mut left = store.bytes;
         let mut next = store.next;
-        for _ in 0..MAX_WALK {
-            if left == 0 {
-                return;
-            }
+        while left != 0 {
+            next = self.cells.touching_after(next, left);
             if next == NONE {
                 return self.cut_across(store, NONE, left);
             }
             let later = self.cells.entries[next as usize];
-            let shared = left & later.bytes;
-            if shared != 0 && !later.store {
-                self.cut_across(store, later.order, shared);
+            if !later.store {
+                self.cut_across(store, later.order, left & later.bytes);
             }
             left &= !later.bytes;
             next = self.cells.entries[next as usize].next;
@@ -389,14 +375,13 @@ impl Engine<'_> {
     fn cut_across(&mut self, store: Entry, later: u32, bytes: u8) {
         let mut left = bytes;
         let mut previous = store.previous;
-        for _ in 0..MAX_WALK {
-            if left == 0 || previous == NONE {
+        while left != 0 {
+            previous = self.cells.touching_before(previous, left);
+            if previous == NONE {
                 return;
             }
             let earlier = self.cells.entries[previous as usize];
-            if left & earlier.bytes != 0 {
-                self.retract_transfer(earlier.order, later);
-            }
+            self.retract_transfer(earlier.order, later);
             left &= !earlier.bytes;
             previous = self.cells.entries[previous as usize].previous;
         }
