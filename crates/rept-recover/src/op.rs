@@ -200,6 +200,8 @@ operations! {
     Popcnt, One, count::eval_popcnt, count::popcnt;
     /// `d` = number of zeros below the lowest one of `a`; `w` when there is none.
     Tzcnt, One, count::eval_tzcnt, count::tzcnt;
+    /// `d` = ones up to the lowest one of `a`; all ones when there is none.
+    UpToLowest, One, count::eval_up_to_lowest, count::up_to_lowest;
     /// `d` = number of zeros above the highest one of `a`; `w` when there is none.
     Lzcnt, One, count::eval_lzcnt, count::lzcnt;
     /// `d` = the low bits of `a` scattered to the places of the ones of `b`.

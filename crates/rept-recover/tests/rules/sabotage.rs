@@ -23,7 +23,7 @@ const FAMILIES: &[(&str, &[Op])] = &[
             Op::Condition,
         ],
     ),
-    ("count", &[Op::Popcnt, Op::Tzcnt, Op::Lzcnt]),
+    ("count", &[Op::Popcnt, Op::Tzcnt, Op::Lzcnt, Op::UpToLowest]),
     ("crypto", &[Op::SubstituteByte, Op::MixColumn]),
     (
         "float",

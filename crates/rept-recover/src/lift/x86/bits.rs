@@ -144,14 +144,15 @@ fn extract_field(b: &Builder) -> Lowered {
     Lowered::Done
 }
 
-/// BLSI `x & -x`, BLSR `x & (x - 1)`, BLSMSK `x ^ (x - 1)`.
+/// BLSI, BLSR, BLSMSK: the lowest one alone, all but it, all up to it. (As `x ^ (x - 1)` above a known one
+/// nothing would be known where `x` is not.)
 fn lowest(b: &Builder, m: M) {
     let x = b.operand(1);
-    let less = x - b.constant(1, x.width);
+    let up_to = x.map(Op::UpToLowest, 0);
     let (result, carry) = match m {
-        M::Blsi => (x & (b.constant(0, x.width) - x), x.is_zero().negated()),
-        M::Blsr => (x & less, x.is_zero()),
-        _ => (x ^ less, x.is_zero()),
+        M::Blsi => (x & up_to, x.is_zero().negated()),
+        M::Blsr => (x & !up_to, x.is_zero()),
+        _ => (up_to, x.is_zero()),
     };
     b.set_flag(CF, carry);
     b.set_flag(OF, Pred::Constant(false));
