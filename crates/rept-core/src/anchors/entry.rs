@@ -21,25 +21,26 @@ pub(super) fn anchor(trace: &Trace, dump: &Dump) -> Option<Anchor> {
     if first != entry(dump)? {
         return None;
     }
-    let stack = dump.entry_stack()?;
+    // A stack that was overrun does not show any more where it began.
+    let stack_pointer = dump.entry_stack().map(|stack| stack.pointer);
     Some(Anchor {
         thread,
         at: AnchorPoint::Entry,
-        words: initial_words(stack.pointer).collect(),
+        words: initial_words(stack_pointer).collect(),
         measured: false,
     })
 }
 
 /// Registers as `ELF_PLAT_INIT`, `start_thread` and `fpu_flush_thread` of Linux leave them.
-fn initial_words(stack_pointer: u64) -> impl Iterator<Item = (RegWord, u64)> {
+fn initial_words(stack_pointer: Option<u64>) -> impl Iterator<Item = (RegWord, u64)> {
     let general = (0..16).map(RegWord::gpr);
     let vectors = (0..16).flat_map(|number| (0..4).map(move |lane| RegWord::vector(number, lane)));
     let others = [RegWord::FLAGS, RegWord::FS_BASE, RegWord::GS_BASE];
     let words = general.chain(others).chain(vectors);
     words
-        .map(move |word| match word {
-            RegWord::RSP => (word, stack_pointer),
-            _ => (word, 0),
+        .filter_map(move |word| match word {
+            RegWord::RSP => Some((word, stack_pointer?)),
+            _ => Some((word, 0)),
         })
         .chain([(RegWord::MXCSR, INITIAL_MXCSR)])
 }
