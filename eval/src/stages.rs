@@ -22,13 +22,14 @@ const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 /// Recovering and explaining one recording.
 const EXAMINE_LIMIT: Duration = Duration::from_secs(900);
 /// Techniques that are switched off one at a time, when `rept score` can do that.
-const TECHNIQUES: [&str; 7] = [
+const TECHNIQUES: [&str; 8] = [
     "forward",
     "correction",
     "branch-facts",
     "pairing",
     "staging",
     "system-calls",
+    "files",
     "bits",
 ];
 

@@ -45,6 +45,7 @@ mod engine;
 mod error;
 mod family;
 mod from;
+mod inherited;
 mod instruction;
 mod journal;
 mod maps;

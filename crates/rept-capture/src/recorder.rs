@@ -3,6 +3,7 @@ use crate::engine::{Engine, Exit, Start};
 use crate::error::Error;
 use crate::family::{Child, Family};
 use crate::from::StartPoint;
+use crate::inherited;
 use crate::recording::Recording;
 use crate::schedule::{Schedule, Scheduler, Timing};
 use crate::sys::{self, ExecResult, FileLimit, Launch, Parked, Requests, Wait};
@@ -216,9 +217,13 @@ impl Recorder {
         match (&self.subject, path) {
             (Subject::Program(program, arguments), Some(path)) => {
                 let pid = self.launch(path, program, arguments)?;
+                inherited::write(pid, &options.output);
                 Engine::new(pid, recording, scheduler, core)
             }
-            (Subject::Process(pid), _) => Engine::attach(*pid, recording, scheduler, core),
+            (Subject::Process(pid), _) => {
+                inherited::forget(&options.output);
+                Engine::attach(*pid, recording, scheduler, core)
+            }
             (Subject::Program(..), None) => unreachable!("a program has a path"),
         }
     }
@@ -288,6 +293,7 @@ pub(crate) fn record_child(
     let engine = target::check_process(child.pid)
         .and_then(|()| parts(options))
         .and_then(|(recording, scheduler, core)| {
+            inherited::write(child.pid, &options.output);
             Engine::new(child.pid, recording, scheduler, core)
         });
     match engine {

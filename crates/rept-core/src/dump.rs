@@ -14,7 +14,7 @@ use entry_stack::EntryStack;
 pub(crate) use memory::DumpMemory;
 pub use modules::{Module, ModuleFile};
 use rept_trace::{Address, Fault, FinalState, Memory, Registers, ThreadId};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A process at the moment of its death.
 #[derive(Debug)]
@@ -44,12 +44,9 @@ impl Dump {
 
     /// Where the heap began: behind the program's own memory, at a distance that the kernel draws.
     pub(crate) fn initial_break(&self) -> Option<Address> {
-        const AT_ENTRY: u64 = 9;
         /// The kernel draws it from a gigabyte at most (`arch_randomize_brk`).
         const FARTHEST: u64 = 1 << 30;
-        let entry = auxiliary(&self.auxv, AT_ENTRY)?;
-        let mut modules = self.modules.iter();
-        let program = modules.find(|of| of.start.0 <= entry && entry < of.end.0)?;
+        let program = self.program()?;
         let segments = program.layout()?.segments.iter();
         let ends = segments.map(|of| of.address.wrapping_add(of.memory_size));
         let behind = page_up(ends.max()?.wrapping_add(program.bias));
@@ -59,6 +56,36 @@ impl Dump {
         let start = heap.start.0.max(behind);
         let is_heap = heap.write && heap.file.is_none() && start - behind <= FARTHEST;
         is_heap.then_some(Address(start))
+    }
+
+    /// The module that holds the program's entry point.
+    pub(crate) fn program(&self) -> Option<&Module> {
+        const AT_ENTRY: u64 = 9;
+        let entry = auxiliary(&self.auxv, AT_ENTRY)?;
+        let mut modules = self.modules.iter();
+        modules.find(|of| of.start.0 <= entry && entry < of.end.0)
+    }
+
+    /// The working directory in which the program was started, where its name was relative to it
+    /// (`AT_EXECFN`): what of its path is before that.
+    pub(crate) fn directory_of_start(&self) -> Option<PathBuf> {
+        const AT_EXECFN: u64 = 31;
+        let name = self
+            .memory
+            .bytes(Address(auxiliary(&self.auxv, AT_EXECFN)?))?;
+        let name = name.split(|&byte| byte == 0).next()?;
+        let name = Path::new(std::str::from_utf8(name).ok()?);
+        let parts: Vec<Component<'_>> = name
+            .components()
+            .filter(|part| *part != Component::CurDir)
+            .collect();
+        if name.is_absolute() || parts.is_empty() || parts.contains(&Component::ParentDir) {
+            return None;
+        }
+        let path = Path::new(&self.program()?.path);
+        let relative: PathBuf = parts.iter().collect();
+        let directory = path.ancestors().nth(parts.len())?;
+        path.ends_with(&relative).then(|| directory.to_owned())
     }
 
     /// Opens a dump (ELF core files of x86-64 Linux) and finds the binaries it names.

@@ -6,6 +6,8 @@ mod builder;
 mod decode;
 mod files;
 mod follow;
+mod inherited;
+mod inputs;
 mod mapped;
 mod numbers;
 mod percpu;
@@ -24,6 +26,8 @@ use crate::image::{Jit, ProcessImage};
 use crate::symbols::Symbols;
 pub use builder::Builder;
 pub use follow::{Followed, Follower};
+use inherited::Inherited;
+use inputs::Inputs;
 use rept_order::{Edge, Order};
 use rept_trace::{Address, FinalState, Mapping, Memory, ThreadId, Trace};
 use std::collections::BTreeMap;
@@ -47,6 +51,8 @@ struct Inner {
     failures: Vec<Error>,
     binaries: Binaries,
     process: Option<u32>,
+    inherited: Inherited,
+    ignores_inputs: bool,
     watch: Watch,
     limits: Limits,
     /// Code that the traced processes made.
@@ -200,6 +206,7 @@ impl Session {
             let known = crate::anchors::anchors(self.decode(), dump, &last.threads);
             options.anchors.extend(known);
             options.initial_break = dump.initial_break();
+            options.process = dump.process();
         }
         if let Some(capture) = &self.inner.capture {
             let samples = crate::anchors::samples(self.decode(), &capture.samples);
@@ -211,11 +218,26 @@ impl Session {
         options.mapped.extend(&self.decoded().mapped);
         options.file_reads.extend(&self.decoded().file_reads);
         options.files.clone_from(&self.decoded().files);
+        if options.opened_files.is_none() {
+            options.opened_files = self.inputs().map(|inputs| Arc::new(inputs) as _);
+            let descriptors = &self.inner.inherited.descriptors;
+            options.descriptors.clone_from(descriptors);
+        }
         let mut observer = |progress| tell(Progress::from(progress));
         let (trace, order) = (self.decode(), self.order());
         let recovered =
             rept_recover::recover_observed(trace, order, &last, &options, &mut observer)?;
         Some(History::new(self.clone(), recovered))
+    }
+
+    /// What the program read of files, if they are at hand.
+    fn inputs(&self) -> Option<Inputs> {
+        let inner = &self.inner;
+        let dump = inner.dump.as_ref().filter(|_| !self.is_mismatched())?;
+        let capture = inner.capture.as_ref().filter(|_| !inner.ignores_inputs)?;
+        let directory = inner.inherited.directory.clone();
+        let directory = directory.or_else(|| dump.directory_of_start());
+        Inputs::new(capture, self.decode(), directory)
     }
 
     /// Who is told how far things are.

@@ -26,6 +26,7 @@ mod candidates;
 mod cells;
 mod conditional;
 mod cuts;
+mod descriptors;
 mod evidence;
 mod exchange;
 #[cfg(feature = "experiments")]
@@ -60,12 +61,15 @@ use build::{Built, build};
 use candidates::Raced;
 use cells::Cells;
 use conditional::Conditional;
+use descriptors::Inputs;
 use evidence::Lessons;
 use graph::{Graph, NONE};
 use hashbrown::{HashMap, HashSet};
 use kernel::Remapped;
 use kinds::{Kinds, stack_pointers};
-pub use options::{Anchor, AnchorPoint, Creation, FileRead, Mapped, Options};
+pub use options::{
+    Anchor, AnchorPoint, Creation, Descriptor, FileRead, Mapped, OpenedFiles, Options,
+};
 use pending::PendingSet;
 use protect::Protection;
 use ranges::Ranges;
@@ -148,6 +152,7 @@ pub fn recover_observed<'a>(
     #[cfg(feature = "experiments")]
     engine.place_given(&options.experiment.given);
     engine.statistics.certain_conflicts = contradictions;
+    engine.inputs = Inputs::new(trace, options);
     engine.run(options);
     if engine.pace.is_stopped() {
         return None;
@@ -229,6 +234,8 @@ pub(crate) struct Engine<'a> {
     /// The last system call of which it is not known what it did.
     last_open_call: Option<u32>,
     protection: Protection,
+    /// What is assumed of system calls.
+    inputs: Inputs,
     /// Memory that the kernel may write at any time after a system call.
     lasting: Vec<Remapped>,
     words: Vec<Bits>,
@@ -286,6 +293,7 @@ impl<'a> Engine<'a> {
             remapped: Vec::new(),
             last_open_call: None,
             protection: Protection::default(),
+            inputs: Inputs::default(),
             lasting: Vec::new(),
             words: Vec::new(),
             statistics: Statistics::default(),
@@ -319,8 +327,10 @@ impl<'a> Engine<'a> {
         if pairing {
             self.begin(Grade::Assumed);
             self.pair_up();
-            self.learn_files();
+            self.learn_calls();
+            self.assume_ids();
             self.fixpoint();
+            self.follow_descriptors();
         }
         self.assumed = self.known_masks();
         self.pending_assumed = self.pending.clone();

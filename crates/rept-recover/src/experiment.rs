@@ -25,6 +25,8 @@ pub enum Technique {
     Staging,
     /// What system calls write is known; without, a call may have written anything.
     SystemCalls,
+    /// Files that were read are read again.
+    Files,
     /// Bits are known one by one; without, a word is known or it is not.
     Bits,
     /// Values do not pass accesses of other threads that nothing orders; without, the sequence is
@@ -35,13 +37,14 @@ pub enum Technique {
 #[cfg(feature = "experiments")]
 impl Technique {
     /// All of them.
-    pub const ALL: [Technique; 8] = [
+    pub const ALL: [Technique; 9] = [
         Technique::Forward,
         Technique::Correction,
         Technique::BranchFacts,
         Technique::Pairing,
         Technique::Staging,
         Technique::SystemCalls,
+        Technique::Files,
         Technique::Bits,
         Technique::Races,
     ];
@@ -55,6 +58,7 @@ impl Technique {
             Technique::Pairing => "pairing",
             Technique::Staging => "staging",
             Technique::SystemCalls => "system-calls",
+            Technique::Files => "files",
             Technique::Bits => "bits",
             Technique::Races => "races",
         }

@@ -16,7 +16,7 @@ mod progress;
 pub mod syscall;
 
 pub use engine::{
-    Anchor, AnchorPoint, Creation, FileRead, History, Mapped, Options, Statistics, recover,
-    recover_observed,
+    Anchor, AnchorPoint, Creation, Descriptor, FileRead, History, Mapped, OpenedFiles, Options,
+    Statistics, recover, recover_observed,
 };
 pub use progress::{Observer, Progress};

@@ -14,6 +14,7 @@ mod flags;
 mod forget;
 mod gather;
 mod operand;
+mod path;
 mod thread;
 mod value;
 mod vector;
@@ -28,6 +29,7 @@ use rept_trace::Address;
 pub const ALL_FLAGS: u16 = 0xcd5;
 
 pub use flags::{FlagUse, flag_use};
+pub(crate) use path::lift_opener;
 pub(crate) use thread::lift_thread_maker;
 
 /// What a family says about a mnemonic.

@@ -8,6 +8,7 @@ mod engines;
 mod fast;
 mod forks;
 mod gdb;
+mod inputs;
 mod jit;
 mod live;
 mod partial;

@@ -1,5 +1,6 @@
 //! What a session is made of.
 
+use super::inherited::Inherited;
 use super::{Cancellation, Inner, Limits, Progress, Session, Watch, agree, module_findings};
 use crate::Error;
 use crate::binaries::{Binaries, BinaryProvider};
@@ -18,6 +19,7 @@ pub struct Builder {
     directories: Vec<PathBuf>,
     providers: Vec<Box<dyn BinaryProvider>>,
     process: Option<u32>,
+    ignores_inputs: bool,
     watch: Watch,
     limits: Limits,
 }
@@ -75,6 +77,14 @@ impl Builder {
         self
     }
 
+    /// Whether files that the program read are read again, to know what it saw: if the run was on this
+    /// machine, and for those that did not change since. What is learned so is assumed, not certain.
+    /// By default they are.
+    pub fn input_files(mut self, read_again: bool) -> Builder {
+        self.ignores_inputs = !read_again;
+        self
+    }
+
     /// Is told how far decoding, recovery and [`History::prepare`](crate::History::prepare) are,
     /// from whatever thread works.
     pub fn progress(mut self, told: impl Fn(Progress) + Send + Sync + 'static) -> Builder {
@@ -122,6 +132,11 @@ impl Builder {
         let open_jit = |capture: &Capture| crate::image::open_jit(capture, &binaries);
         let (jit, said) = capture.as_ref().map(open_jit).unwrap_or_default();
         opened.extend(said);
+        let (inherited, wrong) = match &capture {
+            Some(capture) => Inherited::beside(capture.path()),
+            None => Default::default(),
+        };
+        opened.extend(wrong.map(|wrong| Diagnostic::new(Subject::Trace, wrong.to_string())));
         Ok(Session {
             inner: Arc::new(Inner {
                 dump,
@@ -129,6 +144,8 @@ impl Builder {
                 failures,
                 binaries,
                 process,
+                inherited,
+                ignores_inputs: self.ignores_inputs,
                 watch: self.watch,
                 limits: self.limits,
                 jit,

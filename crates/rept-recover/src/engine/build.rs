@@ -5,6 +5,7 @@ mod accesses;
 mod births;
 mod frames;
 mod known;
+mod outcomes;
 mod syscalls;
 
 use super::cuts::{Cut, CutKind, cuts};
@@ -53,6 +54,8 @@ struct Cursor<'a> {
     /// The last call that returned to each place.
     returned: HashMap<Address, Returned>,
     interrupted: Vec<Interrupted>,
+    /// The access and the result of the last system call.
+    last_call: Option<(u32, u32)>,
     /// Threads that the thread makes, as step and index, the next one last.
     makes: Vec<(u64, usize)>,
     /// What the thread begins with.
@@ -185,6 +188,7 @@ impl<'a> Builder<'a> {
             outermost: 0,
             returned: HashMap::new(),
             interrupted: Vec::new(),
+            last_call: None,
             makes: Vec::new(),
             inherited: None,
         }
@@ -482,7 +486,11 @@ impl<'a> Builder<'a> {
         let behind = behind(block, index);
         let facts = !self.without.has(Technique::BranchFacts);
         match effect.flow {
-            Flow::Branch { target, .. } if facts => return outcome(next, target, behind),
+            Flow::Branch { target, .. } if facts => {
+                let outcome = outcome(next, target, behind);
+                self.asked_for_error(thread, block, index, outcome);
+                return outcome;
+            }
             Flow::Indirect { target }
             | Flow::Call {
                 target: Some(target),

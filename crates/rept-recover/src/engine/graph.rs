@@ -2,10 +2,11 @@
 //! the steps that use and define them, and the memory accesses. Structures of arrays; ids are
 //! `u32` and ascend in sequence order, so that "earlier" is "smaller".
 
-use super::{FileRead, Mapped};
+use super::Mapped;
 use crate::bits::Bits;
 use crate::effect::Effect;
 use hashbrown::HashMap;
+use rept_trace::Address;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -125,6 +126,17 @@ pub(crate) struct KernelCall {
     pub(crate) result: u32,
 }
 
+/// What a system call read of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadOf {
+    /// Where the file's first byte was mapped, or would have been, if it was mapped.
+    pub(crate) base: Option<Address>,
+    /// Which of the graph's files it is, if its contents are at hand.
+    pub(crate) file: Option<u32>,
+    /// Where in the file read(2) began.
+    pub(crate) offset: u64,
+}
+
 /// Two nodes that are equal if code keeps to the ABI.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {
@@ -186,7 +198,9 @@ pub(crate) struct Graph {
     /// The bytes of files that were mapped.
     pub(crate) files: Vec<Arc<[u8]>>,
     /// What files system calls read, by access.
-    pub(crate) file_reads: HashMap<u32, FileRead>,
+    pub(crate) file_reads: HashMap<u32, ReadOf>,
+    /// Whether system calls failed, by access, where a branch tells.
+    pub(crate) failed: HashMap<u32, bool>,
     /// The first step is the first instruction of the process.
     pub(crate) begins: bool,
     /// Accesses at which something may have happened to memory that is no system call of the table.

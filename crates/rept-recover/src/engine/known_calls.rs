@@ -4,11 +4,11 @@
 //! Records are facts; the rest is assumed.
 
 use super::cells::{CELL, bits_at};
-use super::graph::{AccessState, KernelCall};
+use super::graph::{AccessState, KernelCall, ReadOf};
 use super::kernel::{MAP_FIXED, MMAP, PAGE, whole_pages};
 use super::ranges::bounds;
 use super::tracking::Cause;
-use super::{Engine, FileRead, Grade};
+use super::{Engine, Grade};
 use crate::bits::Bits;
 use rept_trace::Address;
 use smallvec::SmallVec;
@@ -18,15 +18,18 @@ const STAT: u64 = 4;
 const FSTAT: u64 = 5;
 const LSTAT: u64 = 6;
 const PREAD64: u64 = 17;
+const GETPID: u64 = 39;
+const GETTID: u64 = 186;
+const SET_TID_ADDRESS: u64 = 218;
 const NEWFSTATAT: u64 = 262;
 
 /// What a system call wrote of a file.
 #[derive(Clone, Copy)]
 enum FileContent {
     /// Its bytes, from this offset on.
-    Bytes(FileRead, u64),
+    Bytes(ReadOf, u64),
     /// `struct stat`.
-    Stat(FileRead),
+    Stat(ReadOf),
 }
 
 impl FileContent {
@@ -38,11 +41,17 @@ impl FileContent {
         match self {
             FileContent::Bytes(read, offset) => {
                 let memory = engine.cells.memory();
-                let file = |byte: Address| {
+                let held = read
+                    .file
+                    .and_then(|file| engine.graph.files.get(file as usize));
+                let bytes = |byte: Address| {
                     let at = offset.wrapping_add(distance.wrapping_add(byte.0 - address));
-                    memory.file_bytes(Address(read.base.0.wrapping_add(at)), at)
+                    let mapped =
+                        |base: Address| memory.file_bytes(Address(base.0.wrapping_add(at)), at);
+                    let held = held.and_then(|held| held.get(usize::try_from(at).ok()?..));
+                    read.base.and_then(mapped).or(held)
                 };
-                bits_at(file, address)
+                bits_at(bytes, address)
             }
             FileContent::Stat(read) => {
                 let file = read
@@ -65,14 +74,14 @@ fn stat_buffer(arguments: [Option<u64>; 7]) -> Option<u64> {
 }
 
 impl Engine<'_> {
-    /// What system calls read of files is assumed, so that it was not learned before.
-    pub(super) fn learn_files(&mut self) {
+    /// What system calls read of files, and whether they failed, is assumed, so that it was not learned
+    /// before.
+    pub(super) fn learn_calls(&mut self) {
         for index in 0..self.graph.kernel_calls.len() {
             let call = self.graph.kernel_calls[index];
-            if self.graph.file_reads.contains_key(&call.access) {
-                let step = self.graph.accesses[call.access as usize].step;
-                self.learn_file(step, &call);
-            }
+            let step = self.graph.accesses[call.access as usize].step;
+            self.learn_outcome(step, &call);
+            self.learn_file(step, &call);
         }
     }
 
@@ -89,7 +98,9 @@ impl Engine<'_> {
         let value = |node: u32| self.graph.nodes.bits[node as usize].get();
         let arguments = call.arguments.map(value);
         let content = match arguments[0] {
-            Some(READ) => arguments[2].map(|buffer| (buffer, FileContent::Bytes(read, 0))),
+            Some(READ) => {
+                arguments[2].map(|buffer| (buffer, FileContent::Bytes(read, read.offset)))
+            }
             Some(PREAD64) => arguments[2]
                 .zip(arguments[4])
                 .map(|(buffer, offset)| (buffer, FileContent::Bytes(read, offset))),
@@ -109,6 +120,43 @@ impl Engine<'_> {
             }
         }
         self.tell_wide(call.access);
+    }
+
+    /// A process and its threads are assumed to be known to themselves by the numbers that the dump and the
+    /// trace have, which differ in a namespace of its own.
+    pub(super) fn assume_ids(&mut self) {
+        for index in 0..self.graph.kernel_calls.len() {
+            let call = self.graph.kernel_calls[index];
+            let id = match self.graph.nodes.bits[call.arguments[0] as usize].get() {
+                Some(GETPID) => self.inputs.process,
+                Some(GETTID | SET_TID_ADDRESS) => {
+                    let thread = self.graph.thread_of(call.access);
+                    let thread = self.inputs.threads.get(thread as usize);
+                    thread.map(|thread| thread.0)
+                }
+                _ => None,
+            };
+            if let Some(id) = id {
+                self.foretell(&call, id.into());
+            }
+        }
+    }
+
+    /// Errors are -4095 to -1, and other results are taken for positive: those that processes ask for are
+    /// numbers, sizes and addresses below the kernel's.
+    pub(super) fn learn_outcome(&mut self, step: u32, call: &KernelCall) {
+        if self.grade == Grade::Certain {
+            return;
+        }
+        let outcome = match self.graph.failed.get(&call.access) {
+            Some(true) => Bits::new(!0xfff, u64::MAX),
+            Some(false) => Bits::new(1 << 63, 0),
+            None => return,
+        };
+        let learned = self.learn(call.result, outcome, Cause::Step(step));
+        if learned.is_err() {
+            self.conflict_at(step);
+        }
     }
 
     /// A read that did not fail read no more than it was asked for.

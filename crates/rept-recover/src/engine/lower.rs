@@ -2,7 +2,7 @@
 //! that somebody may read after it.
 
 use crate::effect::Effect;
-use crate::lift::{FlagUse, flag_use, lift, lift_thread_maker};
+use crate::lift::{FlagUse, flag_use, lift, lift_opener, lift_thread_maker};
 use crate::syscall::number_before;
 use hashbrown::HashMap;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
@@ -75,7 +75,10 @@ impl<'a> Lowered<'a> {
         let block = self.code.block(id);
         let (at, bytes) = (block.address(index), block.instruction_bytes(index));
         let effect = number_of(block, index)
-            .and_then(|number| lift_thread_maker(bytes, at, number, live))
+            .and_then(|number| {
+                lift_thread_maker(bytes, at, number, live)
+                    .or_else(|| lift_opener(bytes, at, number, live))
+            })
             .unwrap_or_else(|| lift(bytes, at, block.bitness, live));
         // Overlapping blocks hold the same instruction twice; code that changed holds another there.
         if let Some(&number) = self.by_instruction.get(&(at, live))

@@ -3,6 +3,7 @@
 
 use super::graph::AccessState;
 use super::{Engine, Grade};
+use crate::effect::Flow;
 use rept_trace::Address;
 
 /// Below it nothing is mapped (Linux: `vm.mmap_min_addr`, 65536 unless an administrator changed it).
@@ -20,6 +21,10 @@ impl Engine<'_> {
             return true;
         }
         let access = self.graph.accesses[id as usize];
+        if self.graph.effect(access.step).flow == Flow::Syscall {
+            // What the kernel reads may end before, as a path does at its null.
+            return true;
+        }
         let memory = self.cells.memory();
         let mappings = memory.mappings();
         let Some(highest) = mappings.last().map(|mapping| mapping.end.0) else {

@@ -3,6 +3,7 @@
 use super::STAGES;
 use crate::experiment::Without;
 use rept_trace::{Address, RegWord, ThreadId};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 /// Register values known from elsewhere than the end of the thread.
@@ -65,6 +66,23 @@ pub struct Mapped {
     pub file: Option<u32>,
 }
 
+/// Files by the path that the program opened them with, as far as they are at hand and unchanged.
+pub trait OpenedFiles: Debug + Send + Sync {
+    /// The bytes of a file; `path` is what the program gave to the kernel.
+    fn contents(&self, path: &[u8]) -> Option<Arc<[u8]>>;
+}
+
+/// A file descriptor that was open before the first step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Its number.
+    pub number: u32,
+    /// The path of the file, if it is one that is only read.
+    pub path: Option<Vec<u8>>,
+    /// Where in the file the next read begins.
+    pub position: u64,
+}
+
 /// A system call of a thread that read a file (read, pread64) or asked what it is (fstat) before it
 /// was mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +121,12 @@ pub struct Options {
     pub files: Vec<Arc<[u8]>>,
     /// System calls of which it is assumed which file they read; read(2) from its beginning.
     pub file_reads: Vec<FileRead>,
+    /// What the program read of the files that it opened.
+    pub opened_files: Option<Arc<dyn OpenedFiles>>,
+    /// The descriptors that were open when the process began; assumed to be input, output and errors.
+    pub descriptors: Option<Vec<Descriptor>>,
+    /// The process, as it knows itself (getpid); threads are known to themselves by their ids.
+    pub process: Option<u32>,
     /// Where the heap ended when the process began: what its first `brk(0)` tells.
     pub initial_break: Option<Address>,
     /// For measuring recovery, never for using it.
@@ -122,6 +146,9 @@ impl Default for Options {
             mapped: Vec::new(),
             files: Vec::new(),
             file_reads: Vec::new(),
+            opened_files: None,
+            descriptors: None,
+            process: None,
             initial_break: None,
             #[cfg(feature = "experiments")]
             experiment: crate::experiment::Experiment::default(),

@@ -1,6 +1,6 @@
 //! System calls: the nodes by which it will be known what each wrote.
 
-use super::super::graph::{AccessKind, KernelCall, NONE};
+use super::super::graph::{AccessKind, KernelCall, NONE, ReadOf};
 use super::super::lower::decode;
 use super::super::{FileRead, Mapped, Options};
 use super::Builder;
@@ -60,8 +60,14 @@ impl Builder<'_> {
             self.graph.mapped.insert(access, mapped);
         }
         if let Some(&read) = self.known_calls.file_reads.get(&call) {
-            self.graph.file_reads.insert(access, read);
+            let of = ReadOf {
+                base: Some(read.base),
+                file: read.file,
+                offset: 0,
+            };
+            self.graph.file_reads.insert(access, of);
         }
+        self.cursors[thread].last_call = Some((access, result));
         self.graph.kernel_calls.push(KernelCall {
             access,
             arguments,

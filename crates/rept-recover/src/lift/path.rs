@@ -1,0 +1,57 @@
+//! System calls that open a file: the kernel reads its path (open(2)).
+
+use crate::effect::Effect;
+use crate::lift::builder::Place;
+use crate::lift::{decode, forget};
+use rept_trace::{Address, RegWord};
+
+const OPEN: u32 = 2;
+const OPENAT: u32 = 257;
+/// Bytes of a path that are looked at: the kernel takes longer ones (PATH_MAX), programs seldom have them.
+const MAX_PATH: u32 = 256;
+
+/// Lowers `syscall` where its number is one that opens a file; `None` where it is not.
+pub(crate) fn lift_opener(
+    bytes: &[u8],
+    at: Address,
+    number: u32,
+    live_flags: u16,
+) -> Option<Effect> {
+    let pointer = match number {
+        OPEN => RegWord::RDI,
+        OPENAT => RegWord::RSI,
+        _ => return None,
+    };
+    let builder = forget::builder(&decode(bytes, at, 64)?, 64, live_flags);
+    let path = Place {
+        address: builder.input(pointer).word,
+        offset: 0,
+    };
+    for offset in (0..MAX_PATH).step_by(8) {
+        builder.load(path.at(offset), 8);
+    }
+    Some(builder.finish(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYSCALL: &[u8] = &[0x0f, 0x05];
+
+    #[test]
+    fn the_path_is_read_where_the_argument_says() {
+        for (number, register) in [(OPEN, RegWord::RDI), (OPENAT, RegWord::RSI)] {
+            let effect = lift_opener(SYSCALL, Address(0x1000), number, 0).expect("opens");
+            let places: Vec<(RegWord, u32)> = effect
+                .accesses
+                .iter()
+                .map(|access| (effect.reads[usize::from(access.address.0)], access.offset))
+                .collect();
+            let expect: Vec<_> = (0..32).map(|index| (register, 8 * index)).collect();
+            assert_eq!(places, expect);
+            assert!(effect.accesses.iter().all(|access| !access.store));
+        }
+        assert_eq!(lift_opener(SYSCALL, Address(0x1000), 3, 0), None);
+    }
+}

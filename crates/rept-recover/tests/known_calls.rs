@@ -1,0 +1,393 @@
+//! What is known of system calls from outside of the trace: which memory they mapped, where the heap
+//! began, which files they read, by which descriptors.
+
+use rept_order::Order;
+use rept_recover::history::{Position, Recovered, Value};
+use rept_recover::{
+    Anchor, AnchorPoint, Descriptor, FileRead, Mapped, OpenedFiles, Options, recover,
+};
+use rept_trace::{
+    Address, Block, FinalState, Mapping, Memory, RegWord, Registers, Run, ThreadId, ThreadTrace,
+    Trace,
+};
+use std::sync::Arc;
+
+const THREAD: ThreadId = ThreadId(1);
+/// Where the file is mapped that [`Files`] holds.
+const FILE_AT: u64 = 0x50_0000;
+
+/// Where the path is that [`Files`] holds.
+const PATH_AT: u64 = 0x60_0000;
+
+/// Nothing is known of memory but what is in a file, and a path.
+struct Files;
+
+static PATH: [u8; 512] = {
+    let mut path = [0; 512];
+    (path[0], path[1]) = (b'i', b'n');
+    path
+};
+
+static FILE: [u8; 16] = *b"\x7fELF....contents";
+
+impl Memory for Files {
+    fn bytes(&self, at: Address) -> Option<&[u8]> {
+        let offset = at.0.checked_sub(PATH_AT)?;
+        PATH.get(offset as usize..).filter(|rest| !rest.is_empty())
+    }
+
+    fn constant_len(&self, at: Address) -> u64 {
+        self.bytes(at).map_or(0, |rest| rest.len() as u64)
+    }
+
+    fn file_bytes(&self, at: Address, offset: u64) -> Option<&[u8]> {
+        let held = FILE.get(offset as usize..)?;
+        (at.0 == FILE_AT + offset).then_some(held)
+    }
+
+    fn mappings(&self) -> &[Mapping] {
+        &[]
+    }
+}
+
+/// Instructions, one after the other.
+type Code<'a> = &'a [&'a [u8]];
+
+const SYSCALL: &[u8] = &[0x0f, 0x05];
+/// cmp rax,-4096
+const IS_ERROR: &[u8] = &[0x48, 0x3d, 0, 0xf0, 0xff, 0xff];
+/// ja, not taken
+const UNLESS_ERROR: &[u8] = &[0x77, 0x7f];
+/// mov rbx,rax
+const KEEP: &[u8] = &[0x48, 0x89, 0xc3];
+
+/// Recovers a run of these instructions, and tells what is known of a register behind them.
+fn behind(code: Code<'_>, word: RegWord, options: &Options) -> Value {
+    let mut trace = Trace::default();
+    let mut thread = ThreadTrace::new(THREAD);
+    let mut at = 0x40_1000;
+    // A branch ends its block.
+    for code in code.split_inclusive(|instruction| *instruction == UNLESS_ERROR) {
+        let (mut bytes, mut starts) = (Vec::new(), Vec::new());
+        for instruction in code {
+            starts.push(bytes.len() as u16);
+            bytes.extend_from_slice(instruction);
+        }
+        let count = starts.len() as u16;
+        let size = bytes.len() as u64;
+        let block = trace.code.push(Block {
+            at: Address(at),
+            bytes: bytes.into(),
+            starts: starts.into(),
+            bitness: 64,
+        });
+        thread.push(Run { block, count });
+        at += size;
+    }
+    trace.threads.push(thread);
+    let order = Order::new(&trace);
+    let last = FinalState {
+        threads: vec![Registers::new(THREAD, Address(0x40_2000))],
+        fault: None,
+        memory: &Files,
+        auxv: Vec::new(),
+    };
+    let history = recover(&trace, &order, &last, options);
+    let step = code.len() as u64;
+    history.register(Position { thread: 0, step }, word)
+}
+
+/// The first step is the process's first.
+const BEGIN: Anchor = Anchor {
+    thread: THREAD,
+    at: AnchorPoint::Entry,
+    words: Vec::new(),
+    measured: false,
+};
+
+fn whole(known: Value) -> Option<u64> {
+    (known.known == u64::MAX).then_some(known.bits)
+}
+
+/// `mmap` of so many bytes, anonymous (flags 0x22) or of a file (2).
+fn mapping(bytes: &[u8], flags: u8) -> [Vec<u8>; 5] {
+    [
+        bytes.to_vec(),
+        vec![0x41, 0xba, flags, 0, 0, 0], // mov r10d,flags
+        vec![0x45, 0x31, 0xc9],           // xor r9d,r9d
+        vec![0xb8, 9, 0, 0, 0],           // mov eax,9
+        SYSCALL.to_vec(),
+    ]
+}
+
+/// mov esi,1800h
+const LENGTH: &[u8] = &[0xbe, 0, 0x18, 0, 0];
+/// nop
+const NOTHING: &[u8] = &[0x90];
+
+#[track_caller]
+fn check_mapped(code: &[Vec<u8>], bytes: u64, file_offset: Option<u64>, expect: Option<u64>) {
+    let mut options = Options::default();
+    options.mapped.push(Mapped {
+        thread: THREAD,
+        step: 4,
+        start: Address(0x7000_0000),
+        bytes,
+        file_offset,
+        file: None,
+    });
+    let code: Vec<&[u8]> = code.iter().map(Vec::as_slice).chain([KEEP]).collect();
+    let found = behind(&code, RegWord::RBX, &options);
+    assert_eq!(whole(found), expect);
+    assert_eq!(found.certain, expect.map_or(0, |_| u64::MAX), "a fact");
+}
+
+#[test]
+fn a_record_of_what_was_asked_for_tells_the_result() {
+    check_mapped(&mapping(LENGTH, 0x22), 0x2000, None, Some(0x7000_0000));
+}
+
+#[test]
+fn a_record_of_more_does_not() {
+    check_mapped(&mapping(LENGTH, 0x22), 0x3000, None, None);
+}
+
+#[test]
+fn a_file_of_unknown_length_is_known_by_its_offset() {
+    check_mapped(&mapping(NOTHING, 2), 0x9000, Some(0), Some(0x7000_0000));
+}
+
+#[test]
+fn a_file_from_elsewhere_on_is_not() {
+    check_mapped(&mapping(NOTHING, 2), 0x9000, Some(0x1000), None);
+}
+
+#[track_caller]
+fn check_assumed(code: Code<'_>, options: &Options, expect: u64) {
+    let found = behind(code, RegWord::RBX, options);
+    assert_eq!(whole(found), Some(expect));
+    assert_eq!((found.certain, found.assumed), (0, u64::MAX));
+}
+
+/// brk: what rdi says.
+const BRK: [&[u8]; 2] = [&[0xb8, 12, 0, 0, 0], SYSCALL];
+
+#[test]
+fn the_first_question_for_the_break_tells_where_the_heap_began() {
+    let mut options = Options::default();
+    options.initial_break = Some(Address(0x55_5000));
+    options.anchors.push(BEGIN);
+    let ask: &[u8] = &[0x31, 0xff]; // xor edi,edi
+    check_assumed(&[ask, BRK[0], BRK[1], KEEP], &options, 0x55_5000);
+}
+
+#[test]
+fn the_break_goes_where_it_is_asked_to() {
+    let set: &[u8] = &[0xbf, 0, 0x60, 0x55, 0]; // mov edi,556000h
+    check_assumed(&[set, BRK[0], BRK[1], KEEP], &Options::default(), 0x55_6000);
+}
+
+fn reading() -> Options {
+    let mut options = Options::default();
+    options.files.push(vec![0; 0x1234].into());
+    options.file_reads.push(FileRead {
+        thread: THREAD,
+        step: 3,
+        base: Address(FILE_AT),
+        file: Some(0),
+    });
+    options
+}
+
+/// mov esi,7000h
+const BUFFER: &[u8] = &[0xbe, 0, 0x70, 0, 0];
+
+#[test]
+fn a_file_that_was_read_lies_in_the_buffer() {
+    let code: Code<'_> = &[
+        BUFFER,
+        &[0xba, 16, 0, 0, 0], // mov edx,16
+        &[0x31, 0xc0],        // xor eax,eax
+        SYSCALL,
+        &[0x48, 0x8b, 0x1c, 0x25, 8, 0x70, 0, 0], // mov rbx,[7008h]
+    ];
+    check_assumed(code, &reading(), u64::from_le_bytes(*b"contents"));
+}
+
+/// fstat, then `mov rbx,[7000h+offset]`.
+#[track_caller]
+fn check_stat(offset: u8, options: &Options, expect: u64) {
+    let load: &[u8] = &[0x48, 0x8b, 0x1c, 0x25, offset, 0x70, 0, 0];
+    let code: Code<'_> = &[BUFFER, NOTHING, &[0xb8, 5, 0, 0, 0], SYSCALL, load];
+    check_assumed(code, options, expect);
+}
+
+#[test]
+fn the_length_of_a_file_at_hand_is_told() {
+    check_stat(48, &reading(), 0x1234);
+}
+
+#[test]
+fn blocks_are_assumed_to_be_pages() {
+    check_stat(56, &Options::default(), 4096);
+}
+
+/// The file by its name, and nothing else.
+#[derive(Debug)]
+struct ByName;
+
+impl OpenedFiles for ByName {
+    fn contents(&self, path: &[u8]) -> Option<Arc<[u8]>> {
+        (path == b"in").then(|| Arc::from(&FILE[..]))
+    }
+}
+
+fn opening() -> Options {
+    let mut options = Options::default();
+    options.anchors.push(BEGIN);
+    options.opened_files = Some(Arc::new(ByName));
+    options
+}
+
+/// `mov eax,number; syscall`, which does not fail.
+fn call(number: u8) -> Vec<Vec<u8>> {
+    [&[0xb8, number, 0, 0, 0], SYSCALL, IS_ERROR, UNLESS_ERROR]
+        .map(<[u8]>::to_vec)
+        .into()
+}
+
+/// `mov esi,number`.
+fn second(number: u32) -> Vec<u8> {
+    [&[0xbe][..], &number.to_le_bytes()].concat()
+}
+
+/// `mov edx,number`.
+fn third(number: u32) -> Vec<u8> {
+    [&[0xba][..], &number.to_le_bytes()].concat()
+}
+
+/// Opens the file with some flags.
+fn open(flags: u32) -> Vec<Vec<u8>> {
+    let path = [&[0xbf][..], &(PATH_AT as u32).to_le_bytes()].concat();
+    [vec![path, second(flags)], call(2)].concat()
+}
+
+/// mov edi,eax
+const OF_RESULT: &[u8] = &[0x89, 0xc7];
+
+/// Reads so many bytes into the buffer at 7000h.
+fn read(bytes: u32) -> Vec<Vec<u8>> {
+    [vec![second(0x7000), third(bytes)], call(0)].concat()
+}
+
+/// mov rbx,[7000h]
+const FIRST_READ: &[u8] = &[0x48, 0x8b, 0x1c, 0x25, 0, 0x70, 0, 0];
+
+/// What is known of rbx behind calls, and that it is assumed.
+#[track_caller]
+fn check_opened(calls: &[Vec<Vec<u8>>], then: &[u8], options: &Options, expect: Option<u64>) {
+    let mut code: Vec<&[u8]> = calls.iter().flatten().map(Vec::as_slice).collect();
+    code.push(then);
+    match expect {
+        Some(expect) => check_assumed(&code, options, expect),
+        None => assert_eq!(whole(behind(&code, RegWord::RBX, options)), None),
+    }
+}
+
+fn of_result() -> Vec<Vec<u8>> {
+    vec![OF_RESULT.to_vec()]
+}
+
+const CONTENTS: u64 = u64::from_le_bytes(*b"contents");
+const BEGINNING: u64 = u64::from_le_bytes(*b"\x7fELF....");
+
+#[test]
+fn a_new_descriptor_has_the_lowest_free_number() {
+    check_opened(&[open(0)], KEEP, &opening(), Some(3));
+    check_opened(&[open(0), open(0)], KEEP, &opening(), Some(4));
+    let close = [of_result(), call(3)].concat();
+    check_opened(&[open(0), close, open(0)], KEEP, &opening(), Some(3));
+    let pipe = call(22);
+    check_opened(&[pipe, open(0)], KEEP, &opening(), Some(5));
+}
+
+#[test]
+fn what_was_open_from_the_start_counts() {
+    let mut options = opening();
+    let listed = [0, 1, 2, 3, 7].map(|number| Descriptor {
+        number,
+        path: None,
+        position: 0,
+    });
+    options.descriptors = Some(listed.into());
+    check_opened(&[open(0)], KEEP, &options, Some(4));
+    options.anchors.clear();
+    check_opened(&[open(0)], KEEP, &options, None);
+}
+
+#[test]
+fn a_call_of_unknown_outcome_ends_what_is_known_of_numbers() {
+    let socket = vec![vec![0xb8, 41, 0, 0, 0], SYSCALL.to_vec()];
+    check_opened(&[socket, open(0)], KEEP, &opening(), None);
+}
+
+#[test]
+fn a_file_is_read_from_where_the_last_read_ended() {
+    let of_file = [open(0), of_result()].concat();
+    check_opened(
+        &[of_file.clone(), read(16)],
+        FIRST_READ,
+        &opening(),
+        Some(BEGINNING),
+    );
+    let twice = [of_file, read(8), read(16)];
+    check_opened(&twice, FIRST_READ, &opening(), Some(CONTENTS));
+    check_opened(&twice, KEEP, &opening(), Some(8));
+}
+
+#[test]
+fn a_read_begins_where_it_was_sought() {
+    let seek = [vec![second(8), third(0)], call(8)].concat();
+    let calls = [open(0), of_result(), seek, read(8)];
+    check_opened(&calls, FIRST_READ, &opening(), Some(CONTENTS));
+}
+
+#[test]
+fn duplicates_share_the_position() {
+    let calls = [
+        open(0),
+        of_result(),
+        read(8),
+        call(32),
+        of_result(),
+        read(8),
+    ];
+    check_opened(&calls, FIRST_READ, &opening(), Some(CONTENTS));
+}
+
+#[test]
+fn a_file_that_the_program_writes_is_not_taken() {
+    const O_RDWR: u32 = 2;
+    let calls = [open(O_RDWR), open(0), of_result(), read(8)];
+    check_opened(&calls, FIRST_READ, &opening(), None);
+}
+
+#[test]
+fn input_that_was_open_from_the_start_is_read() {
+    let mut options = opening();
+    options.descriptors = Some(vec![Descriptor {
+        number: 0,
+        path: Some(b"in".to_vec()),
+        position: 8,
+    }]);
+    let input = vec![vec![0x31, 0xff]]; // xor edi,edi
+    check_opened(&[input, read(8)], FIRST_READ, &options, Some(CONTENTS));
+}
+
+#[test]
+fn a_process_knows_its_number() {
+    let mut options = Options::default();
+    options.process = Some(77);
+    check_opened(&[call(39)], KEEP, &options, Some(77));
+    check_opened(&[call(186)], KEEP, &options, Some(u64::from(THREAD.0)));
+}
