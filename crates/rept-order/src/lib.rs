@@ -108,6 +108,8 @@ pub struct Order {
     lanes: Vec<Vec<u32>>,
     frontiers: Frontiers,
     window: Window,
+    /// First segments of threads that ran before them, beside what is here of others.
+    unseen: Vec<SegmentId>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -126,14 +128,17 @@ impl Order {
         let arcs = compact::compact(&mut lanes, arcs);
         let merged = sequence::merge(&lanes, &arcs);
         let frontiers = Frontiers::new(&lanes, &arcs, &merged, &mut diagnostics);
-        Order {
+        let mut order = Order {
             window: Window::new(&merged.segments),
             segments: merged.segments,
             ranks: merged.ranks,
             lanes: merged.lanes,
             frontiers,
+            unseen: Vec::new(),
             diagnostics,
-        }
+        };
+        order.unseen = order.unseen_beginnings(&edges);
+        order
     }
 
     /// The segments in *sequence* order: a linear extension of the partial order,
@@ -146,6 +151,37 @@ impl Order {
     /// What was wrong with the input, in the order in which it was found.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
+    }
+
+    /// How many other threads may have run after `a` before their first step: what they did then
+    /// is not in the trace, because it was lost. Threads that were made in the trace are none.
+    ///
+    /// # Panics
+    /// When the id is not of this order.
+    pub fn unseen_after(&self, a: SegmentId) -> usize {
+        let thread = self.segments[a.0 as usize].thread;
+        let others = self.unseen.iter().filter(|&&first| {
+            self.segments[first.0 as usize].thread != thread && !self.precedes(first, a)
+        });
+        others.count()
+    }
+
+    // Of threads that nobody made, and that are not the first of all, what came before is missing.
+    fn unseen_beginnings(&self, edges: &[Edge]) -> Vec<SegmentId> {
+        let mut made = vec![false; self.lanes.len()];
+        for edge in edges {
+            made[edge.to.thread as usize] |=
+                edge.kind == EdgeKind::ThreadCreate && edge.to.step == 0;
+        }
+        let first = |lane: &Vec<u32>| lane.first().map(|&at| SegmentId(at));
+        let begins: Vec<SegmentId> = self.lanes.iter().filter_map(first).collect();
+        let is_unmade = |one: &SegmentId| !made[self.segments[one.0 as usize].thread as usize];
+        let is_late = |one: &SegmentId| {
+            let mut others = begins.iter().filter(|other| *other != one);
+            others.any(|&other| !self.precedes(*one, other))
+        };
+        let all = begins.iter().copied();
+        all.filter(|one| is_unmade(one) && is_late(one)).collect()
     }
 
     /// The segment that holds a step, `None` when the thread has no such step. O(log n).

@@ -423,3 +423,25 @@ fn empty_traces() {
     assert_eq!(order.segment_at(at(0, 0)), None);
     assert_eq!(order.segment_at(at(5, 0)), None);
 }
+
+// What a thread did before its trace begins may have come after what another did until then.
+#[test]
+fn a_beginning_that_is_lost() {
+    let threads = [
+        (3, exact(&[(0, 10), (1, 20), (2, 40)])),
+        (2, exact(&[(0, 30), (1, 32)])),
+    ];
+    let unseen_after = |order: &Order| {
+        let segment = |step| order.segment_at(at(0, step)).expect("a step");
+        [0, 1, 2].map(|step| order.unseen_after(segment(step)))
+    };
+    let order = ordered(&threads, &[]);
+    assert_eq!(unseen_after(&order), [1, 1, 0]);
+    // Its own steps are seen, and the thread whose trace goes back furthest is.
+    for step in [0, 1] {
+        let segment = order.segment_at(at(1, step)).expect("a step");
+        assert_eq!(order.unseen_after(segment), 0);
+    }
+    let made = edge(EdgeKind::ThreadCreate, (0, 1), (1, 0));
+    assert_eq!(unseen_after(&ordered(&threads, &[made])), [0, 0, 0]);
+}

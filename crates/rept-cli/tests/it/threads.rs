@@ -188,6 +188,21 @@ fn coarser_clocks_know_less_and_nothing_wrong() {
     }
 }
 
+// Of the thread that runs more, less is left: what it wrote before is not in the trace.
+#[test]
+fn rings_that_reach_back_differently() {
+    let scratch = Scratch::new("short-rings");
+    let recorded = record("threads/use_after_free.c", &scratch, "r", |options| {
+        options.engine = EngineKind::Fast;
+        options.buffer = 16 << 10;
+    });
+    let Some(recording) = recorded else { return };
+    let score = json(&["score".as_ref(), "--json".as_ref(), recording.as_os_str()]);
+    for grade in ["certain", "assumed"] {
+        assert_eq!(score["wrong"][grade], 0, "{}", score["wrong"]);
+    }
+}
+
 #[test]
 fn a_thousand_threads_of_a_thousand_steps() {
     let scratch = Scratch::new("many");

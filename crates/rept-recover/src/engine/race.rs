@@ -98,7 +98,9 @@ impl Engine<'_> {
     ) -> bool {
         let before = self.foreign_pending(first, from.order, from.thread);
         let after = to.map_or(0, |to| self.foreign_pending(to.order, behind, to.thread));
-        if before + after > self.limit {
+        // A thread whose trace does not go back so far may have written as well.
+        let unseen = self.order.unseen_after(from.segment) as u32;
+        if before + after + unseen > self.limit {
             return false;
         }
         let address = self.cells.cells[cell as usize].number.wrapping_mul(CELL);
