@@ -10,6 +10,7 @@ use super::cells::CELL;
 use super::graph::{Graph, KernelCall};
 use rept_order::{Relation, SegmentId};
 
+const PROT_READ: u64 = 1;
 const PROT_WRITE: u64 = 2;
 const MAP_FIXED: u64 = 0x10;
 const PAGE: u64 = 4096;
@@ -109,6 +110,8 @@ fn event(graph: &Graph, call: &KernelCall) -> Option<Event> {
     match number {
         // mprotect, pkey_mprotect: a mapping made writable is not read-only from here on.
         10 | 329 if sets(3, PROT_WRITE) => None,
+        // Nor is one that cannot be read at all: what can be at the end was made so by a later call.
+        9 | 10 | 329 if clears(3, PROT_READ) => None,
         // mmap: without MAP_FIXED nothing that is there is replaced.
         9 if clears(4, MAP_FIXED) => None,
         9 | 10 | 329 => match (bits(1).get(), bits(2).get()) {
