@@ -307,6 +307,12 @@ impl<'a> Cells<'a> {
         self.tree.get(&(cell, order)).copied()
     }
 
+    /// The entry of an access in the cell at an address.
+    pub(crate) fn entry_at(&self, address: u64, order: u32) -> Option<u32> {
+        let &cell = self.index.get(&(address / CELL))?;
+        self.entry_of(cell, order)
+    }
+
     /// The last entry of a cell before `order`, or `NONE`.
     pub(crate) fn before(&self, cell: u32, order: u32) -> u32 {
         let Cell { hint, tail, .. } = self.cells[cell as usize];

@@ -7,7 +7,9 @@
 //! read goes on where the one before ended, and ends with the file (read(2), lseek(2)). What is so
 //! foretold of a result is a pair: it is dropped where it contradicts what is known.
 
-use super::graph::{AccessKind, KernelCall, NONE, ReadOf};
+use super::graph::{AccessKind, AccessState, Graph, KernelCall, NONE, ReadOf};
+use super::kernel::PAGE;
+use super::known_calls::{FSTAT, NEWFSTATAT, stat_buffer};
 use super::{Descriptor, Engine, OpenedFiles, Options};
 use crate::experiment::Technique;
 use hashbrown::{HashMap, HashSet};
@@ -16,13 +18,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Walks over all calls: each file may hold what leads to the next, but not without end.
-const MAX_WALKS: usize = 64;
+const MAX_WALKS: usize = 256;
 
 const O_ACCMODE: u64 = 3;
 const O_TRUNC: u64 = 0o1000;
 const AT_FDCWD: u32 = -100i32 as u32;
 const AT_EMPTY_PATH: u64 = 0x1000;
-const NEWFSTATAT: u64 = 262;
 const CLONE: u64 = 56;
 const CLONE_FILES: u64 = 0x400;
 /// Questions about terminals: TCGETS, TIOCGPGRP, TIOCGWINSZ.
@@ -43,6 +44,8 @@ pub(super) struct Inputs {
     first: Vec<Descriptor>,
     /// Calls whose result is assumed.
     foretold: HashSet<u32>,
+    /// Calls of which it is assumed in how large blocks the file lies that they ask about.
+    block_sizes: HashSet<u32>,
     /// The process, and the threads of the trace.
     pub(super) process: Option<u32>,
     pub(super) threads: Vec<ThreadId>,
@@ -65,6 +68,13 @@ impl Inputs {
             threads: trace.threads.iter().map(|thread| thread.thread).collect(),
             ..Inputs::default()
         }
+    }
+}
+
+impl Inputs {
+    /// How much was learned of calls so far.
+    fn learned(&self, graph: &Graph) -> usize {
+        graph.file_reads.len() + self.foretold.len() + self.block_sizes.len()
     }
 }
 
@@ -106,8 +116,7 @@ fn role(number: u64) -> Role {
         2 => Role::Open(None, 2),
         257 => Role::Open(Some(1), 3),
         3 => Role::Close,
-        4 | 6 => Role::Nothing,
-        5 | 262 => Role::Stat,
+        4 | 5 | 6 | 262 => Role::Stat,
         8 => Role::Seek,
         16 => Role::Ask,
         17 => Role::ReadAt,
@@ -136,6 +145,8 @@ fn role(number: u64) -> Role {
 struct OpenFile {
     /// Of the graph's files, if its contents are at hand.
     file: Option<u32>,
+    /// It is one of those that the kernel makes up as they are read.
+    of_kernel: bool,
     /// Where the next read begins, if that is known.
     position: Option<u64>,
 }
@@ -163,10 +174,19 @@ impl Table {
     }
 
     fn insert(&mut self, descriptor: u32, file: Option<u32>, position: u64) {
-        let open = OpenFile {
-            file,
-            position: Some(position),
-        };
+        let position = Some(position);
+        let of_kernel = false;
+        self.enter(
+            descriptor,
+            OpenFile {
+                file,
+                of_kernel,
+                position,
+            },
+        );
+    }
+
+    fn enter(&mut self, descriptor: u32, open: OpenFile) {
         self.descriptors.insert(descriptor, self.open.len());
         self.open.push(open);
     }
@@ -196,19 +216,22 @@ enum Outcome {
 impl Engine<'_> {
     /// Learns what calls read of files, until that leads to nothing more.
     pub(super) fn follow_descriptors(&mut self) {
-        let left_out = [Technique::Files, Technique::SystemCalls].map(|one| self.without.has(one));
-        if self.inputs.files.is_none() || !self.pairing || left_out.contains(&true) {
+        if !self.pairing || self.without.has(Technique::SystemCalls) {
             return;
         }
-        for _ in 0..MAX_WALKS {
-            let files = self.graph.file_reads.len() + self.inputs.foretold.len();
+        for walk in 1..=MAX_WALKS {
+            let known = self.inputs.learned(&self.graph);
             self.walk_calls();
-            if self.graph.file_reads.len() + self.inputs.foretold.len() == files
-                || self.pace.is_stopped()
-            {
+            // One at a time, as what follows from one may tell of which file the next call asks.
+            let all = walk == MAX_WALKS || !self.graph.begins;
+            let more = self.inputs.learned(&self.graph) != known;
+            if !more && !self.assume_block_sizes(all) {
                 return;
             }
             self.fixpoint();
+            if self.pace.is_stopped() {
+                return;
+            }
         }
     }
 
@@ -312,8 +335,14 @@ impl Engine<'_> {
         let arguments = call.arguments;
         match role {
             Role::Open(directory, flags) => {
-                let file = self.opened_by(call, directory, flags, written);
-                self.new_descriptor(table, call, 0, |table, new| table.insert(new, file, 0));
+                let open = OpenFile {
+                    file: self.opened_by(call, directory, flags, written),
+                    of_kernel: self
+                        .path_of(call)
+                        .is_some_and(|path| path.starts_with(b"/proc/")),
+                    position: Some(0),
+                };
+                self.new_descriptor(table, call, 0, |table, new| table.enter(new, open));
             }
             Role::Make => {
                 self.new_descriptor(table, call, 0, |table, new| table.insert(new, None, 0));
@@ -344,13 +373,12 @@ impl Engine<'_> {
                 self.foretell_count(call, count);
             }
             Role::Stat => {
-                let of_path = self.number(arguments[0]) == Some(NEWFSTATAT)
-                    && self.graph.nodes.bits[arguments[4] as usize].known
-                        & self.graph.nodes.bits[arguments[4] as usize].value
-                        & AT_EMPTY_PATH
-                        == 0;
-                if let Some(open) = self.file_at(table, call).filter(|_| !of_path) {
+                if let Some(open) = self
+                    .file_at(table, call)
+                    .filter(|_| !self.names_a_path(call))
+                {
                     self.reads(call, open.file, 0);
+                    self.assume_block_size(call, open.of_kernel);
                 }
             }
             Role::Seek => self.seek(table, call),
@@ -365,6 +393,56 @@ impl Engine<'_> {
             Role::Anything => table.lose(),
             Role::Share | Role::Nothing => {}
         }
+    }
+
+    /// A call of the stat family asks about a path, or may do so.
+    fn names_a_path(&self, call: &KernelCall) -> bool {
+        let flags = self.graph.nodes.bits[call.arguments[4] as usize];
+        match self.number(call.arguments[0]) {
+            Some(FSTAT) => false,
+            Some(NEWFSTATAT) => flags.known & flags.value & AT_EMPTY_PATH == 0,
+            _ => true,
+        }
+    }
+
+    /// Of the first call, or of all, that asks about a file of which nothing else is known, it is
+    /// assumed that it is a plain one. True if there was such a call.
+    fn assume_block_sizes(&mut self, all: bool) -> bool {
+        let mut some = false;
+        for index in 0..self.graph.kernel_calls.len() {
+            let call = self.graph.kernel_calls[index];
+            some |= self.assume_block_size(&call, false);
+            if some && !all {
+                return true;
+            }
+        }
+        some
+    }
+
+    /// Assumed: files have blocks of a page, as those of most file systems, pipes and sockets, and what
+    /// the kernel makes up those of `/proc`. By that the C library sizes its buffers, so that the whole
+    /// heap behind one hangs on it. True if it is new.
+    fn assume_block_size(&mut self, call: &KernelCall, of_kernel: bool) -> bool {
+        /// Offset of `st_blksize` in the kernel's `struct stat` (x86-64).
+        const BLOCK_SIZE: u64 = 56;
+        const OF_KERNEL: u64 = 1024;
+        let value = |node: u32| self.graph.nodes.bits[node as usize].get();
+        let placed = self.graph.accesses[call.access as usize].state == AccessState::Placed;
+        let Some(buffer) = stat_buffer(call.arguments.map(value)).filter(|_| placed) else {
+            return false;
+        };
+        let place = buffer.wrapping_add(BLOCK_SIZE);
+        let Some(entry) = self.cells.entry_at(place, call.access) else {
+            return false;
+        };
+        if !self.inputs.block_sizes.insert(call.access) {
+            return false;
+        }
+        let node = self.cells.entries[entry as usize].node;
+        let constant = self.new_constant(if of_kernel { OF_KERNEL } else { PAGE });
+        let number = self.graph.pair(node, constant);
+        self.equalise(number);
+        true
     }
 
     /// The open file that a call's first argument names.
@@ -449,7 +527,11 @@ impl Engine<'_> {
         if let Some(&known) = self.inputs.by_path.get(&path) {
             return known;
         }
-        let contents = self.inputs.files.as_ref()?.contents(&path);
+        let files = self.inputs.files.as_ref()?;
+        if self.without.has(Technique::Files) {
+            return None;
+        }
+        let contents = files.contents(&path);
         let number = contents.map(|contents| {
             self.graph.files.push(contents);
             self.graph.files.len() as u32 - 1
@@ -496,10 +578,7 @@ impl Engine<'_> {
             if known > count && count.is_some() {
                 // It was longer than what is at hand.
                 if let Some(open) = table.file(descriptor.into()) {
-                    *open = OpenFile {
-                        file: None,
-                        position: None,
-                    };
+                    (open.file, open.position) = (None, None);
                 }
                 return;
             }

@@ -223,7 +223,6 @@ impl Engine<'_> {
         } else {
             self.place_wide(id, extents);
         }
-        self.assume_block_size(id);
         if let Some((start, end, content)) = remapped
             && content != Content::Unknown
         {

@@ -5,23 +5,22 @@
 
 use super::cells::{CELL, bits_at};
 use super::graph::{AccessState, KernelCall, ReadOf};
-use super::kernel::{MAP_FIXED, MMAP, PAGE, whole_pages};
+use super::kernel::{MAP_FIXED, MMAP, whole_pages};
 use super::ranges::bounds;
 use super::tracking::Cause;
 use super::{Engine, Grade};
 use crate::bits::Bits;
 use rept_trace::Address;
-use smallvec::SmallVec;
 
 const READ: u64 = 0;
 const STAT: u64 = 4;
-const FSTAT: u64 = 5;
+pub(super) const FSTAT: u64 = 5;
 const LSTAT: u64 = 6;
 const PREAD64: u64 = 17;
 const GETPID: u64 = 39;
 const GETTID: u64 = 186;
 const SET_TID_ADDRESS: u64 = 218;
-const NEWFSTATAT: u64 = 262;
+pub(super) const NEWFSTATAT: u64 = 262;
 
 /// What a system call wrote of a file.
 #[derive(Clone, Copy)]
@@ -65,7 +64,7 @@ impl FileContent {
 }
 
 /// Where a call of the stat family puts its `struct stat`, by its number and arguments.
-fn stat_buffer(arguments: [Option<u64>; 7]) -> Option<u64> {
+pub(super) fn stat_buffer(arguments: [Option<u64>; 7]) -> Option<u64> {
     match arguments[0]? {
         STAT | FSTAT | LSTAT => arguments[2],
         NEWFSTATAT => arguments[3],
@@ -198,35 +197,6 @@ impl Engine<'_> {
         }
         if learned.is_err() {
             self.conflict_at(step);
-        }
-    }
-
-    /// Assumed: files have blocks of a page, as those of most file systems, pipes and sockets. By that
-    /// the C library sizes its buffers, so that the whole heap behind one hangs on it.
-    pub(super) fn assume_block_size(&mut self, id: u32) {
-        /// Offset of `st_blksize` in the kernel's `struct stat` (x86-64).
-        const BLOCK_SIZE: u64 = 56;
-        let Some(call) = self.kernel_call(self.graph.accesses[id as usize].step) else {
-            return;
-        };
-        let value = |node: u32| self.graph.nodes.bits[node as usize].get();
-        let Some(buffer) = stat_buffer(call.arguments.map(value)) else {
-            return;
-        };
-        let place = buffer.wrapping_add(BLOCK_SIZE);
-        let cells = self.entries_of(id).into_iter().filter(|&index| {
-            let cell = self.cells.entries[index as usize].cell;
-            self.cells.cells[cell as usize].number.wrapping_mul(CELL) == place
-        });
-        let nodes: SmallVec<[u32; 1]> = cells
-            .map(|index| self.cells.entries[index as usize].node)
-            .collect();
-        for node in nodes {
-            let constant = self.new_constant(PAGE);
-            let number = self.graph.pair(node, constant);
-            if self.pairing {
-                self.equalise(number);
-            }
         }
     }
 
