@@ -7,6 +7,7 @@
 
 mod entry;
 mod samples;
+mod signal_frames;
 
 use crate::cfi::{FrameRegisters, PRESERVED, Unwinder};
 use crate::dump::Dump;
@@ -18,6 +19,7 @@ pub(crate) use samples::samples;
 pub(crate) fn anchors(trace: &Trace, dump: &Dump, threads: &[Registers]) -> Vec<Anchor> {
     let mut unwinder = Unwinder::new(dump);
     let mut found: Vec<Anchor> = entry::anchor(trace, dump).into_iter().collect();
+    found.extend(signal_frames::anchors(trace, dump.memory(), threads));
     for thread in threads {
         found.extend(open_calls(thread, dump.memory(), &mut unwinder));
     }

@@ -25,6 +25,7 @@ pub struct Dump {
     threads: Vec<Registers>,
     fault: Option<Fault>,
     auxv: Vec<(u64, u64)>,
+    extended_state_bytes: Option<u64>,
     memory: DumpMemory,
     modules: Vec<Module>,
     problems: Vec<Error>,
@@ -40,6 +41,11 @@ impl Dump {
     /// The stack of the process's first instruction, where it was found again.
     pub(crate) fn entry_stack(&self) -> Option<&EntryStack> {
         self.memory.entry_stack()
+    }
+
+    /// Bytes of the processor's extended state, in a signal frame too.
+    pub(crate) fn extended_state_bytes(&self) -> Option<u64> {
+        self.extended_state_bytes
     }
 
     /// Where the heap began: behind the program's own memory, at a distance that the kernel draws.

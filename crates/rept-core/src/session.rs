@@ -207,6 +207,7 @@ impl Session {
             options.anchors.extend(known);
             options.initial_break = dump.initial_break();
             options.process = dump.process();
+            options.extended_state_bytes = dump.extended_state_bytes();
         }
         if let Some(capture) = &self.inner.capture {
             let samples = crate::anchors::samples(self.decode(), &capture.samples);

@@ -47,6 +47,7 @@ mod rounds;
 mod second_chance;
 mod shapes;
 mod shared;
+mod signal_frame;
 mod string;
 mod tracking;
 mod view;
@@ -72,7 +73,7 @@ pub use options::{
 };
 use pending::PendingSet;
 use protect::Protection;
-use ranges::Ranges;
+use ranges::{Ranges, stacks};
 use rept_order::Order;
 use rept_trace::{FinalState, RegWord, Trace};
 use rounds::{Before, ROUNDS};
@@ -153,6 +154,7 @@ pub fn recover_observed<'a>(
     engine.place_given(&options.experiment.given);
     engine.statistics.certain_conflicts = contradictions;
     engine.inputs = Inputs::new(trace, options);
+    engine.stacks = stacks(&engine.inputs.threads, last);
     engine.run(options);
     if engine.pace.is_stopped() {
         return None;
@@ -227,6 +229,8 @@ pub(crate) struct Engine<'a> {
     /// Accesses that would learn or tell more if fewer stores were pending.
     blocked: Vec<u32>,
     is_blocked: Vec<bool>,
+    /// A store in whose place each waits, if one is known: it need not be told before.
+    in_the_way: Vec<u32>,
     /// Placed accesses of any length.
     wides: HashMap<u32, Wide>,
     /// System calls that changed mappings, by ascending access.
@@ -236,6 +240,8 @@ pub(crate) struct Engine<'a> {
     protection: Protection,
     /// What is assumed of system calls.
     inputs: Inputs,
+    /// Where the stack of each thread is mapped at the end: start, and the end behind it.
+    stacks: Vec<Option<(u64, u64)>>,
     /// Memory that the kernel may write at any time after a system call.
     lasting: Vec<Remapped>,
     words: Vec<Bits>,
@@ -289,11 +295,13 @@ impl<'a> Engine<'a> {
             assumed_conflicts: 0,
             blocked: Vec::new(),
             is_blocked: vec![false; accesses],
+            in_the_way: vec![NONE; accesses],
             wides: HashMap::new(),
             remapped: Vec::new(),
             last_open_call: None,
             protection: Protection::default(),
             inputs: Inputs::default(),
+            stacks: Vec::new(),
             lasting: Vec::new(),
             words: Vec::new(),
             statistics: Statistics::default(),
@@ -329,6 +337,8 @@ impl<'a> Engine<'a> {
             self.pair_up();
             self.learn_calls();
             self.assume_ids();
+            self.narrow_ranges();
+            self.assume_handlers();
             self.fixpoint();
             self.follow_descriptors();
         }
@@ -428,14 +438,17 @@ impl<'a> Engine<'a> {
 
     /// Visits and tells until nothing changes under the current limit.
     fn fixpoint(&mut self) {
+        let mut all = false;
         loop {
             self.sweep();
             let before = self.pending.len();
-            self.retry_blocked();
-            let done = self.work.is_empty() && self.pending.len() == before;
-            if done || self.pace.is_stopped() {
+            self.retry_blocked(all);
+            let still = self.work.is_empty() && self.pending.len() == before;
+            // An access may wait for more than the store that is known.
+            if (all && still) || self.pace.is_stopped() {
                 return;
             }
+            all = still;
         }
     }
 

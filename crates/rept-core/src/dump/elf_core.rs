@@ -72,6 +72,7 @@ fn assemble(
         threads: threads.into_iter().map(|thread| thread.registers).collect(),
         fault: notes.fault,
         auxv: notes.auxv,
+        extended_state_bytes: notes.extended_state_bytes,
         memory,
         modules,
         problems,

@@ -18,6 +18,8 @@ pub(super) struct ProcessNotes {
     pub(super) fault: Option<Fault>,
     pub(super) auxv: Vec<(u64, u64)>,
     pub(super) files: Vec<FileMapping>,
+    /// Bytes of the processor's extended state, as XSAVE writes it.
+    pub(super) extended_state_bytes: Option<u64>,
     /// XSAVE components as NT_X86_XSAVE_LAYOUT lists them, (number, offset).
     xsave_layout: Vec<(u32, usize)>,
 }
@@ -89,6 +91,7 @@ pub(super) fn take(found: &mut ProcessNotes, note: &Note<'_>) {
         }
         (b"LINUX", elf::NT_X86_XSTATE) => {
             let layout = found.xsave_layout.clone();
+            found.extended_state_bytes = Some(note.desc.len() as u64);
             if let Some(thread) = found.threads.last_mut() {
                 fxsave(&mut thread.registers, note.desc);
                 xsave(&mut thread.registers, note.desc, &layout);

@@ -6,6 +6,7 @@ mod births;
 mod frames;
 mod known;
 mod outcomes;
+mod signals;
 mod syscalls;
 
 use super::cuts::{Cut, CutKind, cuts};
@@ -62,6 +63,10 @@ struct Cursor<'a> {
     inherited: Option<Inherited>,
 }
 
+const EXECVE: u64 = 59;
+const EXECVEAT: u64 = 322;
+const RT_SIGRETURN: u64 = 15;
+
 /// Builds the graph.
 pub(crate) struct Builder<'a> {
     trace: &'a Trace,
@@ -107,6 +112,7 @@ pub(crate) fn build(
         without: options.without(),
     };
     builder.graph.files.clone_from(&options.files);
+    builder.graph.extended_state = options.extended_state_bytes;
     builder.start();
     for thread in &trace.threads {
         let cursor = builder.cursor(thread, anchors);
@@ -339,30 +345,26 @@ impl<'a> Builder<'a> {
     }
 
     fn apply_cut(&mut self, thread: usize, kind: CutKind) {
-        let barrier = self.barrier();
         match kind {
-            CutKind::SignalEntry(at) => {
-                let saved = std::array::from_fn(|word| self.current(thread, RegWord(word as u16)));
-                self.cursors[thread]
-                    .interrupted
-                    .push(Interrupted { at, saved });
-                let set = [
-                    RegWord::RAX,
-                    RegWord::RDX,
-                    RegWord::RSP,
-                    RegWord::RSI,
-                    RegWord::RDI,
-                    RegWord::FLAGS,
-                ];
-                for word in set {
-                    self.forget(thread, word);
+            CutKind::SignalEntry(at) => self.enter_handler(thread, at, None),
+            CutKind::Resumed { behind, ip } => match self.number_of_last_call(thread) {
+                Some(RT_SIGRETURN) => {
+                    self.forget_all(thread);
+                    self.resume(thread, ip);
                 }
-            }
-            CutKind::Resumed(ip) => {
-                self.forget_all(thread);
-                self.resume(thread, ip);
-            }
+                Some(EXECVE | EXECVEAT) | None => {
+                    self.barrier();
+                    self.forget_all(thread);
+                    self.resume(thread, ip);
+                }
+                Some(_) => {
+                    const SYSCALL_BYTES: u64 = 2;
+                    let again = Address(behind.0.wrapping_sub(SYSCALL_BYTES));
+                    self.enter_handler(thread, behind, Some(again));
+                }
+            },
             CutKind::Unknown => {
+                let barrier = self.barrier();
                 self.graph.unseen.extend(barrier);
                 self.end_of_heap = None;
                 self.forget_all(thread);

@@ -37,8 +37,8 @@ impl Conditional {
     }
 
     /// The store is one of them.
-    pub(super) fn has(&self, id: u32) -> bool {
-        self.places.contains_key(&id)
+    pub(super) fn contains(&self, id: u32) -> bool {
+        !self.places.is_empty() && self.all.contains(id)
     }
 
     /// Those of them that may have written the cell of an address.

@@ -10,7 +10,12 @@ pub(crate) enum CutKind {
     SignalEntry(Address),
     /// Control resumes where a system call did not lead by itself: a return from a signal
     /// handler, a new program, a handler entered at the end of a system call.
-    Resumed(Address),
+    Resumed {
+        /// Behind the call.
+        behind: Address,
+        /// Where it resumes.
+        ip: Address,
+    },
     /// Steps are missing: nothing is known of what happened.
     Unknown,
 }
@@ -67,7 +72,7 @@ fn transition<'a>(
                 Some(Left::At(at)) if at == ip => {}
                 Some(Left::At(at)) => cut = Some(CutKind::SignalEntry(at)),
                 Some(Left::Branch(Some(next))) if next == ip => {}
-                Some(Left::Branch(Some(_))) => cut = Some(CutKind::Resumed(ip)),
+                Some(Left::Branch(Some(behind))) => cut = Some(CutKind::Resumed { behind, ip }),
                 Some(Left::Branch(None)) | None => return Some(CutKind::Unknown),
             },
             EventKind::AsyncBranch { .. } | EventKind::Overflow { .. } => {
@@ -119,7 +124,10 @@ mod tests {
         check(
             &[off.clone(), enabled(0x30)],
             Some(0x20),
-            Some(CutKind::Resumed(Address(0x30))),
+            Some(CutKind::Resumed {
+                behind: Address(0x20),
+                ip: Address(0x30),
+            }),
         );
         check(&[off, enabled(0x30)], None, Some(CutKind::Unknown));
         check(&[fault.clone(), enabled(0x10)], None, None);

@@ -137,6 +137,20 @@ pub(crate) struct ReadOf {
     pub(crate) offset: u64,
 }
 
+/// What the kernel writes before a signal handler runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignalFrame {
+    pub(crate) access: u32,
+    /// rsp, rsi (`siginfo_t`), rdx (`struct ucontext`), rax and RFLAGS at the handler's first instruction.
+    pub(crate) stack_pointer: u32,
+    pub(crate) information: u32,
+    pub(crate) context: u32,
+    pub(crate) result: u32,
+    pub(crate) flags: u32,
+    /// The general registers where the thread was interrupted.
+    pub(crate) saved: [u32; 17],
+}
+
 /// Two nodes that are equal if code keeps to the ABI.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {
@@ -193,6 +207,10 @@ pub(crate) struct Graph {
     pub(crate) next_use: Vec<u32>,
     pub(crate) accesses: Vec<Access>,
     pub(crate) kernel_calls: Vec<KernelCall>,
+    /// Signal frames, by ascending access.
+    pub(crate) signal_frames: Vec<SignalFrame>,
+    /// Bytes of the extended state in a signal frame, if that is known.
+    pub(crate) extended_state: Option<u64>,
     /// What system calls mapped, by access.
     pub(crate) mapped: HashMap<u32, Mapped>,
     /// The bytes of files that were mapped.

@@ -320,7 +320,7 @@ impl Engine<'_> {
 
     /// A pending store of which nothing better is known than what its instruction writes.
     fn is_anywhere(&self, id: u32) -> bool {
-        self.pending.contains(id) && !self.conditional.has(id) && !self.ranges.is_narrow(id)
+        self.pending.contains(id) && !self.conditional.contains(id) && !self.ranges.is_narrow(id)
     }
 
     /// Pending stores that count between a placed access and a later one (`NONE`: the dump).

@@ -127,6 +127,8 @@ pub struct Options {
     pub descriptors: Option<Vec<Descriptor>>,
     /// The process, as it knows itself (getpid); threads are known to themselves by their ids.
     pub process: Option<u32>,
+    /// Bytes of the processor's extended state in a signal frame: as many as the dump's XSAVE area has.
+    pub extended_state_bytes: Option<u64>,
     /// Where the heap ended when the process began: what its first `brk(0)` tells.
     pub initial_break: Option<Address>,
     /// For measuring recovery, never for using it.
@@ -149,6 +151,7 @@ impl Default for Options {
             opened_files: None,
             descriptors: None,
             process: None,
+            extended_state_bytes: None,
             initial_break: None,
             #[cfg(feature = "experiments")]
             experiment: crate::experiment::Experiment::default(),

@@ -84,6 +84,21 @@ impl PendingSet {
         sum + rest
     }
 
+    /// The last member strictly between `after` and `before`.
+    pub(crate) fn last_between(&self, after: u32, before: u32) -> Option<u32> {
+        let mut word = (before as usize).checked_sub(1)? / 64;
+        let mut bits = self.bits.get(word)? & (u64::MAX >> (63 - (before - 1) % 64));
+        while bits == 0 {
+            word = word.checked_sub(1)?;
+            bits = self.bits[word];
+            if word < after as usize / 64 {
+                return None;
+            }
+        }
+        let last = word as u32 * 64 + bits.ilog2();
+        Some(last).filter(|&last| last > after)
+    }
+
     /// Number of members from `first` on and before `before`.
     pub(crate) fn within(&self, first: u32, before: u32) -> u32 {
         let own = first < before && self.contains(first);
@@ -129,6 +144,8 @@ mod tests {
                 prop_assert_eq!(set.between(after, before) as usize, expect);
                 let expect = model.iter().filter(|&&id| id >= after && id < before).count();
                 prop_assert_eq!(set.within(after, before) as usize, expect);
+                let expect = model.iter().copied().filter(|&id| id > after && id < before).max();
+                prop_assert_eq!(set.last_between(after, before), expect);
             }
         }
     }

@@ -5,11 +5,12 @@
 //! A range is what the known bits of an address admit. Stores are found by it in buckets, whose size
 //! is the power of two next to the range's, so that a range lies in two of them at most.
 
-use super::Engine;
 use super::cells::CELL;
 use super::pending::PendingSet;
+use super::{Engine, Grade};
 use crate::bits::Bits;
 use hashbrown::HashMap;
+use rept_trace::{FinalState, RegWord, ThreadId};
 use std::collections::BTreeMap;
 
 /// Bytes of a range at most; a larger one says too little.
@@ -50,6 +51,11 @@ impl Ranges {
         }
     }
 
+    /// The store is one of them.
+    pub(super) fn contains(&self, id: u32) -> bool {
+        !self.of.is_empty() && self.all.contains(id)
+    }
+
     /// Those of them, with a range of so many bytes at most, that may have written the cell of an
     /// address.
     pub(super) fn here(&self, address: u64, after: u32, before: u32, widest: u64) -> u32 {
@@ -85,15 +91,7 @@ impl Ranges {
     fn set(&mut self, id: u32, span: Option<Span>) {
         if let Some(old) = self.of.remove(&id) {
             for (size, bucket) in buckets(old) {
-                let stores = self
-                    .buckets
-                    .get_mut(&size)
-                    .and_then(|all| all.get_mut(&bucket));
-                if let Some(stores) = stores
-                    && let Ok(index) = stores.binary_search(&id)
-                {
-                    stores.remove(index);
-                }
+                self.leave(id, size, bucket);
             }
             self.all.remove(id);
         }
@@ -107,6 +105,26 @@ impl Ranges {
             }
             self.of.insert(id, span);
             self.all.insert(id);
+        }
+    }
+}
+
+impl Ranges {
+    /// Takes a store out of a bucket. What is empty goes, so that no question looks at it.
+    fn leave(&mut self, id: u32, size: u32, bucket: u64) {
+        let Some(of_size) = self.buckets.get_mut(&size) else {
+            return;
+        };
+        if let Some(stores) = of_size.get_mut(&bucket) {
+            if let Ok(index) = stores.binary_search(&id) {
+                stores.remove(index);
+            }
+            if stores.is_empty() {
+                of_size.remove(&bucket);
+            }
+        }
+        if of_size.is_empty() {
+            self.buckets.remove(&size);
         }
     }
 }
@@ -136,6 +154,20 @@ pub(super) fn span(address: Bits, offset: u64, size: u64) -> Option<Span> {
     (first <= last && last - first < MAX_SPAN).then_some((first, last))
 }
 
+/// The mapping that each of the threads has its stack pointer in at the end: start, and the end behind it.
+pub(super) fn stacks(threads: &[ThreadId], last: &FinalState<'_>) -> Vec<Option<Span>> {
+    let of_thread = |&thread: &ThreadId| {
+        let mut ended = last.threads.iter();
+        let pointer = ended.find(|registers| registers.thread == thread)?;
+        let pointer = pointer.get(RegWord::RSP)?;
+        let mut mappings = last.memory.mappings().iter();
+        let stack = mappings.find(|of| of.start.0 <= pointer && pointer < of.end.0)?;
+        let is_stack = stack.write && stack.file.is_none();
+        is_stack.then_some((stack.start.0, stack.end.0))
+    };
+    threads.iter().map(of_thread).collect()
+}
+
 /// The smallest and the largest number with these bits.
 pub(super) fn bounds(bits: Bits) -> (u64, u64) {
     let fixed = bits.value & bits.known;
@@ -158,6 +190,38 @@ impl Engine<'_> {
         }
     }
 
+    /// Of a range, what lies in the stack of the thread that makes the step, if the step addresses memory by
+    /// its stack pointer alone. Assumed: a stack pointer points into the stack where the thread ends.
+    pub(super) fn on_stack(&self, step: u32, span: Option<Span>) -> Option<Span> {
+        let (first, last) = span?;
+        if self.grade == Grade::Certain || !self.is_stack_relative(step) {
+            return span;
+        }
+        let segment = self.graph.segment_of(step);
+        let thread = self.graph.segments[segment].thread;
+        match self.stacks.get(thread as usize) {
+            Some(&Some((start, end))) if first < end && start <= last => {
+                Some((first.max(start), last.min(end - 1)))
+            }
+            _ => span,
+        }
+    }
+
+    /// The addresses of a step's accesses are computed from rsp and nothing else.
+    fn is_stack_relative(&self, step: u32) -> bool {
+        let effect = self.graph.effect(step);
+        let inputs = (1u64 << effect.inputs().min(63)) - 1;
+        let pointer = effect.reads.iter().position(|&word| word == RegWord::RSP);
+        pointer.is_some_and(|index| self.address_words(step) & inputs == 1 << index)
+    }
+
+    /// What is assumed of ranges was not, so far: the stores are looked at again.
+    pub(super) fn narrow_ranges(&mut self) {
+        for id in self.ranges.of.keys() {
+            self.work.insert(self.graph.accesses[*id as usize].step);
+        }
+    }
+
     /// Takes back all ranges: what they were concluded from is.
     pub(super) fn forget_ranges(&mut self) {
         let mut stores: Vec<u32> = self.ranges.of.keys().copied().collect();
@@ -171,7 +235,7 @@ impl Engine<'_> {
     /// address: all of them, or in the inferred grade those of narrow range.
     pub(super) fn ranged_here(&self, address: u64, after: u32, before: u32) -> u32 {
         let widest = match self.grade {
-            super::Grade::Inferred => NARROW,
+            Grade::Inferred => NARROW,
             _ => MAX_SPAN,
         };
         self.ranges.here(address, after, before, widest)

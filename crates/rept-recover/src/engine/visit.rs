@@ -23,6 +23,9 @@ impl Engine<'_> {
             self.place_known(step, &words);
             self.tell_changed(step);
             self.visit_special(step, &words);
+            if !self.graph.signal_frames.is_empty() {
+                self.visit_signal_frames(step);
+            }
         }
         self.words = words;
         if narrowed == Err(Contradiction) {
@@ -120,6 +123,7 @@ impl Engine<'_> {
                 if access.store {
                     let address = words[usize::from(access.address.0)];
                     let span = span(address, access.offset.into(), access.size.into());
+                    let span = self.on_stack(step, span);
                     self.confine(id, span);
                 }
                 if happens == Some(Bits::ZERO) {

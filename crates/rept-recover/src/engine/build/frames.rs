@@ -43,6 +43,8 @@ pub(super) struct Returned {
 /// A signal handler that has not returned yet: the registers it interrupted.
 pub(super) struct Interrupted {
     pub(super) at: Address,
+    /// Where a system call that it interrupted is made again.
+    pub(super) again: Option<Address>,
     pub(super) saved: [u32; 17],
 }
 
@@ -144,12 +146,15 @@ impl Builder<'_> {
     /// A handler returned to where it was called: if it left the saved context alone, all registers are as before.
     pub(super) fn resume(&mut self, thread: usize, ip: Address) {
         let interrupted = &mut self.cursors[thread].interrupted;
-        let Some(index) = interrupted.iter().rposition(|frame| frame.at == ip) else {
+        let resumes = |frame: &Interrupted| frame.at == ip || frame.again == Some(ip);
+        let Some(index) = interrupted.iter().rposition(resumes) else {
             return;
         };
-        let saved = interrupted[index].saved;
+        let Interrupted { at, saved, .. } = interrupted[index];
         interrupted.truncate(index);
-        for (word, &node) in saved.iter().enumerate() {
+        // Made again, it has its number in rax, not its result.
+        let kept = |word: usize| at == ip || word != usize::from(RegWord::RAX.0);
+        for (word, &node) in saved.iter().enumerate().filter(|&(word, _)| kept(word)) {
             let now = self.current(thread, RegWord(word as u16));
             self.pair(node, now);
         }

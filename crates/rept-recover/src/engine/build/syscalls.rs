@@ -84,6 +84,16 @@ impl Builder<'_> {
         }
     }
 
+    /// The number of the last system call of a thread, if it is known from the start.
+    pub(super) fn number_of_last_call(&self, thread: usize) -> Option<u64> {
+        let (access, _) = self.cursors[thread].last_call?;
+        let calls = &self.graph.kernel_calls;
+        let index = calls
+            .binary_search_by_key(&access, |call| call.access)
+            .ok()?;
+        self.graph.nodes.bits[calls[index].arguments[0] as usize].get()
+    }
+
     /// `brk(0)` tells where the heap ends, `brk` of anything else puts it there (unless it fails).
     fn brk(&mut self, asked: u32, result: u32) {
         if self.graph.nodes.bits[asked as usize] != Bits::ZERO {
