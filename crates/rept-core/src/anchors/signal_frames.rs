@@ -83,8 +83,8 @@ fn frames(memory: &dyn Memory, places: &[Address]) -> Vec<Frame> {
         return found;
     }
     for mapping in memory.mappings().iter().filter(|mapping| mapping.write) {
-        let mut at = mapping.start.0.next_multiple_of(8);
-        while at < mapping.end.0 && left > 0 {
+        let mut next = mapping.start.0.checked_next_multiple_of(8);
+        while let Some(at) = next.filter(|&at| at < mapping.end.0 && left > 0) {
             let run = memory.bytes(Address(at)).unwrap_or_default();
             let run = &run[..run.len().min((mapping.end.0 - at) as usize)];
             for (index, word) in (0..).zip(run.chunks_exact(8)) {
@@ -94,14 +94,12 @@ fn frames(memory: &dyn Memory, places: &[Address]) -> Vec<Frame> {
                 }
             }
             // Where nothing is known, on to the next page.
-            let bytes = (run.len() as u64).next_multiple_of(8);
-            let next = if bytes == 0 {
-                (at | 0xfff) + 1
-            } else {
-                at + bytes
+            let bytes = match run.len() as u64 {
+                0 => 0x1000 - at % 0x1000,
+                bytes => bytes.next_multiple_of(8),
             };
-            left = left.saturating_sub(next - at);
-            at = next;
+            left = left.saturating_sub(bytes);
+            next = at.checked_add(bytes);
         }
     }
     found

@@ -170,7 +170,7 @@ impl Table {
 
     fn lowest_free(&self, from: u32) -> Option<u32> {
         let free = |number: &u32| !self.descriptors.contains_key(number);
-        self.whole.then(|| (from..).find(free)).flatten()
+        self.whole.then(|| (from..=u32::MAX).find(free)).flatten()
     }
 
     fn insert(&mut self, descriptor: u32, file: Option<u32>, position: u64) {

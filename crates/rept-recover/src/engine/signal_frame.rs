@@ -118,7 +118,10 @@ impl Engine<'_> {
     ) -> Result<(), Contradiction> {
         for (index, word) in (0..).zip(ORDER) {
             let saved = frame.saved[usize::from(word.0)];
-            let Some(held) = self.cells.entry_at(start + SAVED + 8 * index, frame.access) else {
+            let Some(held) = self
+                .cells
+                .entry_at(start.wrapping_add(SAVED + 8 * index), frame.access)
+            else {
                 continue;
             };
             let held = self.cells.entries[held as usize].node;
