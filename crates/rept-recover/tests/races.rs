@@ -73,29 +73,36 @@ fn thread(trace: &mut Trace, instructions: &[(u64, Vec<u8>)]) {
     trace.threads.push(made);
 }
 
-/// The first thread stores 5, loads, and may find that what it loaded is not 5; then all is
+/// The first thread makes the others, stores 5, loads, and may find that what it loaded is not 5; then all is
 /// forgotten. Returns what is known of the loaded value.
 fn loaded(others: &[Other], unequal: bool, edges: &[Edge]) -> Value {
     let history = recovered(others, unequal, edges);
-    history.register(Position { thread: 0, step: 2 }, RegWord::RAX)
+    history.register(Position { thread: 0, step: 3 }, RegWord::RAX)
 }
 
 fn recovered(others: &[Other], unequal: bool, edges: &[Edge]) -> History {
     let mut trace = Trace::default();
     let mut first = vec![
-        (0, store(5)),
-        (12, vec![0x48, 0x8b, 4, 0x25, 0, 0x20, 0x40, 0]), // mov rax,[402000h]
+        (0, vec![0x90]), // nop
+        (1, store(5)),
+        (13, vec![0x48, 0x8b, 4, 0x25, 0, 0x20, 0x40, 0]), // mov rax,[402000h]
     ];
     if unequal {
         // cmp rax,5; jne over what is not run
-        first.extend([(20, vec![0x48, 0x83, 0xf8, 5]), (24, vec![0x75, 2])]);
+        first.extend([(21, vec![0x48, 0x83, 0xf8, 5]), (25, vec![0x75, 2])]);
     }
-    first.extend([(28, vec![0x31, 0xc0]), (30, store(0))]);
+    first.extend([(29, vec![0x31, 0xc0]), (31, store(0))]);
     thread(&mut trace, &first);
     for other in others {
         thread(&mut trace, &other.instructions());
     }
-    let order = Order::with_edges(&trace, edges);
+    let made = (1..=others.len() as u32).map(|thread| Edge {
+        kind: EdgeKind::ThreadCreate,
+        from: Point { thread: 0, step: 1 },
+        to: Point { thread, step: 0 },
+    });
+    let edges: Vec<Edge> = made.chain(edges.iter().copied()).collect();
+    let order = Order::with_edges(&trace, &edges);
     let refused = |found: &&Diagnostic| !matches!(found, Diagnostic::NoTime { .. });
     assert_eq!(order.diagnostics().iter().find(refused), None);
     let last = parse(MEMORY);
@@ -192,7 +199,7 @@ fn the_order_of_what_was_read_is_remembered() {
         let history = recovered(others, unequal, &[]);
         history.observed_orders().collect::<Vec<_>>()
     };
-    let read = [(at(1, 0), at(0, 1))];
+    let read = [(at(1, 0), at(0, 2))];
     assert_eq!(observed(&[Other::Stores(6)], UNEQUAL), read);
     assert_eq!(observed(&[Other::Stores(6)], ANYTHING), []);
     let two = [Other::Stores(7), Other::Stores(15)];
@@ -240,14 +247,14 @@ fn a_store_that_came_before_is_no_candidate() {
         to,
     };
     // The store of 7 is before the thread's own of 5; that of 15 may be anywhere.
-    let early = [edge(at(1, 1), at(0, 0))];
+    let early = [edge(at(1, 1), at(0, 1))];
     let found = loaded(&[Other::Stores(7), Other::Stores(15)], UNEQUAL, &early);
     assert_eq!(
         (found.known, found.bits, found.certain),
         (u64::MAX, 15, !10)
     );
     // After the load, it cannot have been read either.
-    let late = [edge(at(0, 2), at(1, 0))];
+    let late = [edge(at(0, 3), at(1, 0))];
     let found = loaded(&[Other::Stores(7), Other::Stores(15)], UNEQUAL, &late);
     assert_eq!(
         (found.known, found.bits, found.certain),
