@@ -391,3 +391,13 @@ fn a_process_knows_its_number() {
     check_opened(&[call(39)], KEEP, &options, Some(77));
     check_opened(&[call(186)], KEEP, &options, Some(u64::from(THREAD.0)));
 }
+
+#[cfg(feature = "experiments")]
+#[test]
+fn without_files_nothing_is_read() {
+    use rept_recover::experiment::Technique;
+    let mut options = opening();
+    options.experiment.without = [Technique::Files].into_iter().collect();
+    let calls = [open(0), of_result(), read(16)];
+    check_opened(&calls, FIRST_READ, &options, None);
+}
