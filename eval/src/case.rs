@@ -37,6 +37,9 @@ pub(crate) struct Manifest {
     /// Seed of the scheduler that takes turns between threads.
     #[serde(default)]
     pub(crate) seed: Option<u64>,
+    /// How long a recording may take, where that says whether it will end; without it, the usual.
+    #[serde(default)]
+    pub(crate) limit: Option<Limit>,
     /// The signal that ends the process.
     pub(crate) signal: String,
     /// The function that it ends in, or one that is open there.
@@ -50,6 +53,17 @@ pub(crate) struct Manifest {
     /// Part of the small subset.
     #[serde(default)]
     pub(crate) ci: bool,
+}
+
+/// Time for one recording of a program that crashes soon or, by chance, hardly ever: whatever
+/// takes longer is given up, and tried again more often than usual.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limit {
+    /// Seconds for one try.
+    pub(crate) seconds: u64,
+    /// What it is that differs from run to run.
+    pub(crate) why: String,
 }
 
 /// A package at an exact version.

@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::build::Built;
-use crate::case::Case;
+use crate::case::{Case, Manifest};
 use crate::key::{self, Key};
 use crate::process::{Ended, must, run, said};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(300);
 /// Recordings tried: a program that takes random numbers does not always crash alike.
 const TRIES: u32 = 3;
+/// Recordings tried of a case with a limit of its own: of those that crash every other time, one
+/// in 65,536 is not recorded.
+const TRIES_WITHIN_LIMIT: u32 = 16;
 /// A program that runs at full speed.
 const NATIVE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -75,12 +78,13 @@ pub(crate) fn record(
 
 /// Records until the program crashes.
 fn crash(case: &Case, built: &Built, rept: &Path, folder: &Path) -> Result<Ended, Failure> {
+    let (limit, tries) = patience(&case.manifest);
     let mut last = Err("not tried".to_owned());
-    for _ in 0..TRIES {
+    for _ in 0..tries {
         last = must(
             &mut recorder(case, built, rept, folder),
             &folder.join("log"),
-            LIMIT,
+            limit,
         );
         if last.is_ok() && said(&folder.join("log")).contains("was killed by") {
             return last;
@@ -89,6 +93,14 @@ fn crash(case: &Case, built: &Built, rept: &Path, folder: &Path) -> Result<Ended
     last.and(Err(
         "the program did not crash under the recorder".to_owned()
     ))
+}
+
+/// Time for one try, and how many there are.
+fn patience(manifest: &Manifest) -> (Duration, u32) {
+    match &manifest.limit {
+        Some(limit) => (Duration::from_secs(limit.seconds), TRIES_WITHIN_LIMIT),
+        None => (LIMIT, TRIES),
+    }
 }
 
 fn kept(about: &Path) -> Option<Recording> {
