@@ -1,4 +1,4 @@
-# A DER list of general names, at its end two of kind EDIPartyName without an assigner.
+# A DER list of general names, at its end two of kind EDIPartyName without anything in them.
 import sys
 
 
@@ -9,5 +9,5 @@ def field(tag, content):
 
 
 names = [field(0x82, f"www{number}.example.org".encode()) for number in range(20)]
-party = field(0xA5, field(0xA1, field(0x0C, b"party")))
+party = field(0xA5, b"")
 sys.stdout.buffer.write(field(0x30, b"".join(names) + party + party))
