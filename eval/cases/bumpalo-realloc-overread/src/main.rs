@@ -1,6 +1,6 @@
 //! Joins lines in an arena.
 
-use bumpalo::{Bump, collections::Vec};
+use bumpalo::{collections::Vec, Bump};
 
 fn join<'a>(arena: &'a Bump, lines: &[&str], expected: usize) -> Vec<'a, u8> {
     let mut text = Vec::new_in(arena);
@@ -14,7 +14,9 @@ fn join<'a>(arena: &'a Bump, lines: &[&str], expected: usize) -> Vec<'a, u8> {
 
 fn main() {
     let arena = Bump::with_capacity(100_000);
-    let lines: std::vec::Vec<String> = (0..100).map(|line| format!("line {line} of many")).collect();
+    let lines: std::vec::Vec<String> = (0..100)
+        .map(|line| format!("line {line} of many"))
+        .collect();
     let lines: std::vec::Vec<&str> = lines.iter().map(String::as_str).collect();
     for expected in [1_000, 2_000, 80_000] {
         let text = join(&arena, &lines, expected);
