@@ -140,11 +140,39 @@ pub enum GapReason {
     /// The recording says that data was lost.
     LostData,
     /// A loop of direct jumps and calls, which leave no packets, was cut short by an event: how often it
-    /// ran before is not known. No or any number of rounds are missing, and nothing else. Or an instruction
-    /// that repeats itself (REP MOVS and its like) was stopped, of which a part may have run.
-    UncountedLoop,
+    /// ran before is not known. No or any number of rounds are missing, and nothing else.
+    UncountedLoop {
+        /// What runs in one round, by ascending address; empty when it is not known or much.
+        round: Vec<Run>,
+    },
+    /// An instruction that repeats itself (REP MOVS, a gather, XSAVE) was stopped and does not go on: none
+    /// or any part of it ran, and nothing else is missing. It is the first one of the block.
+    PartialInstruction(BlockId),
     /// A limit was reached (e.g. a loop without packets).
     Limit,
+}
+
+impl GapReason {
+    /// The path around the gap is known: what is missing is a part of it again.
+    pub fn repeats(&self) -> bool {
+        matches!(
+            self,
+            GapReason::UncountedLoop { .. } | GapReason::PartialInstruction(_)
+        )
+    }
+
+    /// Gives the blocks that it names other ids.
+    pub fn rename_blocks(&mut self, name: impl Fn(BlockId) -> BlockId) {
+        match self {
+            GapReason::UncountedLoop { round } => {
+                for run in round {
+                    run.block = name(run.block);
+                }
+            }
+            GapReason::PartialInstruction(block) => *block = name(*block),
+            _ => {}
+        }
+    }
 }
 
 impl fmt::Display for GapReason {
@@ -159,8 +187,11 @@ impl fmt::Display for GapReason {
             }
             GapReason::BadInstruction => f.write_str("code bytes that are no instruction"),
             GapReason::LostData => f.write_str("the recording lost data"),
-            GapReason::UncountedLoop => {
+            GapReason::UncountedLoop { .. } => {
                 f.write_str("a loop without packets, which do not tell how often it ran")
+            }
+            GapReason::PartialInstruction(_) => {
+                f.write_str("an instruction was stopped midway, of which a part may have run")
             }
             GapReason::Limit => f.write_str("limit reached"),
         }

@@ -26,11 +26,14 @@
 use super::Flow;
 use super::effort::Cycle;
 use crate::CodeImage;
-use crate::code::{End, Way};
+use crate::code::{End, Way, may_stop_midway};
 use rept_trace::{Address, BlockId, Gap, GapReason, Run};
 
 /// Blocks looked at for a way back, at most; the packet that asks for it has three bytes or more.
 const LOOK_AHEAD: usize = 1024;
+
+/// Runs of a round that a gap names, at most; what an event costs in memory is bounded so.
+const MAX_TOLD: usize = 16;
 
 /// Where execution goes without a packet.
 enum Ahead {
@@ -52,11 +55,11 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 let rounds = self.round();
                 let calls = |run: &Run| self.code.hot(run.block).end == End::Call;
                 let calls = rounds.iter().any(calls);
-                self.part_before_rounds(first, &rounds);
+                self.part_before_rounds(first, rounds);
                 self.forget_calls(calls);
             }
             Ahead::Unknown => {
-                self.push_uncounted(self.address());
+                self.push_uncounted(self.address(), Vec::new());
                 self.forget_calls(true);
             }
         }
@@ -64,8 +67,13 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
 
     /// An instruction that may have been stopped midway does not go on.
     pub(super) fn leave_midway(&mut self) {
-        if let Some(at) = self.midway.take() {
-            self.push_uncounted(at);
+        let Some(at) = self.midway.take() else { return };
+        match self.find(at, None) {
+            Ok(block) if may_stop_midway(self.code.block(block)) => {
+                self.push_repeating(at, GapReason::PartialInstruction(block));
+            }
+            // The code is another by now.
+            _ => self.push_uncounted(at, Vec::new()),
         }
     }
 
@@ -136,7 +144,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     }
 
     /// Parts the path, since run number `first`, where it comes into the loop.
-    fn part_before_rounds(&mut self, first: usize, rounds: &[Run]) {
+    fn part_before_rounds(&mut self, first: usize, rounds: Vec<Run>) {
         let code = &self.code;
         let in_loop = |at: Address| {
             let before = rounds.partition_point(|run| code.block(run.block).at <= at);
@@ -154,7 +162,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         };
         let into = runs.partition_point(outside);
         let Some(&run) = runs.get(into) else {
-            return self.push_uncounted(self.address());
+            return self.push_uncounted(self.address(), rounds);
         };
         let block = code.block(run.block);
         let before = (0..run.count)
@@ -162,11 +170,17 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             .count() as u16;
         let entry = block.address(usize::from(before));
         let inside = runs[into..].to_vec();
-        self.part(first + into, inside, before, entry);
+        self.part(first + into, inside, before, (entry, rounds));
     }
 
     /// Parts the path at `entry`, instruction number `before` of the first of its newest runs, `inside`.
-    fn part(&mut self, kept: usize, mut inside: Vec<Run>, before: u16, entry: Address) {
+    fn part(
+        &mut self,
+        kept: usize,
+        mut inside: Vec<Run>,
+        before: u16,
+        (entry, rounds): (Address, Vec<Run>),
+    ) {
         let head = inside[0];
         if before > 0 {
             let rest = head.count - before;
@@ -174,7 +188,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 Ok(block) if self.code.hot(block).count >= rest => {
                     inside[0] = Run { block, count: rest };
                 }
-                _ => return self.push_uncounted(self.address()),
+                _ => return self.push_uncounted(self.address(), rounds),
             }
         }
         self.out.trace().truncate(kept);
@@ -185,16 +199,23 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 count: before,
             });
         }
-        self.push_uncounted(entry);
+        self.push_uncounted(entry, rounds);
         inside.into_iter().for_each(|run| self.out.push(run));
     }
 
-    fn push_uncounted(&mut self, at: Address) {
+    fn push_uncounted(&mut self, at: Address, mut round: Vec<Run>) {
+        if round.len() > MAX_TOLD {
+            round = Vec::new();
+        }
+        self.push_repeating(at, GapReason::UncountedLoop { round });
+    }
+
+    fn push_repeating(&mut self, at: Address, reason: GapReason) {
         let gap = Gap {
             step: self.out.steps(),
             offset: self.offset,
             at: Some(at),
-            reason: GapReason::UncountedLoop,
+            reason,
         };
         self.out.trace().gaps.push(gap);
     }

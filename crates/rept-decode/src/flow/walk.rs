@@ -3,7 +3,7 @@
 use super::effort::Begun;
 use super::{Flow, Place};
 use crate::CodeImage;
-use crate::code::{CodeBuilder, End, Way};
+use crate::code::{CodeBuilder, End, Way, may_stop_midway};
 use crate::returns::Returns;
 use rept_trace::{Address, BlockId, GapReason, Run};
 
@@ -475,7 +475,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     /// Whether a part of the instruction here may have run.
     pub(super) fn may_be_midway(&mut self) -> bool {
         self.block_here()
-            .is_ok_and(|id| crate::code::may_stop_midway(self.code.block(id)))
+            .is_ok_and(|id| may_stop_midway(self.code.block(id)))
     }
 
     /// Whether the instruction here is a VM entry.

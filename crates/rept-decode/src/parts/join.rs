@@ -106,6 +106,7 @@ impl<'j, 'a, I: CodeImage + ?Sized> Join<'j, 'a, I> {
             .gaps
             .extend(path.trace.gaps.into_iter().map(|mut gap| {
                 gap.step += base;
+                gap.reason.rename_blocks(|block| ids[block.0 as usize]);
                 gap
             }));
         let first = self.out.events.len();

@@ -64,7 +64,7 @@ fn sections(trace: &Trace, steps: usize) -> Vec<(Vec<Address>, bool)> {
     let ends = thread
         .gaps
         .iter()
-        .filter(|gap| gap.reason != GapReason::UncountedLoop)
+        .filter(|gap| !gap.reason.repeats())
         .map(|gap| (gap.step, gap.reason == GapReason::Overflow));
     let mut addresses = thread.addresses(&trace.code, 0).take(steps);
     let mut first = 0;

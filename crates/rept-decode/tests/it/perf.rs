@@ -12,7 +12,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use rept_decode::packet::{IpCompression, IpPayload, Packet, Packets};
 use rept_decode::{DecodeOptions, Stream, decode};
-use rept_trace::{Gap, GapReason, ThreadId};
+use rept_trace::{Gap, ThreadId};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -270,7 +270,7 @@ fn compare(case: &Case, id: u32, theirs: &Found, place: &str) -> usize {
     let thread = &decoded.threads[0];
     let ours: Vec<u64> = thread.addresses(&decoded.code, 0).map(|ip| ip.0).collect();
     // Rounds that are not counted are a gap in ours, and the path is the same.
-    let counted = |gap: &&Gap| gap.reason != GapReason::UncountedLoop;
+    let counted = |gap: &&Gap| !gap.reason.repeats();
     let damage = thread.gaps.iter().find(counted);
     let mut reached = [ours.len(), theirs.path.len()];
     if let Some(steps) = &case.steps {

@@ -4,7 +4,7 @@ use crate::encode::encode;
 use crate::program::BASE;
 use rept_decode::packet::{IpCompression, IpPayload, Packet};
 use rept_decode::{DecodeOptions, StaticImage, Stream, decode};
-use rept_trace::{Address, GapReason, ThreadId, Trace};
+use rept_trace::{Address, Gap, GapReason, Run, ThreadId, ThreadTrace, Trace};
 
 /// What happens while the code runs; addresses count from its begin.
 #[derive(Clone, Copy)]
@@ -106,14 +106,44 @@ fn check(code: &[u8], then: &[Then], steps: &[u64], gaps: &[(u64, u64)]) {
         .collect();
     assert_eq!(parted, gaps, "{:?}", thread.gaps);
     for gap in &thread.gaps {
-        assert_eq!(gap.reason, GapReason::UncountedLoop);
+        match &gap.reason {
+            GapReason::PartialInstruction(block) => {
+                assert_eq!(Some(trace.code.block(*block).at), gap.at);
+            }
+            GapReason::UncountedLoop { round } => assert!(names(&trace, round, gap)),
+            other => panic!("{other}"),
+        }
     }
+}
+
+/// What runs in a round, if it is told, includes the place of its gap.
+fn names(trace: &Trace, round: &[Run], gap: &Gap) -> bool {
+    let mut all = round.iter().flat_map(|run| {
+        let block = trace.code.block(run.block);
+        (0..usize::from(run.count)).map(|index| block.address(index))
+    });
+    round.is_empty() || all.any(|at| Some(at) == gap.at)
 }
 
 /// nop; jmp into the loop; hlt; loop: mov (%rax),%rax; mov (%rbx),%rbx; jmp loop
 const LOOP: [u8; 12] = [
     0x90, 0xeb, 0x01, 0xf4, 0x48, 0x8b, 0x00, 0x48, 0x8b, 0x1b, 0xeb, 0xf8,
 ];
+
+#[test]
+fn a_gap_says_what_runs_in_a_round() {
+    let trace = run(&LOOP, &[Stop(7)]);
+    let [gap] = &trace.threads[0].gaps[..] else {
+        panic!("one gap")
+    };
+    let GapReason::UncountedLoop { round } = &gap.reason else {
+        panic!("{}", gap.reason)
+    };
+    let mut steps = ThreadTrace::new(ThreadId(1));
+    round.iter().for_each(|&run| steps.push(run));
+    let addresses: Vec<u64> = steps.addresses(&trace.code, 0).map(|at| at.0).collect();
+    assert_eq!(addresses, [4, 7, 10].map(|at| BASE + at));
+}
 
 #[test]
 fn a_fault_in_a_loop_parts_what_came_before_from_the_last_round() {

@@ -78,7 +78,7 @@ pub(super) fn cut<'a>(cpu: usize, source: &'a ThreadTrace, holes: &mut Vec<Hole>
 
 /// Whether what is missing may be another thread's: rounds of a loop are those of the thread around it.
 pub(super) fn is_loss(gap: &Gap) -> bool {
-    gap.reason != GapReason::UncountedLoop
+    !gap.reason.repeats()
 }
 
 /// Notes lost data at the cut there, or cuts there.

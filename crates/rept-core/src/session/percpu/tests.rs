@@ -240,7 +240,7 @@ fn behind_a_loss_the_time_of_the_psb_tells_the_thread() {
 fn a_loop_without_packets_is_its_threads_own() {
     let mut source = processor(&[(3, 10), (4, 30), (2, 50)]);
     let gap = |step| Gap {
-        reason: GapReason::UncountedLoop,
+        reason: GapReason::PartialInstruction(BlockId(0)),
         ..unseen_gap(step)
     };
     source.gaps = [1, 3, 5, 9].map(gap).into();
@@ -256,10 +256,7 @@ fn a_loop_without_packets_is_its_threads_own() {
         .iter()
         .map(|thread| {
             let gaps = thread.gaps.iter();
-            assert!(
-                gaps.clone()
-                    .all(|gap| gap.reason == GapReason::UncountedLoop)
-            );
+            assert!(gaps.clone().all(|gap| gap.reason.repeats()));
             (thread.steps(), gaps.map(|gap| gap.step).collect::<Vec<_>>())
         })
         .collect();
