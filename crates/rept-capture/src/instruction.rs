@@ -1,6 +1,7 @@
 //! What the recorder knows of one static instruction: where control goes, what memory it
 //! touches, and what single-stepping would falsify.
 
+use crate::mask::Mask;
 use crate::stream::Flow;
 use iced_x86::{
     Code, ConditionCode, Decoder, DecoderOptions, FlowControl, InstructionInfoFactory, MemorySize,
@@ -21,6 +22,8 @@ pub(crate) struct Instruction {
     pub(crate) kind: Kind,
     /// A REP-prefixed string instruction: one trap per iteration, one step in all.
     pub(crate) repeats: bool,
+    /// Which elements of its memory operand it touches.
+    pub(crate) mask: Option<Mask>,
     memory: Vec<UsedMemory>,
 }
 
@@ -89,6 +92,7 @@ impl Instruction {
             kind: kind(&decoded),
             repeats: decoded.is_string_instruction()
                 && (decoded.has_rep_prefix() || decoded.has_repne_prefix()),
+            mask: Mask::of(&decoded),
             memory,
         })
     }
@@ -145,7 +149,8 @@ impl Instruction {
     }
 
     /// The memory that it touches when it runs with `registers`. `vector(register, lane,
-    /// bytes)` gives elements of vector registers, which only gathers and scatters ask for.
+    /// bytes)` gives elements of vector registers and mask registers, for which only gathers, scatters
+    /// and masked operands ask.
     pub(crate) fn operands(
         &self,
         registers: &Registers,
@@ -164,12 +169,20 @@ impl Instruction {
                     size if elements > 1 => size.element_size(),
                     size => size.size(),
                 };
-                out.push(Operand {
+                let operand = Operand {
                     address,
                     length,
                     read,
                     write,
-                });
+                };
+                match self.mask {
+                    Some(mask) if used.vsib_size() > 0 => {
+                        let touched = mask.is_set(element, &mut vector) != Some(false);
+                        out.extend(touched.then_some(operand));
+                    }
+                    Some(mask) => out.extend(mask.parts(operand, &mut vector)),
+                    None => out.push(operand),
+                }
             }
         }
         if self.repeats {

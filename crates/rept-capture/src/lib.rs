@@ -49,6 +49,7 @@ mod inherited;
 mod instruction;
 mod journal;
 mod maps;
+mod mask;
 mod perfdata;
 mod recorder;
 mod recording;

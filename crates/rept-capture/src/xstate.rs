@@ -6,18 +6,20 @@ use iced_x86::Register;
 pub(crate) const NT_X86_XSTATE: u32 = 0x202;
 
 const XMM_AT: usize = 160;
-/// CPUID leaf 0Dh sub-leaves: upper halves of YMM, of ZMM 0-15, and whole ZMM 16-31.
+/// CPUID leaf 0Dh sub-leaves: upper halves of YMM, masks, upper halves of ZMM 0-15, and whole ZMM 16-31.
 const YMM_HIGH: u32 = 2;
+const OPMASK: u32 = 5;
 const ZMM_HIGH: u32 = 6;
 const ZMM_16_31: u32 = 7;
 
-/// Element `lane` of `bytes` bytes (at most 8) of a vector register.
+/// Element `lane` of `bytes` bytes (at most 8) of a vector register or a mask register.
 pub(crate) fn lane(image: &[u8], register: Register, lane: usize, bytes: usize) -> Option<u64> {
-    if !register.is_vector_register() {
+    if !register.is_vector_register() && !register.is_k() {
         return None;
     }
     let (number, at) = (register.number(), lane * bytes);
     let start = match at {
+        _ if register.is_k() => component(OPMASK) + number * 8 + at,
         _ if number >= 16 => component(ZMM_16_31) + (number - 16) * 64 + at,
         0..16 => XMM_AT + number * 16 + at,
         16..32 => component(YMM_HIGH) + number * 16 + at - 16,

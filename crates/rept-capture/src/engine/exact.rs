@@ -241,7 +241,7 @@ impl Reader {
     }
 
     fn accesses(&self, record: &[u8], step: &LoggedStep, before: &Registers) -> Vec<Access> {
-        // Vector registers are asked for by gathers only, which are stepped.
+        // Vector registers are asked for by gathers and masked operands only, which are stepped.
         let operands = step.instruction.operands(before, |_, _, _| None);
         let bytes = |spans: &[Span], operands: &mut dyn Iterator<Item = &Operand>| {
             let both = spans.iter().zip(operands);

@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) repeated: bool,
     /// XSAVE, XRSTOR and their kin.
     pub(crate) state_area: bool,
+    /// Its memory operand may be touched in parts.
+    pub(crate) masked: bool,
 }
 
 /// Facts of all static code of a trace.
@@ -82,6 +84,7 @@ fn facts(instruction: &Instruction, factory: &mut InstructionInfoFactory) -> Fac
         repeated: instruction.is_string_instruction()
             && (instruction.has_rep_prefix() || instruction.has_repne_prefix()),
         state_area: is_state_area(instruction.mnemonic()),
+        masked: instruction.has_op_mask() || instruction.is_vsib() || is_mask_move(instruction),
     }
 }
 
@@ -105,6 +108,14 @@ pub(crate) fn is_write(access: OpAccess) -> bool {
     matches!(
         access,
         OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+    )
+}
+
+fn is_mask_move(instruction: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(
+        instruction.mnemonic(),
+        Maskmovq | Maskmovdqu | Vmaskmovdqu | Vpmaskmovd | Vpmaskmovq | Vmaskmovps | Vmaskmovpd
     )
 }
 

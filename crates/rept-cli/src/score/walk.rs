@@ -90,7 +90,7 @@ impl Walk<'_> {
             std::array::from_fn(|number| judge(values[number], truth.registers[number], u64::MAX));
         let views = self.history.accesses(at);
         // Operands cut otherwise than the recorder did, or made under a condition, have no order to go by.
-        let by_place = facts.repeated || facts.state_area;
+        let by_place = facts.repeated || facts.state_area || facts.masked;
         let pair = if by_place { pair_bytes } else { pair };
         let seen = Seen {
             at,

@@ -3,8 +3,8 @@
 //!
 //! Where these go in the log is known when the block is made, so the log of a block has no
 //! structure of its own: [`LoggedStep`] tells where in it everything is. Instructions whose
-//! accesses are not known before they run (string repeats, gathers, saves of the
-//! processor's state) are not copied, but stepped.
+//! accesses are not known before they run (string repeats, masked ones, gathers, saves of
+//! the processor's state) are not copied, but stepped.
 
 use super::{Piece, Translation};
 use crate::cache::area::{LOG_AT, MOST_WRITES, RCX_AT, RECORD_AT, WRITES_AT};
@@ -82,7 +82,8 @@ impl Plan {
         let decoded = &piece.instruction;
         let instruction = Instruction::decode(piece.bytes(), decoded.ip())?;
         let odd = matches!(decoded.mnemonic(), Mnemonic::Wrfsbase | Mnemonic::Enter);
-        if odd || instruction.repeats || instruction.kind == Kind::Syscall {
+        let unforeseen = instruction.repeats || instruction.mask.is_some();
+        if odd || unforeseen || instruction.kind == Kind::Syscall {
             return None;
         }
         let operands: Option<Vec<Operand>> = instruction
