@@ -8,11 +8,36 @@ use super::tracking::Cause;
 use crate::bits::Bits;
 use crate::effect::{StringKind, StringOp, Word};
 
-/// The operands of one execution.
+/// The operands of one execution, from their lowest addresses on.
 struct Operands {
     bytes: u64,
+    element: u64,
+    /// From the highest address downward.
+    down: bool,
     source: Option<u64>,
     destination: Option<u64>,
+}
+
+impl Operands {
+    /// Of a copy whose operands overlap, the byte loaded at an offset may be one that it stored itself,
+    /// by an element before: at which offset of the destination.
+    fn stored_before(&self, offset: u64) -> Option<u64> {
+        let (source, destination) = (self.source?, self.destination?);
+        // Counted in the order in which the bytes are copied.
+        let at = match self.down {
+            true => self.bytes - 1 - offset,
+            false => offset,
+        };
+        let ahead = match self.down {
+            true => source.wrapping_sub(destination),
+            false => destination.wrapping_sub(source),
+        };
+        let earlier = at.checked_sub(ahead)?;
+        (earlier / self.element < at / self.element).then(|| match self.down {
+            true => self.bytes - 1 - earlier,
+            false => earlier,
+        })
+    }
 }
 
 impl Engine<'_> {
@@ -58,36 +83,35 @@ impl Engine<'_> {
         }
     }
 
-    /// Every byte stored is the byte loaded, unless the copy overwrites what it still has to read.
+    /// Every byte stored is the byte loaded.
     fn copy(&mut self, step: u32, load: u32, operands: &Operands) {
         let (Some(source), Some(destination)) = (operands.source, operands.destination) else {
             return;
         };
-        let ahead = destination.wrapping_sub(source);
         let placed = |id: u32| self.graph.accesses[id as usize].state == AccessState::Placed;
-        if !placed(load)
-            || !placed(load + 1)
-            || ahead < operands.bytes
-            || ahead.wrapping_neg() < operands.bytes
-        {
+        if !placed(load) || !placed(load + 1) {
             return;
         }
         let (from, to) = (self.entries_of(load), self.entries_of(load + 1));
-        for offset in 0..operands.bytes {
-            let (a, b) = (
-                source.wrapping_add(offset),
-                destination.wrapping_add(offset),
-            );
-            let cell = |start: u64, at: u64| (at / CELL).wrapping_sub(start / CELL) as usize;
-            let (Some(&x), Some(&y)) = (from.get(cell(source, a)), to.get(cell(destination, b)))
-            else {
-                return;
-            };
-            let (x, y) = (
-                self.cells.entries[x as usize].node,
-                self.cells.entries[y as usize].node,
-            );
-            self.equal_bytes(step, (x, 8 * (a % CELL)), (y, 8 * (b % CELL)));
+        let node = |entries: &[u32], start: u64, offset: u64| {
+            let at = start.wrapping_add(offset);
+            let index = (at / CELL).wrapping_sub(start / CELL) as usize;
+            let entry = entries.get(index)?;
+            let node = self.cells.entries[*entry as usize].node;
+            Some((node, 8 * (at % CELL)))
+        };
+        let pairs: Vec<_> = (0..operands.bytes)
+            .filter_map(|offset| {
+                let loaded = match operands.stored_before(offset) {
+                    Some(earlier) => node(&to, destination, earlier),
+                    None => node(&from, source, offset),
+                };
+                Some((loaded?, node(&to, destination, offset)?))
+            })
+            .collect();
+        // A byte that was stored and loaded again is told on; in both directions, to the end.
+        for &(loaded, stored) in pairs.iter().chain(pairs.iter().rev()) {
+            self.equal_bytes(step, loaded, stored);
         }
     }
 
@@ -151,14 +175,10 @@ fn operands(string: StringOp, at: impl Fn(Word) -> Bits) -> Option<Operands> {
     };
     let element = u64::from(string.element);
     let bytes = times.checked_mul(element)?;
-    let down = if bytes == 0 {
-        0
-    } else {
-        at(string.direction).get()?
-    };
+    let down = bytes > 0 && at(string.direction).get()? == 1;
     let start = |word: Option<Word>| {
         let first = at(word?).get()?;
-        Some(if down == 1 {
+        Some(if down {
             first.wrapping_sub(bytes - element)
         } else {
             first
@@ -166,7 +186,52 @@ fn operands(string: StringOp, at: impl Fn(Word) -> Bits) -> Option<Operands> {
     };
     Some(Operands {
         bytes,
+        element,
+        down,
         source: start(string.source),
         destination: start(string.destination),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A copy that is made element by element, with the bytes numbered.
+        #[test]
+        fn a_copy_onto_itself_is_made_element_by_element(
+            times in 0u64..12,
+            element in prop::sample::select(vec![1u64, 2, 4, 8]),
+            down: bool,
+            source in 100u64..260,
+            destination in 100u64..260,
+        ) {
+            let bytes = times * element;
+            let before: Vec<u16> = (0..400).collect();
+            let mut memory = before.clone();
+            for turn in 0..times {
+                let at = if down { bytes - (turn + 1) * element } else { turn * element };
+                let loaded: Vec<u16> =
+                    memory[(source + at) as usize..][..element as usize].to_vec();
+                memory[(destination + at) as usize..][..element as usize].copy_from_slice(&loaded);
+            }
+            let operands = Operands {
+                bytes,
+                element,
+                down,
+                source: Some(source),
+                destination: Some(destination),
+            };
+            for offset in 0..bytes {
+                let stored = memory[(destination + offset) as usize];
+                let expect = match operands.stored_before(offset) {
+                    Some(earlier) => memory[(destination + earlier) as usize],
+                    None => before[(source + offset) as usize],
+                };
+                prop_assert_eq!(stored, expect);
+            }
+        }
+    }
 }
