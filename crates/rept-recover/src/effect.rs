@@ -155,6 +155,20 @@ impl Effect {
         self.reads.len()
     }
 
+    /// May write memory.
+    pub(crate) fn writes_memory(&self) -> bool {
+        let stores = |string: StringOp| matches!(string.kind, StringKind::Movs | StringKind::Stos);
+        self.clobbers_memory
+            || self.accesses.iter().any(|access| access.store)
+            || self.string.is_some_and(stores)
+            || self.flow == Flow::Syscall
+    }
+
+    /// May begin or end a call.
+    pub(crate) fn leaves(&self) -> bool {
+        !matches!(self.flow, Flow::Next | Flow::Jump | Flow::Branch { .. })
+    }
+
     /// Number of words that become nodes: inputs and fresh ones.
     pub fn nodes(&self) -> usize {
         self.reads.len() + usize::from(self.fresh)

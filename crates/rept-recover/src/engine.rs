@@ -320,7 +320,7 @@ impl<'a> Engine<'a> {
             let stages = if options.optimism { options.stages } else { 0 };
             self.run_phases(pairing, stages);
         }
-        self.statistics.steps = self.graph.steps.len() as u64;
+        self.statistics.steps = (self.graph.steps.len() - self.graph.parts.len()) as u64;
         self.statistics.nodes = self.graph.nodes.len() as u64;
         self.statistics.accesses = self.graph.accesses.len() as u64;
         self.statistics.pending = u64::from(self.pending.len());

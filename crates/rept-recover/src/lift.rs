@@ -20,7 +20,7 @@ mod value;
 mod vector;
 mod x86;
 
-use crate::effect::Effect;
+use crate::effect::{Effect, Flow};
 use builder::Builder;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use rept_trace::Address;
@@ -60,6 +60,25 @@ pub fn lift(bytes: &[u8], at: Address, bitness: u8, live_flags: u16) -> Effect {
         }
     }
     forget::forget(&instruction, bitness, live_flags)
+}
+
+/// Lowers any part of an instruction that may be stopped midway (REP MOVS and its like, gathers and
+/// scatters, saving the extended state): none of it, all of it, or what a fault left done.
+pub(crate) fn lift_part(bytes: &[u8], at: Address, bitness: u8) -> Effect {
+    let Some(instruction) = decode(bytes, at, bitness) else {
+        return forget::everything();
+    };
+    if bitness == 64 {
+        let builder = Builder::new(&instruction, ALL_FLAGS);
+        if x86::string_part(&builder) == Lowered::Done {
+            return builder.finish(true);
+        }
+    }
+    let mut effect = forget::forget(&instruction, bitness, ALL_FLAGS);
+    effect.clobbers_memory |= effect.accesses.iter().any(|access| access.store);
+    effect.accesses = Box::default();
+    effect.flow = Flow::Next;
+    effect
 }
 
 /// The one instruction that `bytes` are, if they are one.

@@ -6,6 +6,8 @@
 //! - `path I J-K …`: the order in which the instructions ran, by index (default: each once);
 //! - `signal STEP ADDRESS`: that step is the first of a signal handler, which interrupted the
 //!   instruction at the address; `resume STEP`: a handler returned to that step;
+//! - `stopped STEP I`: before that step (or at the end) instruction I was stopped midway; `rounds STEP I-J`:
+//!   before that step, which is in the loop, any number of rounds of these instructions are missing;
 //! - `final REG=VALUE …`, `memory ADDRESS BYTE …`: the dump;
 //! - `expect COLUMN …`, then one line a position: its number and each column's value just before
 //!   that step. A column is a register or `[ADDRESS]`, eight bytes. A value is certain, `~` assumed,
@@ -112,6 +114,10 @@ cases! {
     mmap_anywhere_is_in_nobodys_way "mmap-anywhere"
     mmap_at_a_fixed_place_may_be "mmap-fixed"
     a_store_in_a_range_is_in_nobodys_way_outside "narrow-range"
+    what_an_instruction_did_until_it_was_stopped "copy-stopped"
+    a_handler_in_the_middle_of_an_instruction "copy-interrupted"
+    rounds_that_are_not_counted "loop-not-counted"
+    rounds_that_store "loop-that-stores"
     flags_survive_a_system_call "flags-survive"
     masked_store_of_unknown_mask "masked-store"
     first_instruction_of_a_process "process-entry"

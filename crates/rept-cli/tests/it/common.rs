@@ -1,5 +1,6 @@
 //! Running the command and building programs for it.
 
+use serde_json::Value;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -92,4 +93,24 @@ pub(crate) fn record(program: &Path, from: &str, directory: &Path) {
         "recording {}: {stderr}",
         program.display()
     );
+}
+
+/// Of the register reads in the recording, per cent that are right and assumed or certain; wrong ones of
+/// these grades are not forgiven.
+#[track_caller]
+pub(crate) fn sure(recording: &Path) -> f64 {
+    let score = succeed("score --json", recording);
+    let score: Value = serde_json::from_str(&score).unwrap();
+    for grade in ["certain", "assumed"] {
+        assert_eq!(score["wrong"][grade], 0, "{}: {grade}", recording.display());
+    }
+    let reads = &score["measures"]["register_reads"]["all"];
+    let count = |value: &Value| value.as_f64().unwrap();
+    let sum = |verdict: &str| -> f64 {
+        let grades = reads[verdict].as_object().unwrap().values();
+        grades.map(count).sum()
+    };
+    let all = sum("correct") + sum("partial") + sum("wrong") + count(&reads["unknown"]);
+    let right = &reads["correct"];
+    100.0 * (count(&right["certain"]) + count(&right["assumed"])) / all
 }

@@ -1,7 +1,6 @@
 //! A program that reads a file: what it read is known as long as the file is as it was.
 
-use crate::common::{Scratch, build, succeed};
-use serde_json::Value;
+use crate::common::{Scratch, build, sure};
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -33,25 +32,6 @@ fn record(program: &Path, folder: &Scratch, engine: &str, as_argument: bool) {
     assert!(output.status.success(), "{stderr}");
 }
 
-/// Of the register reads in the recording, per cent that are right and assumed or certain; wrong ones of
-/// these grades are not forgiven.
-fn sure(folder: &Scratch) -> f64 {
-    let score = succeed("score --json", &folder.join("recording"));
-    let score: Value = serde_json::from_str(&score).unwrap();
-    for grade in ["certain", "assumed"] {
-        assert_eq!(score["wrong"][grade], 0, "{grade}");
-    }
-    let reads = &score["measures"]["register_reads"]["all"];
-    let count = |value: &Value| value.as_f64().unwrap();
-    let sum = |verdict: &str| -> f64 {
-        let grades = reads[verdict].as_object().unwrap().values();
-        grades.map(count).sum()
-    };
-    let all = sum("correct") + sum("partial") + sum("wrong") + count(&reads["unknown"]);
-    let right = &reads["correct"];
-    100.0 * (count(&right["certain"]) + count(&right["assumed"])) / all
-}
-
 #[test]
 fn what_was_read_is_known_while_the_file_is_as_it_was() {
     for (engine, as_argument) in [("step", true), ("fast", true), ("fast", false)] {
@@ -61,11 +41,11 @@ fn what_was_read_is_known_while_the_file_is_as_it_was() {
         };
         std::fs::write(folder.join("input"), text()).unwrap();
         record(&program, &folder, engine, as_argument);
-        let known = sure(&folder);
+        let known = sure(&folder.join("recording"));
         assert!(known > 95.0, "{engine}, {as_argument}: {known:.1} %");
         // The length is the same; only the age tells.
         std::fs::write(folder.join("input"), text().to_uppercase()).unwrap();
-        let changed = sure(&folder);
+        let changed = sure(&folder.join("recording"));
         assert!(
             changed < known - 8.0,
             "{engine}, {as_argument}: {changed:.1} %"

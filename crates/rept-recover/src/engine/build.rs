@@ -6,6 +6,7 @@ mod births;
 mod frames;
 mod known;
 mod outcomes;
+mod repeats;
 mod signals;
 mod syscalls;
 
@@ -297,6 +298,10 @@ impl<'a> Builder<'a> {
         {
             self.ptwrite(thread, &decode(block, index), operand);
         }
+        if step + 1 == self.cursors[thread].trace.steps() {
+            // What happened at its end happened among its own steps.
+            self.cut(thread);
+        }
     }
 
     /// Leaves a step of a thread out: one too many, before the window that is recovered.
@@ -331,17 +336,17 @@ impl<'a> Builder<'a> {
         Some(code.block(run.block).address(cursor.index))
     }
 
-    /// Applies the cut before the thread's next step, if there is one.
+    /// Applies the cuts before the thread's next step.
     fn cut(&mut self, thread: usize) {
-        let cursor = &mut self.cursors[thread];
-        let Some(cut) = cursor.cuts.get(cursor.next_cut).copied() else {
-            return;
-        };
-        if cut.step != cursor.step {
-            return;
+        loop {
+            let cursor = &mut self.cursors[thread];
+            let cut = cursor.cuts.get(cursor.next_cut).copied();
+            let Some(cut) = cut.filter(|cut| cut.step == cursor.step) else {
+                return;
+            };
+            cursor.next_cut += 1;
+            self.apply_cut(thread, cut.kind);
         }
-        cursor.next_cut += 1;
-        self.apply_cut(thread, cut.kind);
     }
 
     fn apply_cut(&mut self, thread: usize, kind: CutKind) {
@@ -363,6 +368,8 @@ impl<'a> Builder<'a> {
                     self.enter_handler(thread, behind, Some(again));
                 }
             },
+            CutKind::Part(block) => self.part(thread, block),
+            CutKind::Rounds(gap) => self.rounds(thread, gap),
             CutKind::Unknown => {
                 let barrier = self.barrier();
                 self.graph.unseen.extend(barrier);

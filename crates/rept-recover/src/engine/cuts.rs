@@ -1,6 +1,6 @@
 //! Places in a thread's path where the program's own instructions do not say what happened.
 
-use rept_trace::{Address, EventKind, ThreadTrace};
+use rept_trace::{Address, BlockId, Event, EventKind, Gap, GapReason, ThreadTrace};
 
 /// What a cut does to the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub(crate) enum CutKind {
         /// Where it resumes.
         ip: Address,
     },
+    /// A part of an instruction may have run, the first one of the block.
+    Part(BlockId),
+    /// Rounds of a loop may be missing: number of the thread's gap.
+    Rounds(usize),
     /// Steps are missing: nothing is known of what happened.
     Unknown,
 }
@@ -27,7 +31,7 @@ pub(crate) struct Cut {
     pub(crate) kind: CutKind,
 }
 
-/// The cuts of a thread by ascending step, at most one a step. `fallthrough(step)` is the
+/// The cuts of a thread by ascending step, as they happened. `after_syscall(step)` is the
 /// address behind the instruction of a step, when that is a system call.
 pub(crate) fn cuts(
     thread: &ThreadTrace,
@@ -36,6 +40,7 @@ pub(crate) fn cuts(
     let mut cuts = Vec::new();
     let mut events = thread.events.as_slice();
     let mut gaps = thread.gaps.as_slice();
+    let mut passed = 0;
     loop {
         let next = [events.first().map(|e| e.step), gaps.first().map(|g| g.step)];
         let Some(step) = next.into_iter().flatten().min() else {
@@ -44,28 +49,67 @@ pub(crate) fn cuts(
         let (here, later) = events.split_at(events.partition_point(|e| e.step <= step));
         let (lost, more) = gaps.split_at(gaps.partition_point(|g| g.step <= step));
         (events, gaps) = (later, more);
+        let first = passed;
+        passed += lost.len();
         if step == 0 {
             continue;
         }
-        let kinds = here.iter().map(|event| &event.kind);
-        let kind = if lost.is_empty() {
-            transition(kinds, after_syscall(step - 1))
-        } else {
-            Some(CutKind::Unknown)
+        let next = after_syscall(step - 1);
+        let kinds = match lost {
+            [] => [transition(here, next), None, None],
+            [gap] => around(gap, first, here, next),
+            _ => [Some(CutKind::Unknown), None, None],
         };
-        cuts.extend(kind.map(|kind| Cut { step, kind }));
+        let kinds = kinds.into_iter().flatten();
+        cuts.extend(kinds.map(|kind| Cut { step, kind }));
+    }
+}
+
+/// What happened at a gap and the events beside it, in order.
+fn around(
+    gap: &Gap,
+    number: usize,
+    events: &[Event],
+    after_syscall: Option<Address>,
+) -> [Option<CutKind>; 3] {
+    let unknown = [Some(CutKind::Unknown), None, None];
+    match &gap.reason {
+        GapReason::PartialInstruction(block) => {
+            let stops = |event: &Event| match event.kind {
+                EventKind::AsyncDisabled { at, .. } => Some(at) == gap.at,
+                _ => false,
+            };
+            // Stopped more than once, it had gone on in between.
+            let Some(stopped) = events.iter().rposition(stops) else {
+                return unknown;
+            };
+            let (before, behind) = events.split_at(stopped);
+            let reached = transition(before, after_syscall);
+            match reached {
+                Some(CutKind::Unknown) => unknown,
+                _ => [
+                    reached,
+                    Some(CutKind::Part(*block)),
+                    transition(behind, None),
+                ],
+            }
+        }
+        // What happened first, rounds or events, is not told.
+        GapReason::UncountedLoop { round }
+            if !round.is_empty() && transition(events, after_syscall).is_none() =>
+        {
+            [Some(CutKind::Rounds(number)), None, None]
+        }
+        _ => unknown,
     }
 }
 
 /// What the events between two steps amount to; `None` when the second plainly follows the first.
-fn transition<'a>(
-    events: impl Iterator<Item = &'a EventKind>,
-    after_syscall: Option<Address>,
-) -> Option<CutKind> {
+fn transition(events: &[Event], after_syscall: Option<Address>) -> Option<CutKind> {
     let mut left = None;
     let mut cut = None;
     for event in events {
-        match *event {
+        match event.kind {
             EventKind::Disabled { .. } => left = Some(Left::Branch(after_syscall)),
             EventKind::AsyncDisabled { at, .. } => left = Some(Left::At(at)),
             EventKind::Enabled { ip } => match left.take() {
@@ -96,7 +140,7 @@ enum Left {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rept_trace::{Event, Interval, ThreadId};
+    use rept_trace::{Interval, Run, ThreadId};
 
     #[track_caller]
     fn check(kinds: &[EventKind], syscall: Option<u64>, expect: Option<CutKind>) {
@@ -109,6 +153,61 @@ mod tests {
         thread.events = kinds.iter().map(event).collect();
         let found = cuts(&thread, |_| syscall.map(Address));
         assert_eq!(found.first().map(|cut| cut.kind), expect);
+    }
+
+    /// What is found where gaps and events are at one step.
+    fn at_gaps(kinds: &[EventKind], reasons: &[&GapReason]) -> Vec<CutKind> {
+        let mut thread = ThreadTrace::new(ThreadId(1));
+        let event = |kind: &EventKind| Event {
+            step: 5,
+            time: Interval::UNKNOWN,
+            kind: kind.clone(),
+        };
+        let gap = |reason: &&GapReason| Gap {
+            step: 5,
+            offset: 0,
+            at: Some(Address(0x10)),
+            reason: (*reason).clone(),
+        };
+        thread.events = kinds.iter().map(event).collect();
+        thread.gaps = reasons.iter().map(gap).collect();
+        let found = cuts(&thread, |_| None).into_iter();
+        found.map(|cut| cut.kind).collect()
+    }
+
+    #[test]
+    fn what_repeats_is_told_from_what_is_missing() {
+        use EventKind::{AsyncDisabled, Enabled};
+        let part = GapReason::PartialInstruction(BlockId(3));
+        let run = Run {
+            block: BlockId(3),
+            count: 1,
+        };
+        let round = GapReason::UncountedLoop { round: vec![run] };
+        let untold = GapReason::UncountedLoop { round: Vec::new() };
+        let fault = |at| AsyncDisabled {
+            at: Address(at),
+            ip: None,
+        };
+        let enabled = |ip| Enabled { ip: Address(ip) };
+        let is_part = CutKind::Part(BlockId(3));
+        let entered = CutKind::SignalEntry(Address(0x10));
+        let unknown = [CutKind::Unknown];
+        assert_eq!(at_gaps(&[fault(0x10)], &[&part]), [is_part]);
+        let handler = [fault(0x10), enabled(0x50)];
+        assert_eq!(at_gaps(&handler, &[&part]), [is_part, entered]);
+        // It was stopped twice, and went on once.
+        let twice = [fault(0x10), enabled(0x10), fault(0x10), enabled(0x50)];
+        assert_eq!(at_gaps(&twice, &[&part]), [is_part, entered]);
+        // Where it was stopped is not told.
+        assert_eq!(at_gaps(&[], &[&part]), unknown);
+        assert_eq!(at_gaps(&[fault(0x20)], &[&part]), unknown);
+        assert_eq!(at_gaps(&[fault(0x10)], &[&round]), [CutKind::Rounds(0)]);
+        // A handler in between: what came first is not told.
+        assert_eq!(at_gaps(&handler, &[&round]), unknown);
+        assert_eq!(at_gaps(&[fault(0x10)], &[&untold]), unknown);
+        assert_eq!(at_gaps(&[fault(0x10)], &[&GapReason::BadPacket]), unknown);
+        assert_eq!(at_gaps(&[fault(0x10)], &[&part, &round]), unknown);
     }
 
     #[test]

@@ -107,7 +107,9 @@ impl History {
             place: Place::Memory(address),
             addressing: false,
         };
-        source.at.step += u64::from(access.kind.writes());
+        if access.kind.writes() {
+            source.at = self.behind(access.step);
+        }
         let mut evidence = self.evidence(entry.node, at);
         if at != source.at {
             // The value is that of an access elsewhere in time, which no write came between.
@@ -316,10 +318,7 @@ impl History {
 
     fn defined(&self, step: u32, node: u32) -> Option<(Position, Place)> {
         let at = self.position(step);
-        let behind = Position {
-            step: at.step + 1,
-            ..at
-        };
+        let behind = self.behind(step);
         let writes = &self.graph.effect(step).writes;
         let written = writes
             .iter()
@@ -353,10 +352,18 @@ impl History {
 
     /// The position of a step of the sequence.
     pub(super) fn position(&self, step: u32) -> Position {
-        let segment = self.graph.segments[self.graph.segment_of(step)];
         Position {
-            thread: segment.thread,
-            step: segment.first + u64::from(step - segment.global),
+            thread: self.graph.segments[self.graph.segment_of(step)].thread,
+            step: self.graph.step_in_thread(step),
+        }
+    }
+
+    /// The position behind a step of the sequence.
+    fn behind(&self, step: u32) -> Position {
+        let at = self.position(step);
+        Position {
+            step: at.step + u64::from(self.graph.is_traced(step)),
+            ..at
         }
     }
 
@@ -369,9 +376,10 @@ impl History {
         let Some(index) = last else { return of };
         let all = self.graph.steps.len() as u32;
         let behind = segments.get(index + 1).map_or(all, |next| next.global);
-        let steps = u64::from(behind - segments[index].global);
+        let first = segments[index].global;
+        let parts = self.graph.parts_in(first, behind).len() as u32;
         Position {
-            step: segments[index].first + steps,
+            step: segments[index].first + u64::from(behind - first - parts),
             ..of
         }
     }

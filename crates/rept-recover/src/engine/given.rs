@@ -27,7 +27,10 @@ impl Engine<'_> {
             };
             let mut from = operands.partition_point(|operand| operand.step < segment.first);
             for global in segment.global..end {
-                let step = segment.first + u64::from(global - segment.global);
+                if !self.graph.is_traced(global) {
+                    continue;
+                }
+                let step = self.graph.step_in_thread(global);
                 let count = operands[from..]
                     .iter()
                     .take_while(|operand| operand.step == step)

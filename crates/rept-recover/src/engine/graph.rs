@@ -221,6 +221,8 @@ pub(crate) struct Graph {
     pub(crate) failed: HashMap<u32, bool>,
     /// The first step is the first instruction of the process.
     pub(crate) begins: bool,
+    /// Steps that are none of the trace: parts of instructions that were stopped, ascending.
+    pub(crate) parts: Vec<u32>,
     /// Accesses at which something may have happened to memory that is no system call of the table.
     pub(crate) unseen: Vec<u32>,
     pub(crate) pairs: Vec<Pair>,
@@ -292,6 +294,24 @@ impl Graph {
     /// Number of the static instruction that a step executed.
     pub(crate) fn instruction(&self, step: u32) -> u32 {
         self.instructions[self.steps[step as usize].effect as usize]
+    }
+
+    /// Those of the steps from `first` on and before `end` that are none of the trace.
+    pub(crate) fn parts_in(&self, first: u32, end: u32) -> &[u32] {
+        let index = |step| self.parts.partition_point(|&part| part < step);
+        &self.parts[index(first)..index(end).max(index(first))]
+    }
+
+    /// The step is one of the trace.
+    pub(crate) fn is_traced(&self, step: u32) -> bool {
+        self.parts.binary_search(&step).is_err()
+    }
+
+    /// The number of a step in its thread; of one that is none of the trace, that of the next one.
+    pub(crate) fn step_in_thread(&self, step: u32) -> u64 {
+        let segment = self.segments[self.segment_of(step)];
+        let parts = self.parts_in(segment.global, step).len() as u32;
+        segment.first + u64::from(step - segment.global - parts)
     }
 
     /// Index of the segment that holds a global step.

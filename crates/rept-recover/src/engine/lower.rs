@@ -2,7 +2,7 @@
 //! that somebody may read after it.
 
 use crate::effect::Effect;
-use crate::lift::{FlagUse, flag_use, lift, lift_opener, lift_thread_maker};
+use crate::lift::{ALL_FLAGS, FlagUse, flag_use, lift, lift_opener, lift_part, lift_thread_maker};
 use crate::syscall::number_before;
 use hashbrown::HashMap;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
@@ -86,12 +86,28 @@ impl<'a> Lowered<'a> {
         {
             return number;
         }
+        let number = self.add(at, effect);
+        self.by_instruction.insert((at, live), number);
+        number
+    }
+
+    /// Effect number of a part of the first instruction of a block.
+    pub(crate) fn part(&mut self, block: &Block) -> u32 {
+        let effect = lift_part(block.instruction_bytes(0), block.at, block.bitness);
+        self.add(block.at, effect)
+    }
+
+    /// Effect number of the instruction at `index` of a block, all flags told.
+    pub(crate) fn single(&mut self, id: BlockId, index: usize) -> u32 {
+        self.instruction(id, index, ALL_FLAGS)
+    }
+
+    fn add(&mut self, at: Address, effect: Effect) -> u32 {
         let number = self.effects.len() as u32;
         self.effects.push(effect);
         let instructions = self.by_address.len() as u32;
         self.instructions
             .push(*self.by_address.entry(at).or_insert(instructions));
-        self.by_instruction.insert((at, live), number);
         number
     }
 

@@ -131,13 +131,16 @@ impl History {
             .checked_sub(1)?;
         let (first, global) = segments[index];
         let end = segments.get(index + 1).map(|next| next.0);
-        let step = u64::from(global) + (at.step - first);
         let segment = self.graph.segment_of(global);
         let segment_end = self
             .graph
             .segments
             .get(segment + 1)
             .map_or(self.graph.steps.len() as u32, |next| next.global);
+        let mut step = u64::from(global) + (at.step - first);
+        for &part in self.graph.parts_in(global, segment_end) {
+            step += u64::from(u64::from(part) <= step);
+        }
         match end {
             None if step >= u64::from(segment_end) => Some(self.graph.steps.len() as u32),
             _ => Some(step as u32),
@@ -192,11 +195,21 @@ impl History {
         let step = self
             .global(at)
             .filter(|&step| (step as usize) < self.graph.steps.len());
-        let mut ids = step.map_or(0..0, |step| self.graph.accesses_of(step));
-        ids.any(|id| {
+        let Some(step) = step else { return false };
+        let pending = |id: u32| {
             let access = &self.graph.accesses[id as usize];
             access.size == 0 && access.kind.writes() && access.state == AccessState::Pending
-        })
+        };
+        let wrote = |id: u32| {
+            let access = &self.graph.accesses[id as usize];
+            access.kind.writes() && access.state != AccessState::Absent
+        };
+        // What a part of an instruction wrote is no position's own.
+        let behind = (step + 1..).take_while(|&next| !self.graph.is_traced(next));
+        self.graph.accesses_of(step).any(pending)
+            || behind
+                .flat_map(|next| self.graph.accesses_of(next))
+                .any(wrote)
     }
 
     fn piece(&self, access: &Access, entry: u32) -> AccessView {

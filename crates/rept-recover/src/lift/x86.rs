@@ -38,6 +38,7 @@ mod x87;
 use crate::lift::Lowered;
 use crate::lift::builder::Builder;
 use iced_x86::{Mnemonic, OpKind};
+pub(super) use string::lower_part as string_part;
 pub(super) use x87::enter_mmx;
 
 type Family = fn(&Builder, Mnemonic) -> Lowered;

@@ -4,8 +4,8 @@ use rept_order::Order;
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{Anchor, AnchorPoint, History, Options, recover};
 use rept_trace::{
-    Address, Block, BlockId, Code, Event, EventKind, FinalState, Interval, Mapping, Memory,
-    RegWord, Registers, Run, ThreadId, ThreadTrace, Trace,
+    Address, Block, BlockId, Code, Event, EventKind, FinalState, Gap, GapReason, Interval, Mapping,
+    Memory, RegWord, Registers, Run, ThreadId, ThreadTrace, Trace,
 };
 use std::collections::BTreeMap;
 
@@ -126,6 +126,10 @@ struct Page {
     signals: Vec<(u64, Address)>,
     /// Steps before which a handler returned to them.
     resumed: Vec<u64>,
+    /// Steps before which an instruction, by its index, was stopped midway.
+    stopped: Vec<(u64, u32)>,
+    /// Steps before which rounds may be missing, of which these instructions are one.
+    rounds: Vec<(u64, Vec<u32>)>,
     next: Option<u64>,
 }
 
@@ -151,6 +155,10 @@ impl Page {
                 .signals
                 .push((number(words[1]), Address(number(words[2])))),
             "resume" => self.resumed.push(number(words[1])),
+            "stopped" => self
+                .stopped
+                .push((number(words[1]), number(words[2]) as u32)),
+            "rounds" => self.rounds.push((number(words[1]), path(&words[2..]))),
             "final" => case.registers.extend(words[1..].iter().map(|word| {
                 let (name, value) = word.split_once('=').expect("REG=VALUE");
                 (register(name), number(value))
@@ -194,6 +202,27 @@ impl Page {
             });
         }
         let at = |step: u64| self.code[path[step as usize] as usize].at;
+        for (step, index) in self.stopped {
+            let at = self.code[index as usize].at;
+            let reason = GapReason::PartialInstruction(BlockId(index));
+            thread.gaps.push(gap(step, at, reason));
+            if !self.signals.contains(&(step, at)) {
+                thread.events.push(Event {
+                    step,
+                    time: Interval::UNKNOWN,
+                    kind: EventKind::AsyncDisabled { at, ip: None },
+                });
+            }
+        }
+        for (step, instructions) in self.rounds {
+            let run = |&index: &u32| Run {
+                block: BlockId(index),
+                count: 1,
+            };
+            let round = instructions.iter().map(run).collect();
+            let reason = GapReason::UncountedLoop { round };
+            thread.gaps.push(gap(step, at(step), reason));
+        }
         for (step, interrupted) in self.signals {
             let left = EventKind::AsyncDisabled {
                 at: interrupted,
@@ -211,6 +240,15 @@ impl Page {
             threads: vec![thread],
         };
         case
+    }
+}
+
+fn gap(step: u64, at: Address, reason: GapReason) -> Gap {
+    Gap {
+        step,
+        offset: 0,
+        at: Some(at),
+        reason,
     }
 }
 

@@ -187,8 +187,11 @@ fn carry(
     states: &mut [State],
     backward: bool,
 ) {
-    let events = &case.trace.threads[0].events;
-    if events.iter().any(|event| event.step == step as u64 + 1) {
+    let thread = &case.trace.threads[0];
+    let behind = step as u64 + 1;
+    if thread.events.iter().any(|event| event.step == behind)
+        || thread.gaps.iter().any(|gap| gap.step == behind)
+    {
         return;
     }
     let (from, to) = match backward {

@@ -1,5 +1,6 @@
 //! String instructions. One iteration is ordinary accesses; counted ones state what becomes of
-//! the registers and leave the memory operands to the engine, which knows the counts.
+//! the registers and leave the memory operands to the engine, which knows the counts. One that was
+//! stopped midway is a counted one that left a part of its count.
 
 use crate::effect::{Flow, StringKind, StringOp};
 use crate::lift::Lowered;
@@ -11,7 +12,40 @@ use iced_x86::{Mnemonic as M, OpKind, Register as R};
 use rept_trace::RegWord;
 
 pub(super) fn lower(b: &Builder, m: M) -> Lowered {
-    let (kind, element) = match m {
+    let Some((kind, element)) = operation(b, m) else {
+        return Lowered::Elsewhere;
+    };
+    if address_bits(b) == 16 {
+        return Lowered::Forget;
+    }
+    if repeats(b) {
+        let compares = matches!(kind, StringKind::Cmps | StringKind::Scas);
+        repeated(b, kind, element, compares);
+    } else {
+        once(b, kind, element);
+    }
+    Lowered::Done
+}
+
+/// A part of a repeated instruction, none or all of it included.
+pub(in crate::lift) fn lower_part(b: &Builder) -> Lowered {
+    match operation(b, b.instruction.mnemonic()) {
+        // Of the halves that one iteration clears but none does not, with 32 bits, nothing is said.
+        Some((kind, element)) if repeats(b) && address_bits(b) == 64 => {
+            repeated(b, kind, element, true);
+            Lowered::Done
+        }
+        _ => Lowered::Forget,
+    }
+}
+
+fn repeats(b: &Builder) -> bool {
+    b.instruction.has_rep_prefix() || b.instruction.has_repne_prefix()
+}
+
+/// What it does, and the bytes of an element.
+fn operation(b: &Builder, m: M) -> Option<(StringKind, u32)> {
+    Some(match m {
         M::Movsb => (StringKind::Movs, 1),
         M::Movsw => (StringKind::Movs, 2),
         M::Movsd if is_string(b) => (StringKind::Movs, 4),
@@ -32,17 +66,8 @@ pub(super) fn lower(b: &Builder, m: M) -> Lowered {
         M::Scasw => (StringKind::Scas, 2),
         M::Scasd => (StringKind::Scas, 4),
         M::Scasq => (StringKind::Scas, 8),
-        _ => return Lowered::Elsewhere,
-    };
-    if address_bits(b) == 16 {
-        return Lowered::Forget;
-    }
-    if b.instruction.has_rep_prefix() || b.instruction.has_repne_prefix() {
-        repeated(b, kind, element);
-    } else {
-        once(b, kind, element);
-    }
-    Lowered::Done
+        _ => return None,
+    })
 }
 
 /// MOVSD and CMPSD name vector instructions too.
@@ -159,7 +184,8 @@ fn advance<'b>(
     }
 }
 
-fn repeated<'b>(b: &'b Builder, kind: StringKind, element: u32) {
+/// `stops`: it may be over before the count is 0.
+fn repeated<'b>(b: &'b Builder, kind: StringKind, element: u32, stops: bool) {
     let before = part(b, RegWord::RCX);
     let width = before.width;
     // Whether no iteration at all clears the upper halves differs by processor.
@@ -171,21 +197,22 @@ fn repeated<'b>(b: &'b Builder, kind: StringKind, element: u32) {
             value.zero_extended(64),
         ),
     };
-    let compares = matches!(kind, StringKind::Cmps | StringKind::Scas);
-    let (after, iterations) = if compares {
+    let (after, iterations) = if stops {
         let after = b.unknown(width);
         (after, before - after)
     } else {
         (b.constant(0, width), before)
     };
     b.write(RegWord::RCX, whole(after));
-    if compares {
+    if matches!(kind, StringKind::Cmps | StringKind::Scas) {
         // No iteration, no comparison: the flags stay.
         b.flags_only_if(before.is_zero().negated());
+    }
+    if stops {
         not_more(b, after, before);
     }
     advance(b, kind, iterations.shl(element.trailing_zeros()), whole);
-    let loaded = (kind == StringKind::Lods).then(|| load_last(b, before, element));
+    let loaded = (kind == StringKind::Lods).then(|| load_last(b, iterations, element));
     let direction = b.bit(b.old_flags().bit(DF)).word;
     b.parts.borrow_mut().string = Some(StringOp {
         kind,
