@@ -37,6 +37,13 @@ impl Emulator {
         }
     }
 
+    /// The manual does not say what comes out.
+    pub(crate) fn leaves_open(setting: Setting, instruction: &Instruction, before: &World) -> bool {
+        let emulator = Emulator { setting };
+        let cpu = emulator.run_on(instruction, before);
+        cpu.is_some_and(|cpu| cpu.open)
+    }
+
     fn run_on<'a>(&self, instruction: &'a Instruction, before: &World) -> Option<Cpu<'a>> {
         let name = format!("{:?}", instruction.mnemonic()).to_lowercase();
         let mut cpu = Cpu {

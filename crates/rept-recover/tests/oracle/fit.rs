@@ -1,6 +1,8 @@
 //! Which instructions can be run natively, and which of their outputs nothing determines.
 
 use crate::access::real_flags;
+use crate::emulate::Emulator;
+use crate::state::{Setting, World};
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind};
 use rept_recover::lift::ALL_FLAGS;
 use rept_trace::RegWord;
@@ -77,11 +79,16 @@ pub(crate) fn excused(instruction: &Instruction, word: RegWord) -> u64 {
 }
 
 /// The effect leaves results open on purpose under this control word: fused operations are
-/// stated for MXCSR as after reset and for flushed denormals, x87 stores for registers in use.
-pub(crate) fn leaves_open(instruction: &Instruction, mxcsr: u64) -> bool {
+/// stated for MXCSR as after reset and for flushed denormals, x87 stores for registers in use; and
+/// nothing is said where editions of the manual differ (`op/float/special.rs`).
+pub(crate) fn leaves_open(setting: Setting, instruction: &Instruction, before: &World) -> bool {
+    let mxcsr = before.state.mxcsr;
     let name = format!("{:?}", instruction.mnemonic());
-    let fused = name.starts_with("Vfm") || name.starts_with("Vfnm");
-    is_x87(instruction) || fused && !matches!(mxcsr & 0xe040, 0 | 0x8040)
+    let is = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    is_x87(instruction)
+        || is(&["Vfm", "Vfnm"]) && !matches!(mxcsr & 0xe040, 0 | 0x8040)
+        || is(&["Vgetmant", "Vreduce", "Vfixupimm"])
+            && Emulator::leaves_open(setting, instruction, before)
 }
 
 /// Works on the x87 stack.

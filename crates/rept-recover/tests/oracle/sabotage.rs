@@ -98,6 +98,15 @@ impl Change {
     }
 }
 
+impl Change {
+    fn may_be_equal(self) -> bool {
+        matches!(
+            self,
+            Change::Operands | Change::Immediate | Change::Narrower
+        )
+    }
+}
+
 fn without<T: Clone>(list: &[T], index: usize) -> Box<[T]> {
     let mut list = list.to_vec();
     list.remove(index);
@@ -114,6 +123,8 @@ pub(crate) struct Score {
 
 /// Instructions per operation.
 const SUBJECTS: u32 = 12;
+/// The same, while a kind of change of it was never noticed: in some instructions it changes nothing.
+const MORE_SUBJECTS: u32 = 200;
 
 impl Score {
     /// Sabotages `instance` in every way, when its operations have not had their share.
@@ -129,9 +140,10 @@ impl Score {
         }
         let effect = lift(&instance.bytes, Address(instance.place.at), 64, ALL_FLAGS);
         let ops: BTreeSet<Op> = effect.ops.iter().map(|op| op.op).collect();
-        let fresh = ops
-            .iter()
-            .any(|op| self.subjects.get(op).is_none_or(|&n| n < SUBJECTS));
+        let fresh = ops.iter().any(|op| {
+            let tried = self.subjects.get(op).copied().unwrap_or(0);
+            tried < SUBJECTS || tried < MORE_SUBJECTS && self.has_unnoticed(&format!("{op:?}"))
+        });
         if !effect.modelled || !fresh {
             return;
         }
@@ -160,17 +172,18 @@ impl Score {
 
     /// Kinds of change, other than those that may mean the same, of which no mutant was noticed.
     pub(crate) fn unnoticed(&self) -> Vec<String> {
-        let may_be_equal = |change: Change| {
-            matches!(
-                change,
-                Change::Operands | Change::Immediate | Change::Narrower
-            )
-        };
-        self.by_change
-            .iter()
-            .filter(|((_, change), (_, noticed))| *noticed == 0 && !may_be_equal(*change))
+        let all = self.by_change.iter();
+        all.filter(|((_, change), (_, noticed))| *noticed == 0 && !change.may_be_equal())
             .map(|((name, change), (tried, _))| format!("{name} {change:?}: none of {tried}"))
             .collect()
+    }
+
+    /// The same of one operation.
+    fn has_unnoticed(&self, name: &str) -> bool {
+        let mut all = self.by_change.iter();
+        all.any(|((of, change), (_, noticed))| {
+            of == name && *noticed == 0 && !change.may_be_equal()
+        })
     }
 }
 

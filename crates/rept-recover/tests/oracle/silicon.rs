@@ -377,7 +377,7 @@ impl Run<'_> {
         let outcome = execution.forward(effect)?;
         tally.bits += outcome.compared;
         let instruction = &self.instance.instruction;
-        if effect.modelled && !leaves_open(instruction, execution.before.state.mxcsr) {
+        if effect.modelled && !leaves_open(execution.setting, instruction, execution.before) {
             let excused = |word| excused(instruction, word);
             if let Some(missing) = execution.undetermined(effect, &outcome, excused) {
                 let form = format!("{:?}", self.instance.code);

@@ -103,7 +103,7 @@ impl<'a> Witness<'a> {
         };
         let instruction = &self.instance.instruction;
         let excused = |word| crate::fit::excused(instruction, word);
-        let open = crate::fit::leaves_open(instruction, before.state.mxcsr);
+        let open = crate::fit::leaves_open(self.setting, instruction, before);
         let Ok(outcome) = execution.forward(effect) else {
             return true;
         };
