@@ -187,6 +187,33 @@ fn the_break_goes_where_it_is_asked_to() {
     check_assumed(&[set, BRK[0], BRK[1], KEEP], &Options::default(), 0x55_6000);
 }
 
+/// `mov edi,where; brk` for each, then `mov rbx,[555010h]`.
+#[track_caller]
+fn check_heap(ends: &[u32], expect: Option<u64>) {
+    let mut options = Options::default();
+    options.initial_break = Some(Address(0x55_5000));
+    options.anchors.push(BEGIN);
+    let set = |end: &u32| [&[0xbf][..], &end.to_le_bytes()].concat();
+    let ends: Vec<Vec<u8>> = ends.iter().map(set).collect();
+    let mut code: Vec<&[u8]> = Vec::new();
+    for end in &ends {
+        code.extend([end, BRK[0], BRK[1]]);
+    }
+    code.push(&[0x48, 0x8b, 0x1c, 0x25, 0x10, 0x50, 0x55, 0]);
+    assert_eq!(whole(behind(&code, RegWord::RBX, &options)), expect);
+}
+
+#[test]
+fn what_is_added_to_the_heap_is_zero() {
+    check_heap(&[0, 0x55_6000], Some(0));
+    check_heap(&[0x55_5008, 0x55_6000], Some(0));
+    check_heap(&[0, 0x55_7000, 0x55_6000], Some(0));
+    // Given back, and added again.
+    check_heap(&[0, 0x55_6000, 0x55_5000, 0x55_6000], Some(0));
+    check_heap(&[0, 0x55_6000, 0x55_5000], None);
+    check_heap(&[0], None);
+}
+
 fn reading() -> Options {
     let mut options = Options::default();
     options.files.push(vec![0; 0x1234].into());

@@ -81,6 +81,8 @@ pub(crate) struct Builder<'a> {
     initial_break: Option<Address>,
     /// The node that tells where it ends by now.
     end_of_heap: Option<u32>,
+    /// The thread that moves it; several ones may do so in another order than that of the sequence.
+    moves_heap: Option<usize>,
     without: Without,
 }
 
@@ -110,6 +112,7 @@ pub(crate) fn build(
         known_calls: KnownCalls::new(options),
         initial_break: options.initial_break,
         end_of_heap: None,
+        moves_heap: None,
         without: options.without(),
     };
     builder.graph.files.clone_from(&options.files);

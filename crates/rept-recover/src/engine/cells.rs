@@ -241,6 +241,19 @@ impl<'a> Cells<'a> {
         self.free.push(id);
     }
 
+    /// All bytes of an entry are touched by entries shortly before it.
+    pub(crate) fn covered_before(&self, entry: &Entry) -> bool {
+        let (mut left, mut at) = (entry.bytes, entry.previous);
+        for _ in 0..NEAR {
+            let Some(earlier) = self.entries.get(at as usize).filter(|_| left != 0) else {
+                break;
+            };
+            left &= !earlier.bytes;
+            at = earlier.previous;
+        }
+        left == 0
+    }
+
     /// The last entry from `at` backward that touches one of the bytes, or `NONE`.
     pub(crate) fn touching_before(&mut self, at: u32, bytes: u8) -> u32 {
         match self.touching_near(at, bytes, |entry| entry.previous) {

@@ -219,6 +219,8 @@ pub(crate) struct Graph {
     pub(crate) file_reads: HashMap<u32, ReadOf>,
     /// Whether system calls failed, by access, where a branch tells.
     pub(crate) failed: HashMap<u32, bool>,
+    /// Node that tells where the heap ended before a `brk`, by its access.
+    pub(crate) breaks: HashMap<u32, u32>,
     /// The first step is the first instruction of the process.
     pub(crate) begins: bool,
     /// Steps that are none of the trace: parts of instructions that were stopped, ascending.

@@ -12,6 +12,7 @@ use crate::experiment::Technique;
 use crate::syscall::{Argument, Case, Effect, Frame, SystemCall, is_error, lookup};
 use rept_trace::{Address, FinalState, RegWord};
 use smallvec::SmallVec;
+use std::cmp::Ordering;
 
 pub(super) const MMAP: u64 = 9;
 const MAP_PRIVATE: u64 = 2;
@@ -48,6 +49,8 @@ pub(super) enum Content {
 struct Numbers {
     arguments: [Option<u64>; 7],
     result: Option<u64>,
+    /// Where the heap ended before.
+    end_of_heap: Option<u64>,
     /// Eight bytes each that the kernel read for the call, by address.
     read: SmallVec<[(u64, u64); 8]>,
 }
@@ -94,6 +97,7 @@ impl Engine<'_> {
         let mut numbers = Numbers {
             arguments: call.arguments.map(value),
             result: value(call.result),
+            end_of_heap: self.end_of_heap_before(&call).and_then(value),
             read: self.read_by_kernel(step),
         };
         if let Some(mapped) = self.graph.mapped.get(&call.access)
@@ -109,7 +113,7 @@ impl Engine<'_> {
         let Some(known) = lookup(number) else { return };
         if let Some(case) = known.case(&numbers)
             && let Some((extents, lasting)) = extents(known, &numbers)
-            && let Some(remapped) = remapped(case, &numbers)
+            && let Some(remapped) = remapped(case, &numbers, self.grade == Grade::Inferred)
         {
             for (start, bytes) in lasting {
                 let end = start.saturating_add(bytes);
@@ -140,10 +144,21 @@ impl Engine<'_> {
         let highest = Numbers {
             arguments: bounds_of.map(|(_, highest)| Some(highest)),
             result: Some(most & (u64::MAX >> 1)),
+            end_of_heap: lowest.end_of_heap,
             read: lowest.read.clone(),
         };
-        let span = hull(known, &lowest, &highest);
+        let span = match known.case(&lowest).map(|case| case.effect) {
+            Some(Effect::Break) => lowest.arguments[1]
+                .filter(|_| bounds_of[1].0 == bounds_of[1].1)
+                .and_then(|asked| Some((asked, asked.checked_add(BEHIND_BREAK)?))),
+            _ => hull(known, &lowest, &highest),
+        };
         self.confine(call.access, span);
+    }
+
+    /// The node that tells where the heap ended before a call that moves its end.
+    fn end_of_heap_before(&self, call: &KernelCall) -> Option<u32> {
+        self.graph.breaks.get(&call.access).copied()
     }
 
     /// `mmap` without MAP_FIXED puts nothing where something is: no value that passes it changes, wherever
@@ -183,6 +198,7 @@ impl Engine<'_> {
         let arguments = call.arguments.iter().copied();
         arguments
             .chain([call.result])
+            .chain(self.end_of_heap_before(call))
             .chain(read.map(|load| load.node))
             .collect()
     }
@@ -230,18 +246,35 @@ impl Engine<'_> {
         }
     }
 
-    /// The first accesses of a range after it was mapped are told what it holds.
+    /// The first accesses of the bytes of a range after it was mapped are told what it holds.
     fn tell_first_of(&mut self, call: u32, start: u64, end: u64) {
         let cells: Vec<u32> = self.cells.within(start, end).collect();
         for cell in cells {
-            let next = match self.cells.before(cell, call) {
-                NONE => self.cells.cells[cell as usize].head,
-                before => self.cells.entries[before as usize].next,
-            };
-            if let Some(entry) = self.cells.entries.get(next as usize).copied() {
-                self.block(entry.order);
+            for entry in self.first_in(cell, call) {
+                self.block(self.cells.entries[entry as usize].order);
             }
         }
+    }
+
+    /// The first accesses of each byte of a cell after a call, the loads of them.
+    fn first_in(&mut self, cell: u32, call: u32) -> SmallVec<[u32; 8]> {
+        let mut next = match self.cells.before(cell, call) {
+            NONE => self.cells.cells[cell as usize].head,
+            before => self.cells.entries[before as usize].next,
+        };
+        let (mut left, mut found) = (u8::MAX, SmallVec::new());
+        while left != 0 {
+            next = self.cells.touching_after(next, left);
+            let Some(&entry) = self.cells.entries.get(next as usize) else {
+                break;
+            };
+            if !entry.store {
+                found.push(next);
+            }
+            left &= !entry.bytes;
+            next = entry.next;
+        }
+        found
     }
 
     /// The pages before the vDSO hold the kernel's clocks, which change at any time: mappings without
@@ -306,7 +339,7 @@ impl Engine<'_> {
         let entries = self.entries_of(id).into_iter();
         let entries = entries.map(|entry| self.cells.entries[entry as usize]);
         entries
-            .filter(|entry| !entry.store && entry.previous == NONE)
+            .filter(|entry| !entry.store && !self.cells.covered_before(entry))
             .filter_map(|entry| {
                 let number = self.cells.cells[entry.cell as usize].number;
                 self.fresh_memory(id, number.wrapping_mul(CELL))
@@ -316,18 +349,18 @@ impl Engine<'_> {
     }
 
     /// Nodes that may have learned from zeros that a system call put into memory.
-    pub(super) fn fresh_dependents(&self, call: u32, stack: &mut Vec<u32>) {
+    pub(super) fn fresh_dependents(&mut self, call: u32, stack: &mut Vec<u32>) {
         let moment = self.graph.accesses[call as usize].clock;
         let made = self.remapped.iter().filter(|event| event.order == call);
-        for event in made.filter(|event| event.content != Content::Unknown) {
-            for cell in self.cells.within(event.start, event.end) {
-                let first = self.cells.cells[cell as usize].head;
-                let Some(&entry) = self.cells.entries.get(first as usize) else {
-                    continue;
-                };
+        let made = made.filter(|event| event.content != Content::Unknown);
+        let cells: Vec<u32> = made
+            .flat_map(|event| self.cells.within(event.start, event.end))
+            .collect();
+        for cell in cells {
+            for entry in self.first_in(cell, call) {
+                let entry = self.cells.entries[entry as usize];
                 let cause = Cause::Transfer(entry.order);
-                let told = !entry.store && entry.order > call;
-                if told && self.tracking.may_follow(entry.node, moment, cause) {
+                if self.tracking.may_follow(entry.node, moment, cause) {
                     stack.push(entry.node);
                 }
             }
@@ -406,9 +439,10 @@ fn hull(call: &SystemCall, lowest: &Numbers, highest: &Numbers) -> Option<Span> 
     (first <= last && last - first < MAX_SPAN).then_some((first, last))
 }
 
-/// The range whose mapping a call changed, as (start, end, zero); the outer `None`: not known.
+/// The range whose mapping a call changed, as (start, end, what it holds); the outer `None`: not known, or
+/// more will be known, unless this is the `last` time to ask.
 #[expect(clippy::option_option, reason = "unknown and nothing are two answers")]
-fn remapped(case: &Case, numbers: &Numbers) -> Option<Option<(u64, u64, Content)>> {
+fn remapped(case: &Case, numbers: &Numbers, last: bool) -> Option<Option<(u64, u64, Content)>> {
     let argument = |n: usize| numbers.arguments[n];
     let range = |start: u64, bytes: u64, content: Content| {
         let bytes = whole_pages(bytes)?;
@@ -437,13 +471,32 @@ fn remapped(case: &Case, numbers: &Numbers) -> Option<Option<(u64, u64, Content)
         Effect::Unmap => range(argument(1)?, argument(2)?, Content::Unknown),
         // Asking where the heap ends changes nothing.
         Effect::Break if argument(1)? == 0 => Some(None),
-        Effect::Break => range(argument(1)?, BEHIND_BREAK, Content::Unknown),
+        Effect::Break => match moved_heap(argument(1)?, numbers) {
+            Some(moved) => Some(moved),
+            None if last => range(argument(1)?, BEHIND_BREAK, Content::Unknown),
+            None => None,
+        },
         Effect::Discard => match argument(3)? {
             4 | 8 | 9 | 24 => range(argument(1)?, argument(2)?, Content::Unknown),
             _ => Some(None),
         },
         Effect::Remap | Effect::Attach | Effect::Detach | Effect::Exec => None,
     }
+}
+
+/// The pages that `brk` added to the heap, which are zero, or took from it; the outer `None`: not known.
+#[expect(clippy::option_option, reason = "unknown and nothing are two answers")]
+fn moved_heap(asked: u64, numbers: &Numbers) -> Option<Option<(u64, u64, Content)>> {
+    // It returns where the heap ends; that is elsewhere when it failed.
+    if numbers.result? != asked {
+        return Some(None);
+    }
+    let (before, after) = (whole_pages(numbers.end_of_heap?)?, whole_pages(asked)?);
+    Some(match before.cmp(&after) {
+        Ordering::Less => Some((before, after, Content::Zero)),
+        Ordering::Equal => None,
+        Ordering::Greater => Some((after, before, Content::Unknown)),
+    })
 }
 
 /// Registers of [`KernelCall::arguments`], the number first.

@@ -75,7 +75,7 @@ impl Builder<'_> {
         });
         let number = number_before(block, index);
         if number == Some(BRK) {
-            self.brk(arguments[1], result);
+            self.brk(thread, access, arguments[1], result);
         }
         if number.is_none_or(|number| number == ARCH_PRCTL) {
             for word in [RegWord::FS_BASE, RegWord::GS_BASE] {
@@ -95,7 +95,15 @@ impl Builder<'_> {
     }
 
     /// `brk(0)` tells where the heap ends, `brk` of anything else puts it there (unless it fails).
-    fn brk(&mut self, asked: u32, result: u32) {
+    fn brk(&mut self, thread: usize, access: u32, asked: u32, result: u32) {
+        if let Some(before) = self.end_of_heap {
+            let step = self.graph.accesses[access as usize].step;
+            self.add_use(before, step);
+            self.graph.breaks.insert(access, before);
+        }
+        if *self.moves_heap.get_or_insert(thread) != thread {
+            self.graph.breaks.clear();
+        }
         if self.graph.nodes.bits[asked as usize] != Bits::ZERO {
             self.pair(asked, result);
         } else if let Some(before) = self.end_of_heap {
