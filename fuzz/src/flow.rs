@@ -15,17 +15,38 @@ pub fn run(data: &[u8]) {
     check(&decode(code, input.rest()));
 }
 
-/// Code and streams that visit it.
+/// Code of every kind that the flow tells apart, and streams that visit it.
 pub fn seeds() -> Vec<Vec<u8>> {
-    // test eax,eax; je +2; jmp rax; call -7; ret
-    let code = [
-        0x85, 0xc0, 0x74, 0x02, 0xff, 0xe0, 0xe8, 0xf9, 0xff, 0xff, 0xff, 0xc3,
+    let codes: &[&[u8]] = &[
+        // test eax,eax; je +2; jmp rax; call -7; ret
+        &[
+            0x85, 0xc0, 0x74, 0x02, 0xff, 0xe0, 0xe8, 0xf9, 0xff, 0xff, 0xff, 0xc3,
+        ],
+        // nop; mov rax,[rax]; jmp -6: a loop without packets
+        &[0x90, 0x48, 0x8b, 0x00, 0xeb, 0xfa],
+        // rep movsb; vpgatherdd ymm0,[rax+ymm1],ymm2; xsave [rax]; jne -14
+        &[
+            0xf3, 0xa4, 0xc4, 0xe2, 0x6d, 0x90, 0x04, 0x08, 0x0f, 0xae, 0x20, 0x75, 0xf2,
+        ],
+        // call +0; call -5: recursion without packets
+        &[0xe8, 0, 0, 0, 0, 0xe8, 0xf6, 0xff, 0xff, 0xff],
+        // syscall; ptwrite rax; xbegin +0; xend; call [rax]; iretq
+        &[
+            0x0f, 0x05, 0xf3, 0x48, 0x0f, 0xae, 0xe0, 0xc7, 0xf8, 0, 0, 0, 0, 0x0f, 0x01, 0xd5,
+            0xff, 0x10, 0x48, 0xcf,
+        ],
+        // vmresume; mov cr3,rax; wrmsr; sysretq
+        &[
+            0x0f, 0x01, 0xc3, 0x0f, 0x22, 0xd8, 0x0f, 0x30, 0x48, 0x0f, 0x07,
+        ],
     ];
-    let prefix = [&[code.len() as u8][..], &code].concat();
-    packets::seeds()
-        .iter()
-        .map(|stream| [&prefix[..], stream].concat())
-        .collect()
+    let streams = packets::seeds();
+    let over = |code: &&[u8]| {
+        let prefix = [&[code.len() as u8][..], code].concat();
+        let with_code = |stream: &Vec<u8>| [&prefix[..], stream].concat();
+        streams.iter().map(with_code).collect::<Vec<_>>()
+    };
+    codes.iter().flat_map(over).collect()
 }
 
 pub(crate) fn decode(code: &[u8], stream: &[u8]) -> Trace {

@@ -1,14 +1,17 @@
 //! Runs fuzz targets on stable Rust for a while: `smoke [--seconds N] [--seed N] [TARGET…]`.
+//! With `--corpus DIR` it writes their seeds instead, as files of `DIR/TARGET`, for libFuzzer.
 
 use rept_fuzz::{Mutator, TARGETS, Target};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 struct Arguments {
     seconds: u64,
     seed: u64,
+    corpus: Option<PathBuf>,
     targets: Vec<Target>,
 }
 
@@ -20,10 +23,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let sound = arguments
-        .targets
-        .iter()
-        .all(|target| smoke(target, &arguments));
+    let each = |target| match &arguments.corpus {
+        Some(folder) => write_seeds(target, folder),
+        None => smoke(target, &arguments),
+    };
+    let sound = arguments.targets.iter().all(each);
     if sound {
         ExitCode::SUCCESS
     } else {
@@ -35,6 +39,7 @@ fn arguments(words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments {
         seconds: 10,
         seed: 1,
+        corpus: None,
         targets: Vec::new(),
     };
     let mut words = words;
@@ -48,6 +53,10 @@ fn arguments(words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         match word.as_str() {
             "--seconds" => arguments.seconds = number()?,
             "--seed" => arguments.seed = number()?,
+            "--corpus" => {
+                let folder = words.next().ok_or("--corpus needs a folder")?;
+                arguments.corpus = Some(folder.into());
+            }
             name => {
                 let target = TARGETS.iter().find(|target| target.name == name);
                 arguments
@@ -87,6 +96,23 @@ fn smoke(target: &Target, arguments: &Arguments) -> bool {
         slowest.as_secs_f64() * 1e3
     );
     true
+}
+
+/// Writes the seeds of a target into a folder of its name; `false` when that fails.
+fn write_seeds(target: &Target, folder: &Path) -> bool {
+    let folder = folder.join(target.name);
+    let write = || -> io::Result<()> {
+        std::fs::create_dir_all(&folder)?;
+        let mut seeds = (target.seeds)().into_iter().enumerate();
+        seeds.try_for_each(|(index, seed)| {
+            std::fs::write(folder.join(format!("seed-{index}")), seed)
+        })
+    };
+    let written = write();
+    if let Err(error) = &written {
+        eprintln!("smoke: {}: {error}", folder.display());
+    }
+    written.is_ok()
 }
 
 /// Where cargo-fuzz keeps such inputs too.
