@@ -52,6 +52,7 @@ mod string;
 mod tracking;
 mod view;
 mod visit;
+mod waiting;
 mod wide;
 mod worklist;
 
@@ -82,6 +83,7 @@ use shared::Shared;
 use std::ops::ControlFlow;
 use tracking::Tracking;
 pub use view::History;
+use waiting::Waiting;
 use wide::Wide;
 use worklist::Worklist;
 
@@ -173,6 +175,8 @@ pub(crate) struct Engine<'a> {
     work: Worklist,
     /// Accesses that may write at a place not yet known.
     pending: PendingSet,
+    /// Those of them that may be anywhere, and happened for sure.
+    plain: PendingSet,
     /// Those of them whose place is known, but not whether they happened.
     conditional: Conditional,
     /// Those of which it is known in what range of memory they are.
@@ -227,10 +231,7 @@ pub(crate) struct Engine<'a> {
     /// How many of them were found before the inferred grade.
     assumed_conflicts: usize,
     /// Accesses that would learn or tell more if fewer stores were pending.
-    blocked: Vec<u32>,
-    is_blocked: Vec<bool>,
-    /// A store in whose place each waits, if one is known: it need not be told before.
-    in_the_way: Vec<u32>,
+    waiting: Waiting,
     /// Placed accesses of any length.
     wides: HashMap<u32, Wide>,
     /// System calls that changed mappings, by ascending access.
@@ -265,6 +266,7 @@ impl<'a> Engine<'a> {
             } else {
                 Vec::new()
             },
+            plain: pending.clone(),
             pending,
             conditional: Conditional::new(accesses),
             ranges: Ranges::new(accesses),
@@ -293,9 +295,7 @@ impl<'a> Engine<'a> {
             trial: Trial::None,
             conflicts: Vec::new(),
             assumed_conflicts: 0,
-            blocked: Vec::new(),
-            is_blocked: vec![false; accesses],
-            in_the_way: vec![NONE; accesses],
+            waiting: Waiting::new(accesses),
             wides: HashMap::new(),
             remapped: Vec::new(),
             last_open_call: None,
@@ -424,6 +424,7 @@ impl<'a> Engine<'a> {
 
     fn begin(&mut self, grade: Grade) {
         self.grade = grade;
+        self.waiting.wake_all();
         self.tracking.begin(self.graph.nodes.len());
     }
 
@@ -442,7 +443,10 @@ impl<'a> Engine<'a> {
         loop {
             self.sweep();
             let before = self.pending.len();
-            self.retry_blocked(all);
+            if all {
+                self.waiting.wake_all();
+            }
+            self.retry_blocked();
             let still = self.work.is_empty() && self.pending.len() == before;
             // An access may wait for more than the store that is known.
             if (all && still) || self.pace.is_stopped() {

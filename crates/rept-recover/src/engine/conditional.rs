@@ -28,14 +28,6 @@ impl Conditional {
         }
     }
 
-    /// Such stores strictly between two accesses.
-    pub(super) fn between(&self, after: u32, before: u32) -> u32 {
-        match self.places.is_empty() {
-            true => 0,
-            false => self.all.between(after, before),
-        }
-    }
-
     /// The store is one of them.
     pub(super) fn contains(&self, id: u32) -> bool {
         !self.places.is_empty() && self.all.contains(id)
@@ -45,6 +37,13 @@ impl Conditional {
     pub(super) fn here(&self, address: u64, after: u32, before: u32) -> u32 {
         let stores = self.in_cell.get(&(address / CELL)).into_iter().flatten();
         stores.filter(|&&id| after < id && id < before).count() as u32
+    }
+
+    /// The last of them.
+    pub(super) fn last_here(&self, address: u64, after: u32, before: u32) -> Option<u32> {
+        let stores = self.in_cell.get(&(address / CELL))?;
+        let mut stores = stores.iter().rev().copied();
+        stores.find(|&id| after < id && id < before)
     }
 
     /// The store, if it happened, was at this place, or at none. True when that is new.
@@ -99,6 +98,7 @@ impl Engine<'_> {
                 Some(_) => self.kinds.settled(id),
                 None => self.kinds.unsettled(id),
             }
+            self.regard(id);
         }
     }
 }

@@ -120,6 +120,7 @@ impl Engine<'_> {
         self.doubt(id, None);
         self.pending.remove(id);
         self.kinds.settled(id);
+        self.regard(id);
         if let Some(own) = self.own_pending(id) {
             own.remove(id);
         }
@@ -128,6 +129,7 @@ impl Engine<'_> {
     pub(super) fn unsettled(&mut self, id: u32) {
         self.pending.insert(id);
         self.kinds.unsettled(id);
+        self.regard(id);
         if let Some(own) = self.own_pending(id) {
             own.insert(id);
         }
@@ -214,8 +216,7 @@ impl Engine<'_> {
         };
         // Programs seldom read what nothing wrote: it passes no store that may hit the place.
         if self.counted(address, order, entry.order) > 0 {
-            self.block(entry.order);
-            self.in_the_way[entry.order as usize] = self.store_between(order, entry.order);
+            self.wait(entry.order, address, order, entry.order);
             return;
         }
         let bits = Bits::new(bits.known & spread(bytes), bits.value);
@@ -314,8 +315,7 @@ impl Engine<'_> {
         let passed = self.counted(address, earlier.order, end);
         if passed > self.limit || passed == LIKELY {
             let id = if later == NONE { earlier.order } else { later };
-            self.block(id);
-            self.in_the_way[id as usize] = self.store_between(earlier.order, end);
+            self.wait(id, address, earlier.order, end);
             return false;
         }
         if self.remapped_between(earlier.order, end, address).is_some()
@@ -324,66 +324,6 @@ impl Engine<'_> {
             return false;
         }
         !self.refuted.contains(&(earlier.order, later))
-    }
-
-    /// The access is to be told again when fewer stores are pending.
-    pub(super) fn block(&mut self, id: u32) {
-        self.in_the_way[id as usize] = NONE;
-        if !self.is_blocked[id as usize] {
-            self.is_blocked[id as usize] = true;
-            self.blocked.push(id);
-        }
-    }
-
-    /// A store between two accesses, pending and as likely here as anywhere, without whose place nothing
-    /// passes; `NONE` if none is found, or more than one is needed. The last one: what is learned goes
-    /// forward, so that it gets its place after the others.
-    fn store_between(&self, after: u32, before: u32) -> u32 {
-        const MAX_LOOKED_AT: usize = 8;
-        let mut before = before;
-        for _ in 0..MAX_LOOKED_AT {
-            match self.pending.last_between(after, before) {
-                Some(store) if self.is_in_everyones_way(store) => return store,
-                Some(store) => before = store,
-                None => return NONE,
-            }
-        }
-        NONE
-    }
-
-    /// A store that is pending, may be anywhere, and happened; in the inferred grade one does not matter.
-    fn is_in_everyones_way(&self, store: u32) -> bool {
-        self.grade != Grade::Inferred
-            && self.pending.contains(store)
-            && !self.conditional.contains(store)
-            && !self.ranges.contains(store)
-    }
-
-    /// Tells the blocked accesses again: those in whose way no store is known to be any more, or all.
-    pub(super) fn retry_blocked(&mut self, all: bool) {
-        let mut blocked = std::mem::take(&mut self.blocked);
-        blocked.sort_unstable();
-        for id in blocked {
-            let store = self.in_the_way[id as usize];
-            if !all && store != NONE && self.is_in_everyones_way(store) {
-                self.blocked.push(id);
-                continue;
-            }
-            self.is_blocked[id as usize] = false;
-            if self.graph.accesses[id as usize].state == AccessState::Placed {
-                self.tell_again(id);
-            }
-        }
-    }
-
-    /// Tells all neighbours of a placed access again.
-    pub(super) fn tell_again(&mut self, id: u32) {
-        if self.wides.contains_key(&id) {
-            self.untold(id);
-            self.tell_wide(id);
-        } else {
-            self.tell(id);
-        }
     }
 
     /// A store was found between accesses that had told each other: what they learned is taken back.

@@ -341,10 +341,7 @@ impl Engine<'_> {
                 .between(address, after, before, &self.pending, shapes);
             others.saturating_add(here)
         } else {
-            self.pending.between(after, before)
-                - self.conditional.between(after, before)
-                - self.ranges.between(after, before)
-                + here
+            self.plain.between(after, before) + here
         }
     }
 }

@@ -82,6 +82,24 @@ impl Ranges {
         count
     }
 
+    /// One of them, if one is found soon.
+    pub(super) fn last_here(&self, address: u64, after: u32, before: u32) -> Option<u32> {
+        if self.between(after, before) == 0 {
+            return None;
+        }
+        let cell = address / CELL * CELL;
+        self.buckets.iter().find_map(|(&size, buckets)| {
+            let stores = buckets.get(&(cell >> size))?;
+            let end = stores.partition_point(|&id| id < before);
+            let mut stores = stores[..end].iter().rev().take_while(|&&id| id > after);
+            let hits = |id: &&u32| {
+                let (first, last) = self.of[*id];
+                first < cell.saturating_add(CELL) && cell <= last
+            };
+            stores.by_ref().take(MAX_LOOKED_AT).find(hits).copied()
+        })
+    }
+
     /// The store has a narrow range.
     pub(super) fn is_narrow(&self, id: u32) -> bool {
         let span = self.of.get(&id);
@@ -188,6 +206,7 @@ impl Engine<'_> {
         } else if before && !now && self.pending.contains(id) {
             self.kinds.unsettled(id);
         }
+        self.regard(id);
     }
 
     /// Of a range, what lies in the stack of the thread that makes the step, if the step addresses memory by

@@ -1,0 +1,116 @@
+//! Accesses that would learn or tell more if fewer stores were pending.
+//!
+//! Before anything is inferred, one pending store is enough to stop a value; an access waits for one that
+//! is in its way, and is told again when that gets a place, or is known better: going far forward costs
+//! as much as there are accesses, not as much as there are accesses for each store. Others are told again
+//! whenever there is nothing else to do.
+
+use super::graph::AccessState;
+use super::{Engine, Grade};
+use hashbrown::HashMap;
+
+/// The accesses that wait.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// For anything that may happen, each once.
+    ready: Vec<u32>,
+    is_ready: Vec<bool>,
+    /// By the store that is in their way, perhaps more than once.
+    behind: HashMap<u32, Vec<u32>>,
+}
+
+impl Waiting {
+    pub(super) fn new(accesses: usize) -> Waiting {
+        Waiting {
+            is_ready: vec![false; accesses],
+            ..Waiting::default()
+        }
+    }
+
+    fn get_ready(&mut self, id: u32) {
+        if !self.is_ready[id as usize] {
+            self.is_ready[id as usize] = true;
+            self.ready.push(id);
+        }
+    }
+
+    /// Nobody waits for a store any more.
+    pub(super) fn wake_all(&mut self) {
+        for id in std::mem::take(&mut self.behind).into_values().flatten() {
+            self.get_ready(id);
+        }
+    }
+}
+
+impl Engine<'_> {
+    /// The access is to be told again at the next occasion.
+    pub(super) fn block(&mut self, id: u32) {
+        self.waiting.get_ready(id);
+    }
+
+    /// The access is to be told again when a value may pass from `after` to `before`, at an address.
+    pub(super) fn wait(&mut self, id: u32, address: u64, after: u32, before: u32) {
+        match self.store_between(address, after, before) {
+            Some(store) => {
+                let behind = self.waiting.behind.entry(store).or_default();
+                if behind.last() != Some(&id) {
+                    behind.push(id);
+                }
+            }
+            None => self.block(id),
+        }
+    }
+
+    /// A store that is in the way of a value; `None` if none is found, or more than one is needed. The last
+    /// one: what is learned goes forward, so that it gets its place after the others.
+    fn store_between(&self, address: u64, after: u32, before: u32) -> Option<u32> {
+        if self.grade == Grade::Inferred {
+            return None;
+        }
+        self.plain
+            .last_between(after, before)
+            .or_else(|| self.conditional.last_here(address, after, before))
+            .or_else(|| self.ranges.last_here(address, after, before))
+    }
+
+    /// A store got its place, or more is known of that.
+    pub(super) fn wake(&mut self, store: u32) {
+        for id in self.waiting.behind.remove(&store).into_iter().flatten() {
+            self.block(id);
+        }
+    }
+
+    /// Tells those again of which something may have changed.
+    pub(super) fn retry_blocked(&mut self) {
+        let mut ready = std::mem::take(&mut self.waiting.ready);
+        ready.sort_unstable();
+        for id in ready {
+            self.waiting.is_ready[id as usize] = false;
+            if self.graph.accesses[id as usize].state == AccessState::Placed {
+                self.tell_again(id);
+            }
+        }
+    }
+
+    /// Tells all neighbours of a placed access again.
+    pub(super) fn tell_again(&mut self, id: u32) {
+        if self.wides.contains_key(&id) {
+            self.untold(id);
+            self.tell_wide(id);
+        } else {
+            self.tell(id);
+        }
+    }
+
+    /// Whether a store may be anywhere, and happened for sure, may have changed.
+    pub(super) fn regard(&mut self, store: u32) {
+        let plain = self.pending.contains(store)
+            && !self.conditional.contains(store)
+            && !self.ranges.contains(store);
+        match plain {
+            true => self.plain.insert(store),
+            false => self.plain.remove(store),
+        }
+        self.wake(store);
+    }
+}
