@@ -31,8 +31,9 @@ pub(super) type Span = (u64, u64);
 pub(super) struct Ranges {
     all: PendingSet,
     of: HashMap<u32, Span>,
-    /// By the logarithm of the buckets' size and the bucket, ascending.
-    buckets: BTreeMap<u32, HashMap<u64, Vec<u32>>>,
+    /// By the logarithm of the buckets' size and the bucket, ascending; with the ranges, as they are asked for
+    /// there most.
+    buckets: BTreeMap<u32, HashMap<u64, Vec<(u32, Span)>>>,
 }
 
 impl Ranges {
@@ -64,14 +65,15 @@ impl Ranges {
         }
         let cell = address / CELL * CELL;
         let mut count = 0;
-        for (&size, buckets) in &self.buckets {
+        // A range is wider than half of its buckets, but for the smallest.
+        let largest = widest.ilog2().max(SMALLEST);
+        for (&size, buckets) in self.buckets.range(..=largest) {
             let Some(stores) = buckets.get(&(cell >> size)) else {
                 continue;
             };
-            let first = stores.partition_point(|&id| id <= after);
-            let stores = stores[first..].iter().take_while(|&&id| id < before);
-            for (looked_at, id) in stores.enumerate() {
-                let (first, last) = self.of[id];
+            let first = stores.partition_point(|&(id, _)| id <= after);
+            let stores = stores[first..].iter().take_while(|(id, _)| *id < before);
+            for (looked_at, &(_, (first, last))) in stores.enumerate() {
                 let hits = first < cell.saturating_add(CELL) && cell <= last;
                 count += u32::from(hits && last - first < widest);
                 if looked_at == MAX_LOOKED_AT {
@@ -90,13 +92,13 @@ impl Ranges {
         let cell = address / CELL * CELL;
         self.buckets.iter().find_map(|(&size, buckets)| {
             let stores = buckets.get(&(cell >> size))?;
-            let end = stores.partition_point(|&id| id < before);
-            let mut stores = stores[..end].iter().rev().take_while(|&&id| id > after);
-            let hits = |id: &&u32| {
-                let (first, last) = self.of[*id];
+            let end = stores.partition_point(|&(id, _)| id < before);
+            let stores = stores[..end].iter().rev();
+            let mut stores = stores.take_while(|(id, _)| *id > after).take(MAX_LOOKED_AT);
+            let hits = |&&(_, (first, last)): &&(u32, Span)| {
                 first < cell.saturating_add(CELL) && cell <= last
             };
-            stores.by_ref().take(MAX_LOOKED_AT).find(hits).copied()
+            stores.find(hits).map(|&(id, _)| id)
         })
     }
 
@@ -117,8 +119,8 @@ impl Ranges {
             for (size, bucket) in buckets(span) {
                 let stores = self.buckets.entry(size).or_default();
                 let stores = stores.entry(bucket).or_default();
-                if let Err(index) = stores.binary_search(&id) {
-                    stores.insert(index, id);
+                if let Err(index) = stores.binary_search_by_key(&id, |&(id, _)| id) {
+                    stores.insert(index, (id, span));
                 }
             }
             self.of.insert(id, span);
@@ -134,7 +136,7 @@ impl Ranges {
             return;
         };
         if let Some(stores) = of_size.get_mut(&bucket) {
-            if let Ok(index) = stores.binary_search(&id) {
+            if let Ok(index) = stores.binary_search_by_key(&id, |&(id, _)| id) {
                 stores.remove(index);
             }
             if stores.is_empty() {
