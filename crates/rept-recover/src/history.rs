@@ -193,6 +193,13 @@ pub trait Recovered {
     fn why_unknown(&self, at: Position, word: RegWord) -> Unknown;
     /// Memory accesses of the step at `at`, in the processor's order.
     fn accesses(&self, at: Position) -> Vec<AccessView>;
+
+    /// Operands of a string instruction at a step, as far as they are placed: by pieces of at most 8 bytes,
+    /// in ascending order within each operand.
+    fn string_accesses(&self, _at: Position) -> Vec<AccessView> {
+        Vec::new()
+    }
+
     /// Memory just before a step: known bits of the byte at `address`; `dump` is the memory that was recovered from.
     fn memory(&self, at: Position, address: Address, dump: &dyn Memory) -> Value;
 }

@@ -189,3 +189,22 @@ fn a_changed_register_is_a_violation_of_the_steps_around_it() {
     let steps: Vec<u64> = found.iter().map(|violation| violation.at.step).collect();
     assert_eq!(steps, [2, 3], "the sum before, the store behind");
 }
+
+/// Where a copy came from is not known: its destination is not taken for it.
+#[test]
+fn a_source_that_is_not_known_has_no_place() {
+    let case = parse(
+        "code 0x401000\n\
+         fc                                 cld\n\
+         b9 08 00 00 00                     mov ecx,8\n\
+         bf 00 30 40 00                     mov edi,403000h\n\
+         f3 a4                              rep movsb [rdi],[rsi]\n\
+         final rcx=0 rdi=0x403008\n\
+         memory 0x403000 41 42 43 44 45 46 47 48\n\
+         expect rcx\n\
+         0 ?\n",
+    );
+    let found = case.run().string_accesses(position(3));
+    let places: Vec<_> = found.iter().map(|a| (a.store, a.address)).collect();
+    assert_eq!(places, [(true, Some(Address(0x40_3000)))]);
+}

@@ -177,10 +177,16 @@ impl History {
     /// Operands of a string instruction and what the kernel wrote at a step, as far as they are placed:
     /// by pieces of at most 8 bytes, in ascending order within each operand.
     pub fn long_accesses(&self, at: Position) -> Vec<AccessView> {
+        self.pieces(at, |_| true)
+    }
+
+    /// The pieces of accesses of any length of such kinds.
+    fn pieces(&self, at: Position, of: impl Fn(AccessKind) -> bool) -> Vec<AccessView> {
         let step = self
             .global(at)
             .filter(|&step| (step as usize) < self.graph.steps.len());
         let ids = step.map_or(0..0, |step| self.graph.accesses_of(step));
+        let ids = ids.filter(|&id| of(self.graph.accesses[id as usize].kind));
         let wides = ids.filter_map(|id| Some((id, self.wides.get(&id)?)));
         let entries =
             wides.flat_map(|(id, wide)| wide.entries.iter().map(move |&entry| (id, entry)));
@@ -370,6 +376,11 @@ impl Recovered for History {
             .filter(|access| self.graph.effect(access.step).flow != Flow::Syscall)
             .map(|access| self.access_view(access))
             .collect()
+    }
+
+    fn string_accesses(&self, at: Position) -> Vec<AccessView> {
+        let of_string = |kind| matches!(kind, AccessKind::StringLoad | AccessKind::StringStore);
+        self.pieces(at, of_string)
     }
 
     fn memory(&self, at: Position, address: Address, dump: &dyn Memory) -> Value {
