@@ -22,6 +22,8 @@ pub(crate) struct Instruction {
     pub(crate) kind: Kind,
     /// A REP-prefixed string instruction: one trap per iteration, one step in all.
     pub(crate) repeats: bool,
+    /// Bytes of an element of a string instruction.
+    element: usize,
     /// Which elements of its memory operand it touches.
     pub(crate) mask: Option<Mask>,
     memory: Vec<UsedMemory>,
@@ -92,6 +94,7 @@ impl Instruction {
             kind: kind(&decoded),
             repeats: decoded.is_string_instruction()
                 && (decoded.has_rep_prefix() || decoded.has_repne_prefix()),
+            element: decoded.memory_size().size(),
             mask: Mask::of(&decoded),
             memory,
         })
@@ -166,6 +169,8 @@ impl Instruction {
                 let Some(address) = address else { continue };
                 let length = match used.memory_size() {
                     MemorySize::Xsave | MemorySize::Xsave64 => xsave_bytes(),
+                    // The decoder's table names no size for repeated ones.
+                    MemorySize::Unknown if self.repeats => self.element,
                     size if elements > 1 => size.element_size(),
                     size => size.size(),
                 };
@@ -339,4 +344,41 @@ fn value(registers: &Registers, register: Register) -> Option<u64> {
         4 => full & 0xffff_ffff,
         _ => full,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The operands of a string instruction with RCX = 5, RSI = 3000h, RDI = 2000h, as address and length;
+    /// then what was touched when RCX is `after`.
+    #[track_caller]
+    fn check(bytes: &[u8], flags: u64, after: u64, whole: &[(u64, usize)], part: &[(u64, usize)]) {
+        let instruction = Instruction::decode(bytes, 0x1000).expect("an instruction");
+        // SAFETY: plain numbers, for which zeros are values.
+        let mut registers: Registers = unsafe { std::mem::zeroed() };
+        (registers.rcx, registers.rsi, registers.rdi) = (5, 0x3000, 0x2000);
+        registers.eflags = flags;
+        let mut operands = instruction.operands(&registers, |_, _, _| None);
+        let places = |operands: &[Operand]| -> Vec<(u64, usize)> {
+            operands.iter().map(|o| (o.address, o.length)).collect()
+        };
+        assert_eq!(places(&operands), whole);
+        for operand in &mut operands {
+            instruction.trim(operand, &registers, after);
+        }
+        assert_eq!(places(&operands), part);
+    }
+
+    #[test]
+    fn repeated_operands_are_as_long_as_their_count_says() {
+        let stosq = &[0xf3, 0x48, 0xab];
+        check(stosq, 0, 0, &[(0x2000, 40)], &[(0x2000, 40)]);
+        check(stosq, RFLAGS_DF, 0, &[(0x1fe0, 40)], &[(0x1fe0, 40)]);
+        let movsb = &[0xf3, 0xa4];
+        let both = &[(0x2000, 5), (0x3000, 5)];
+        check(movsb, 0, 0, both, both);
+        check(&[0xf2, 0xae], 0, 2, &[(0x2000, 5)], &[(0x2000, 3)]);
+        check(&[0xf2, 0xae], RFLAGS_DF, 2, &[(0x1ffc, 5)], &[(0x1ffe, 3)]);
+    }
 }

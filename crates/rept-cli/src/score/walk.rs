@@ -88,7 +88,8 @@ impl Walk<'_> {
             std::array::from_fn(|number| self.history.register(at, RegWord::gpr(number as u16)));
         let verdicts: [Verdict; GPRS] =
             std::array::from_fn(|number| judge(values[number], truth.registers[number], u64::MAX));
-        let views = self.history.accesses(at);
+        let mut views = self.history.accesses(at);
+        views.extend(self.history.string_accesses(at));
         // Operands cut otherwise than the recorder did, or made under a condition, have no order to go by.
         let by_place = facts.repeated || facts.state_area || facts.masked;
         let pair = if by_place { pair_bytes } else { pair };
