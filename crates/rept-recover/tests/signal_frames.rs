@@ -14,6 +14,8 @@ const THREAD: ThreadId = ThreadId(1);
 const FRAME: u64 = 0x7000_1008;
 const SAVED_RBX: u64 = FRAME + 48 + 11 * 8;
 const EXTENDED_STATE: u64 = 0x240;
+/// `siginfo_t`: a signal's number, and something else.
+const INFORMATION: u64 = FRAME + 312;
 
 /// The dump: rbx in the frame, and a word elsewhere.
 struct Dump(Vec<(u64, [u8; 8])>);
@@ -79,6 +81,7 @@ fn run(stack_pointer: Option<u64>, extended_state: Option<u64>) -> History {
     let order = Order::new(&trace);
     let memory = Dump(vec![
         (SAVED_RBX, 77u64.to_le_bytes()),
+        (INFORMATION, [11, 0, 0, 0, 1, 2, 3, 4]),
         (0x40_2000, 55u64.to_le_bytes()),
     ]);
     let last = FinalState {
@@ -116,6 +119,16 @@ fn a_handler_begins_with_pointers_into_its_frame() {
     assert_eq!(assumed(&history, 1, RegWord::RSI), Some(FRAME + 312));
     assert_eq!(assumed(&history, 1, RegWord::RDX), Some(FRAME + 8));
     assert_eq!(assumed(&history, 1, RegWord::RAX), Some(0));
+}
+
+#[test]
+fn a_handler_is_told_the_signal() {
+    let history = run(Some(FRAME), Some(EXTENDED_STATE));
+    assert_eq!(assumed(&history, 1, RegWord::RDI), Some(11));
+    assert_eq!(certain(&history, 1, RegWord::RDI), None);
+    // Another frame, in which there is no such number.
+    let history = run(Some(FRAME - 0x100), Some(EXTENDED_STATE));
+    assert_eq!(assumed(&history, 1, RegWord::RDI), None);
 }
 
 #[test]

@@ -141,8 +141,10 @@ pub(crate) struct ReadOf {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SignalFrame {
     pub(crate) access: u32,
-    /// rsp, rsi (`siginfo_t`), rdx (`struct ucontext`), rax and RFLAGS at the handler's first instruction.
+    /// rsp, rdi (the signal's number), rsi (`siginfo_t`), rdx (`struct ucontext`), rax and RFLAGS at the
+    /// handler's first instruction.
     pub(crate) stack_pointer: u32,
+    pub(crate) number: u32,
     pub(crate) information: u32,
     pub(crate) context: u32,
     pub(crate) result: u32,

@@ -8,7 +8,7 @@
 use super::graph::{AccessState, SignalFrame};
 use super::tracking::Cause;
 use super::{Engine, Grade};
-use crate::bits::{Bits, Contradiction};
+use crate::bits::{Bits, Contradiction, mask};
 use rept_trace::RegWord;
 
 /// Offset of `struct ucontext` (the handler's third argument), behind the return address.
@@ -40,6 +40,8 @@ const ORDER: [RegWord; 16] = [
 ];
 /// The frame is aligned to 16 below the extended state, whose end is marked by a number of four bytes.
 const BESIDE_STATE: u64 = 8 + 15 + 4;
+/// Signals have numbers up to this one.
+const LAST_SIGNAL: u64 = 64;
 /// Bit of RFLAGS: the direction flag.
 const DIRECTION: u64 = 1 << 10;
 
@@ -74,6 +76,7 @@ impl Engine<'_> {
         }
         if self.grade > Grade::Certain {
             self.exchange_saved(step, frame, start)?;
+            self.learn_number(step, frame, start)?;
             self.tell_wide(frame.access);
         }
         Ok(())
@@ -97,6 +100,27 @@ impl Engine<'_> {
         for (node, offset) in pointers {
             let value = Bits::constant(start.wrapping_add(offset));
             self.learn(node, value, cause)?;
+        }
+        Ok(())
+    }
+
+    /// The handler's first argument is the number that `siginfo_t` begins with, if the kernel wrote that
+    /// (SA_SIGINFO), which what stands there makes likely.
+    fn learn_number(
+        &mut self,
+        step: u32,
+        frame: &SignalFrame,
+        start: u64,
+    ) -> Result<(), Contradiction> {
+        let at = start.wrapping_add(INFORMATION);
+        let Some(held) = self.cells.entry_at(at, frame.access) else {
+            return Ok(());
+        };
+        let held = self.cells.entries[held as usize].node;
+        let held = self.graph.nodes.bits[held as usize];
+        let number = Bits::new(held.known | !mask(32), held.value & mask(32));
+        if let Some(number @ 1..=LAST_SIGNAL) = number.get() {
+            self.learn(frame.number, Bits::constant(number), Cause::Step(step))?;
         }
         Ok(())
     }

@@ -57,9 +57,7 @@ impl Engine<'_> {
             let second = id > first;
             let address = match access.kind {
                 AccessKind::StringStore => operands.destination,
-                AccessKind::StringLoad if second || string.source.is_none() => {
-                    operands.destination
-                }
+                AccessKind::StringLoad if second || string.source.is_none() => operands.destination,
                 AccessKind::StringLoad => operands.source,
                 _ => None,
             };

@@ -21,7 +21,7 @@ impl Builder<'_> {
             RegWord::RDI,
             RegWord::FLAGS,
         ];
-        let [result, context, stack_pointer, information, _, flags] = set.map(|word| {
+        let [result, context, stack_pointer, information, number, flags] = set.map(|word| {
             self.forget(thread, word);
             self.current(thread, word)
         });
@@ -35,6 +35,7 @@ impl Builder<'_> {
         self.graph.signal_frames.push(SignalFrame {
             access,
             stack_pointer,
+            number,
             information,
             context,
             result,
