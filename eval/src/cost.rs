@@ -9,7 +9,7 @@ use crate::report::{grouped, line};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -54,15 +54,17 @@ pub(crate) fn measure(cases: &[Case], rept: &Path, work: &Path) -> Result<(), Fa
         .ok_or_else(|| format!("there is no case {CASE}"))?;
     let built = build(case, Variant::O2, work)?;
     let folder = work.join("cost");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let log = work.join("log");
     let mut rows = Vec::new();
     for (tool, line) in tools(rept, &folder) {
         eprintln!("recording cost: {tool}");
-        let seconds = fastest(case, &built, &line, &log, &folder);
+        let seconds = fastest(case, &built, &line, &log);
         let tool = tool.to_owned();
         rows.push(Row { tool, seconds });
     }
-    let steps = steps_of(rept, &folder, &log)?;
+    let steps = steps_of(rept, &folder.join("step"), &log)?;
     let case = case.name.clone();
     let text = serde_json::to_string_pretty(&Cost { case, steps, rows });
     fs::write(
@@ -74,15 +76,24 @@ pub(crate) fn measure(cases: &[Case], rept: &Path, work: &Path) -> Result<(), Fa
 
 /// Shell lines; `"$@"` is the program with its arguments.
 fn tools(rept: &Path, folder: &Path) -> Vec<(&'static str, String)> {
-    let (rept, folder) = (rept.display(), folder.display());
+    let record = |options: &str, name: &str| {
+        let to = folder.join(name);
+        format!(
+            "exec '{}' record {options} --buffer 4M -o '{}' -- \"$@\"",
+            rept.display(),
+            to.display()
+        )
+    };
     vec![
         ("none", "exec \"$@\"".to_owned()),
-        ("rept record", format!("exec '{rept}' record -o '{folder}' -- \"$@\"")),
-        ("rept record --truth", format!("exec '{rept}' record --truth -o '{folder}' -- \"$@\"")),
+        ("rept record --engine fast", record("--engine fast", "fast")),
+        ("rept record --engine fast --truth", record("--engine fast --truth", "fast-truth")),
+        ("rept record (single-step)", record("", "step")),
+        ("rept record --truth (single-step)", record("--truth", "step-truth")),
         ("valgrind --tool=none", "exec valgrind -q --tool=none \"$@\"".to_owned()),
         ("valgrind (memcheck)", "exec valgrind -q \"$@\"".to_owned()),
         (
-            "gdb, record full",
+            "gdb, record full, from main on",
             // gdb cannot record AVX; the C library is told to do without.
             "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2_Usable,-AVX2,-AVX512F,-AVX512VL,-AVX_Fast_Unaligned_Load,-ERMS,-XSAVE,-XSAVEC \
              exec gdb -q -batch -ex 'set record full insn-number-max unlimited' -ex 'break main' -ex run \
@@ -92,16 +103,9 @@ fn tools(rept: &Path, folder: &Path) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn fastest(
-    case: &Case,
-    built: &Built,
-    line: &str,
-    log: &Path,
-    folder: &Path,
-) -> Result<f64, String> {
+fn fastest(case: &Case, built: &Built, line: &str, log: &Path) -> Result<f64, String> {
     let mut best: Option<f64> = None;
     for _ in 0..RUNS {
-        let _ = fs::remove_dir_all(folder);
         let mut command = Command::new("sh");
         command
             .args(["-c", &format!("ulimit -c 0; {line}"), "sh"])
@@ -124,8 +128,8 @@ fn fastest(
     best.ok_or_else(|| "not run".to_owned())
 }
 
-/// Records once more and counts.
-fn steps_of(rept: &Path, folder: &PathBuf, log: &Path) -> Result<u64, Failure> {
+/// Counts the steps of a recording.
+fn steps_of(rept: &Path, folder: &Path, log: &Path) -> Result<u64, Failure> {
     let mut command = Command::new(rept);
     command.arg("decode").arg(folder);
     let text = crate::process::output(&mut command, log, LIMIT)?;
