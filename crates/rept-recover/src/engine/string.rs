@@ -19,20 +19,29 @@ struct Operands {
 }
 
 impl Operands {
-    /// Of a copy whose operands overlap, the byte loaded at an offset may be one that it stored itself,
-    /// by an element before: at which offset of the destination.
-    fn stored_before(&self, offset: u64) -> Option<u64> {
+    /// How far behind the byte that is loaded the one is that is stored, in the order of copying.
+    fn ahead(&self) -> Option<u64> {
         let (source, destination) = (self.source?, self.destination?);
+        Some(match self.down {
+            true => source.wrapping_sub(destination),
+            false => destination.wrapping_sub(source),
+        })
+    }
+
+    /// A copy loads what it stored itself.
+    fn overlap(&self) -> bool {
+        self.ahead().is_some_and(|ahead| ahead < self.bytes)
+    }
+
+    /// The byte loaded at an offset may be one that an element before has stored: at which offset of the
+    /// destination.
+    fn stored_before(&self, offset: u64) -> Option<u64> {
         // Counted in the order in which the bytes are copied.
         let at = match self.down {
             true => self.bytes - 1 - offset,
             false => offset,
         };
-        let ahead = match self.down {
-            true => source.wrapping_sub(destination),
-            false => destination.wrapping_sub(source),
-        };
-        let earlier = at.checked_sub(ahead)?;
+        let earlier = at.checked_sub(self.ahead()?)?;
         (earlier / self.element < at / self.element).then(|| match self.down {
             true => self.bytes - 1 - earlier,
             false => earlier,
@@ -91,26 +100,29 @@ impl Engine<'_> {
             return;
         }
         let (from, to) = (self.entries_of(load), self.entries_of(load + 1));
-        let node = |entries: &[u32], start: u64, offset: u64| {
-            let at = start.wrapping_add(offset);
-            let index = (at / CELL).wrapping_sub(start / CELL) as usize;
-            let entry = entries.get(index)?;
-            let node = self.cells.entries[*entry as usize].node;
-            Some((node, 8 * (at % CELL)))
+        let mut pass = |offset: u64| {
+            let loaded = match operands.stored_before(offset) {
+                Some(earlier) => self.byte_of(&to, destination, earlier),
+                None => self.byte_of(&from, source, offset),
+            };
+            let stored = self.byte_of(&to, destination, offset);
+            if let (Some(loaded), Some(stored)) = (loaded, stored) {
+                self.equal_bytes(step, loaded, stored);
+            }
         };
-        let pairs: Vec<_> = (0..operands.bytes)
-            .filter_map(|offset| {
-                let loaded = match operands.stored_before(offset) {
-                    Some(earlier) => node(&to, destination, earlier),
-                    None => node(&from, source, offset),
-                };
-                Some((loaded?, node(&to, destination, offset)?))
-            })
-            .collect();
-        // A byte that was stored and loaded again is told on; in both directions, to the end.
-        for &(loaded, stored) in pairs.iter().chain(pairs.iter().rev()) {
-            self.equal_bytes(step, loaded, stored);
+        (0..operands.bytes).for_each(&mut pass);
+        if operands.overlap() {
+            // A byte that was stored and loaded again tells those before it, too, all the way.
+            (0..operands.bytes).rev().for_each(pass);
         }
+    }
+
+    /// The node and the shift of a byte of an operand that begins at `start`.
+    fn byte_of(&self, entries: &[u32], start: u64, offset: u64) -> Option<(u32, u64)> {
+        let at = start.wrapping_add(offset);
+        let index = (at / CELL).wrapping_sub(start / CELL) as usize;
+        let entry = *entries.get(index)?;
+        Some((self.cells.entries[entry as usize].node, 8 * (at % CELL)))
     }
 
     fn equal_bytes(&mut self, step: u32, (x, at_x): (u32, u64), (y, at_y): (u32, u64)) {
