@@ -1,7 +1,7 @@
 //! Which steps write a register, by what their instructions are.
 
 use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register};
-use rept_trace::{Block, Code, EventKind, RegWord, ThreadTrace};
+use rept_trace::{Block, Code, EventKind, Gap, GapReason, RegWord, ThreadTrace};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -109,9 +109,12 @@ fn holds(register: Register, word: RegWord) -> bool {
 }
 
 /// Steps before which the kernel may have set every register: signal handlers entered and
-/// left, steps missing. Ascending.
+/// left, steps missing. Ascending. An instruction that was stopped midway moves its own pointers on: where
+/// they came from, the steps before it say.
 pub(super) fn barriers(code: &Code, thread: &ThreadTrace) -> Vec<u64> {
-    let mut steps: Vec<u64> = thread.gaps.iter().map(|gap| gap.step).collect();
+    let stopped = |gap: &&Gap| matches!(gap.reason, GapReason::PartialInstruction(_));
+    let gaps = thread.gaps.iter().filter(|gap| !stopped(gap));
+    let mut steps: Vec<u64> = gaps.map(|gap| gap.step).collect();
     let mut left = None;
     for event in &thread.events {
         match event.kind {
@@ -145,7 +148,7 @@ fn behind(code: &Code, thread: &ThreadTrace, step: u64) -> Option<rept_trace::Ad
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rept_trace::{Address, Run, ThreadId};
+    use rept_trace::{Address, BlockId, Run, ThreadId};
 
     #[track_caller]
     fn check(bytes: &[u8], writes: &[RegWord], leaves: &[RegWord]) {
@@ -190,6 +193,23 @@ mod tests {
             &[RegWord::vector(0, 0), RegWord::vector(0, 1)],
             &[RegWord::vector(1, 0)],
         );
+    }
+
+    #[test]
+    fn a_stopped_instruction_is_no_barrier() {
+        let mut thread = ThreadTrace::new(ThreadId(1));
+        let gap = |step, reason| Gap {
+            step,
+            offset: 0,
+            at: None,
+            reason,
+        };
+        thread.gaps = vec![
+            gap(3, GapReason::LostData),
+            gap(7, GapReason::PartialInstruction(BlockId(0))),
+            gap(9, GapReason::UncountedLoop { round: Vec::new() }),
+        ];
+        assert_eq!(barriers(&Code::default(), &thread), [3, 9]);
     }
 
     #[test]
