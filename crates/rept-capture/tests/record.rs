@@ -129,7 +129,7 @@ fn reads_find_what_was_written() {
     let thread = reader.threads()[0];
     let mut steps = reader.read_from(thread, 0).unwrap();
     let mut memory = std::collections::HashMap::new();
-    let (mut compared, mut longest, mut previous) = (0, 0, 0);
+    let (mut compared, mut copied, mut previous) = (0, Vec::new(), 0);
     while let Some(step) = steps.advance().unwrap() {
         // SYSCALL leaves the return address in RCX; the kernel writes behind the truth's back.
         if step.ip == previous + 2 && step.words[1] == step.ip {
@@ -139,7 +139,8 @@ fn reads_find_what_was_written() {
             panic!("the trap flag shows at {:#x}", step.ip);
         }
         for access in &step.accesses {
-            longest = longest.max(access.bytes.len());
+            // No register has as many bytes.
+            copied.extend((access.bytes.len() == 60).then_some(access.kind));
             for (address, &byte) in (access.address..).zip(&access.bytes) {
                 if access.kind == AccessKind::Read
                     && let Some(&written) = memory.get(&address)
@@ -153,7 +154,9 @@ fn reads_find_what_was_written() {
         previous = step.ip;
     }
     assert!(compared > 1000, "only {compared} bytes compared");
-    assert!(longest >= 60, "REP MOVSB is one range");
+    for kind in [AccessKind::Read, AccessKind::Write] {
+        assert!(copied.contains(&kind), "REP MOVSB is one range: {copied:?}");
+    }
 }
 
 // One sample each hundred steps of a thread, of the step that comes next.
