@@ -4,7 +4,7 @@
 use crate::common::{Scratch, build, succeed, sure};
 
 #[track_caller]
-fn check(source: &str, engine: &str) {
+fn check(source: &str, engine: &str, cause: Option<&str>) {
     let scratch = Scratch::new(&format!("whole-{source}-{engine}"));
     let Some(program) = build(source, &scratch) else {
         return;
@@ -17,17 +17,22 @@ fn check(source: &str, engine: &str) {
     succeed(&record, &program);
     let sure = sure(&recording);
     assert!(sure > 95.0, "{source}, {engine}: {sure:.1} %");
+    if let Some(cause) = cause {
+        let explained = succeed("explain", &recording);
+        assert!(explained.contains(cause), "{explained}");
+    }
 }
 
 #[test]
 fn a_whole_run_is_recovered_without_trust() {
-    check("deep.c", "step");
-    check("deep.c", "fast");
+    check("deep.c", "step", None);
+    check("deep.c", "fast", None);
 }
 
-/// The instruction that faults has written most of what there was to overwrite.
+/// The instruction that faults has written most of what there was to overwrite; too much of it was asked
+/// for where a record was parsed.
 #[test]
 fn so_is_one_that_ends_within_a_copy() {
-    check("overrun.c", "step");
-    check("overrun.c", "fast");
+    check("overrun.c", "step", Some("overrun.c:17"));
+    check("overrun.c", "fast", Some("overrun.c:17"));
 }

@@ -1,6 +1,7 @@
 //! The values that led to a crash, by the crash alone.
 //!
-//! - An access that faulted: the registers that make the address of the operand that covers it.
+//! - An access that faulted: the registers that make the address of the operand that covers it; of a
+//!   repeated one, which may have come from a good place, also how much there was to do.
 //! - A jump to where no code is: where the last step took the target from. The processor refuses a
 //!   target that is not canonical at the jump itself: where that takes it from.
 //! - A division: the divisor.
@@ -153,6 +154,10 @@ fn access(history: &History, crash: &Crash) -> Option<Suspects> {
         .collect();
     // A base that points to something is less suspect than what was added to it.
     words.sort_by_key(mapped);
+    let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+    if repeats && instruction.is_string_instruction() {
+        words.push(RegWord::RCX);
+    }
     let place = |register| (Location::Reg(register), crash.position);
     let places: Vec<_> = words.into_iter().map(place).collect();
     (!places.is_empty()).then_some(Suspects {
