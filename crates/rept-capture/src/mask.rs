@@ -22,8 +22,7 @@ enum Source {
 }
 
 impl Mask {
-    /// The mask of moves, comparisons, gathers and scatters. Others read their operand whole, or are
-    /// taken to.
+    /// The mask of moves, gathers and scatters. Others read their operand whole, or are taken to.
     pub(crate) fn of(instruction: &Instruction) -> Option<Mask> {
         let element = instruction.memory_size().element_size();
         let signs = |register, element| Mask {
@@ -118,9 +117,9 @@ fn is_packed(mnemonic: M) -> bool {
     )
 }
 
-/// Moves and comparisons, which touch an element for each bit of their mask and no other.
+/// Moves, which touch an element for each bit of their mask and no other.
 fn is_elementwise(mnemonic: M) -> bool {
-    let moves = matches!(
+    matches!(
         mnemonic,
         M::Vmovdqu8
             | M::Vmovdqu16
@@ -134,35 +133,7 @@ fn is_elementwise(mnemonic: M) -> bool {
             | M::Vmovapd
             | M::Vmovss
             | M::Vmovsd
-    );
-    let compares = matches!(
-        mnemonic,
-        M::Vpcmpb
-            | M::Vpcmpw
-            | M::Vpcmpd
-            | M::Vpcmpq
-            | M::Vpcmpub
-            | M::Vpcmpuw
-            | M::Vpcmpud
-            | M::Vpcmpuq
-            | M::Vpcmpeqb
-            | M::Vpcmpeqw
-            | M::Vpcmpeqd
-            | M::Vpcmpeqq
-            | M::Vpcmpgtb
-            | M::Vpcmpgtw
-            | M::Vpcmpgtd
-            | M::Vpcmpgtq
-            | M::Vptestmb
-            | M::Vptestmw
-            | M::Vptestmd
-            | M::Vptestmq
-            | M::Vptestnmb
-            | M::Vptestnmw
-            | M::Vptestnmd
-            | M::Vptestnmq
-    );
-    moves || compares
+    )
 }
 
 #[cfg(test)]
@@ -222,9 +193,10 @@ mod tests {
 
     #[test]
     fn what_is_not_known_to_be_masked_is_whole() {
-        // vpaddd ymm0{k1},ymm1,[rax]; vmovdqu8 ymm16,[rsi]
+        // vpaddd ymm0{k1},ymm1,[rax]; vpcmpneqb k1{k2},ymm18,[rdi]; vmovdqu8 ymm16,[rsi]
         for bytes in [
             &[0x62, 0xf1, 0x75, 0x29, 0xfe, 0x00][..],
+            &[0x62, 0xf3, 0x6d, 0x22, 0x3f, 0x0f, 0x04],
             &[0x62, 0xe1, 0x7f, 0x28, 0x6f, 0x06],
         ] {
             let instruction = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE).decode();

@@ -87,20 +87,6 @@ impl Builder {
         )
     }
 
-    /// The same, where an element of memory is read only if the write mask has it.
-    pub(super) fn sources_under_mask(&self, element: u32) -> (Lanes<'_>, Lanes<'_>) {
-        let last = self.last_vector();
-        let masked = self.instruction.op_mask() != Register::None;
-        if !masked || self.is_register(last) || self.instruction.is_broadcast() {
-            return self.sources(element);
-        }
-        let conditions = self.mask_conditions(self.width(last) / element);
-        (
-            self.elements(last - 1, element),
-            self.load_elements(element, &conditions),
-        )
-    }
-
     /// Writes a vector operand. VEX and EVEX forms zero the register above it, legacy ones keep it.
     pub(super) fn set_lanes(&self, operand: u32, lanes: &[Val<'_>]) {
         if self.instruction.op_kind(operand) != OpKind::Register {

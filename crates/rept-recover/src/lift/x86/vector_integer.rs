@@ -233,7 +233,7 @@ pub(super) fn multiply_pairs<'b>(x: Val<'b>, y: Val<'b>, w: u32) -> Val<'b> {
 /// PCMPEQ and PCMPGT: to a vector of all-ones and zeros, or to a mask register.
 fn compare(b: &Builder, element: u32, op: Op) {
     if b.instruction.op0_register().is_k() {
-        let (x, y) = b.sources_under_mask(element);
+        let (x, y) = b.sources(element);
         b.set_mask(
             x.iter()
                 .zip(&y)

@@ -86,7 +86,7 @@ fn mask_to_elements(b: &Builder, element: u32) {
 
 /// VPCMP: the immediate chooses among eq, lt, le, false, ne, nlt, nle, true.
 fn compare(b: &Builder, element: u32, less: Op) {
-    let (x, y) = b.sources_under_mask(element);
+    let (x, y) = b.sources(element);
     let choice = b.instruction.immediate(b.instruction.op_count() - 1) & 7;
     let preds = x.iter().zip(&y).map(|(&x, &y)| {
         let pred = match choice & 3 {
@@ -106,7 +106,7 @@ fn compare(b: &Builder, element: u32, less: Op) {
 }
 
 fn test(b: &Builder, element: u32, nonzero: bool) {
-    let (x, y) = b.sources_under_mask(element);
+    let (x, y) = b.sources(element);
     let preds = x.iter().zip(&y).map(|(&x, &y)| {
         let both = x & y;
         let zero = both.packed_pred3(Op::Zero, element, 0, both, both);
