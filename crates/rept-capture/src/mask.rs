@@ -175,12 +175,6 @@ mod tests {
         check(&bytes, 0b1100_1110, &[(1, 3), (6, 2)]);
         check(&bytes, 0, &[]);
         check(&bytes, u64::MAX, &[(0, 32)]);
-        // vpcmpneqb k1{k2},ymm18,[rdi]
-        check(
-            &[0x62, 0xf3, 0x6d, 0x22, 0x3f, 0x0f, 0x04],
-            0b110,
-            &[(1, 2)],
-        );
         // vpmaskmovd ymm0,ymm1,[rax]
         check(&[0xc4, 0xe2, 0x75, 0x8c, 0x00], 0b101, &[(0, 4), (8, 4)]);
         // vpexpandd ymm0{k1},[rax]
