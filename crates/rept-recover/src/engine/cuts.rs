@@ -142,21 +142,8 @@ mod tests {
     use super::*;
     use rept_trace::{Interval, Run, ThreadId};
 
-    #[track_caller]
-    fn check(kinds: &[EventKind], syscall: Option<u64>, expect: Option<CutKind>) {
-        let mut thread = ThreadTrace::new(ThreadId(1));
-        let event = |kind: &EventKind| Event {
-            step: 5,
-            time: Interval::UNKNOWN,
-            kind: kind.clone(),
-        };
-        thread.events = kinds.iter().map(event).collect();
-        let found = cuts(&thread, |_| syscall.map(Address));
-        assert_eq!(found.first().map(|cut| cut.kind), expect);
-    }
-
-    /// What is found where gaps and events are at one step.
-    fn at_gaps(kinds: &[EventKind], reasons: &[&GapReason]) -> Vec<CutKind> {
+    /// A thread with these events and gaps before one step.
+    fn thread(kinds: &[EventKind], reasons: &[&GapReason]) -> ThreadTrace {
         let mut thread = ThreadTrace::new(ThreadId(1));
         let event = |kind: &EventKind| Event {
             step: 5,
@@ -171,7 +158,18 @@ mod tests {
         };
         thread.events = kinds.iter().map(event).collect();
         thread.gaps = reasons.iter().map(gap).collect();
-        let found = cuts(&thread, |_| None).into_iter();
+        thread
+    }
+
+    #[track_caller]
+    fn check(kinds: &[EventKind], syscall: Option<u64>, expect: Option<CutKind>) {
+        let found = cuts(&thread(kinds, &[]), |_| syscall.map(Address));
+        assert_eq!(found.first().map(|cut| cut.kind), expect);
+    }
+
+    /// What is found where gaps and events are at one step.
+    fn at_gaps(kinds: &[EventKind], reasons: &[&GapReason]) -> Vec<CutKind> {
+        let found = cuts(&thread(kinds, reasons), |_| None).into_iter();
         found.map(|cut| cut.kind).collect()
     }
 
