@@ -4,6 +4,7 @@
 //!
 //! An engine owns the traced process and tells the [`Recording`] what it executed.
 
+mod alike;
 mod approach;
 mod conclude;
 mod end;
@@ -86,6 +87,12 @@ pub(crate) struct Engine {
     pub(crate) stepped: u64,
     // How often what was recorded was saved.
     saved: u32,
+    // What the kernel answers by chance or by the clock, when that is to be the same in every run.
+    alike: Option<alike::Alike>,
+    // Lists of mappings that the program was given instead of the kernel's.
+    lists: Vec<hide::List>,
+    /// After so many steps recording ends.
+    pub(crate) most_steps: u64,
     // Stops of new threads and processes that came before their makers told of them.
     early: BTreeMap<i32, Wait>,
     /// Where its children go, when they are followed.
@@ -129,6 +136,9 @@ impl Engine {
             fast: None,
             stepped: 0,
             saved: 0,
+            alike: None,
+            lists: Vec::new(),
+            most_steps: u64::MAX,
             early: BTreeMap::new(),
             family: None,
             notes: Vec::new(),
@@ -192,6 +202,7 @@ impl Engine {
         for thread in gone {
             self.ended(thread);
         }
+        self.begins_alike(tid)?;
         let registers = program_registers(tid)?;
         self.threads.insert(tid, Thread::stopped(registers));
         self.recording.program(tid);

@@ -58,8 +58,14 @@ pub struct RecordOptions {
     /// Records the processes that the program makes, and those that they make, each into
     /// `child.1`, `child.2` … of its parent's directory, from its beginning.
     pub follow_forks: bool,
+    /// Ends the recording, and the program, after so many steps of all threads, perhaps with some more;
+    /// `None`: with the program. The fast engine counts them only when it records the truth.
+    pub most_steps: Option<u64>,
     /// Whether the kernel may place mappings at random. Without, runs can be repeated.
     pub aslr: bool,
+    /// Answers system calls for random numbers, the time and what it took alike in every run, and hides
+    /// the vDSO: two recordings of a program of one thread then differ in little more than process ids.
+    pub repeatable: bool,
 }
 
 impl RecordOptions {
@@ -79,7 +85,9 @@ impl RecordOptions {
             sample_registers: None,
             save_on: None,
             follow_forks: false,
+            most_steps: None,
             aslr: false,
+            repeatable: false,
         }
     }
 
@@ -188,6 +196,11 @@ impl Recorder {
         if options.follow_forks && (attached || options.save_on.is_some()) {
             return Err(Error::option(
                 "children are followed only of a program that is recorded whole: not with --attach or --on-signal",
+            ));
+        }
+        if options.repeatable && (attached || options.follow_forks) {
+            return Err(Error::option(
+                "answers are the same in every run only for one process that is recorded from its beginning: not with --attach or --follow-forks",
             ));
         }
         let _file_limit = FileLimit::reported()?;
@@ -335,6 +348,10 @@ fn run(
     engine: &mut Engine,
     on_progress: &mut dyn FnMut(u64, usize),
 ) -> Result<(), Error> {
+    if options.repeatable {
+        engine.answer_alike()?;
+    }
+    engine.most_steps = options.most_steps.unwrap_or(u64::MAX);
     if let Some(point) = &options.from {
         engine.approach(Start::new(point))?;
     }
@@ -369,6 +386,11 @@ fn check_fast(options: &RecordOptions) -> Result<(), Error> {
     if options.schedule != Schedule::Cores {
         return Err(Error::option(
             "the fast engine cannot record a schedule of threads: use the step engine",
+        ));
+    }
+    if options.most_steps.is_some() && !options.is_exact() {
+        return Err(Error::option(
+            "the fast engine counts no steps while the program runs: use the step engine, or record the truth",
         ));
     }
     if options.seed != 0 && !options.is_exact() {

@@ -13,7 +13,7 @@ mod shared;
 pub(crate) use handlers::FileLimit;
 pub(crate) use handover::{Parked, run_to_exec};
 pub(crate) use launch::{ExecResult, Launch, allow_core, launch};
-pub(crate) use memory::{Ranges, read, read_word, write_word};
+pub(crate) use memory::{Ranges, read, read_word, write, write_word};
 pub(crate) use remote::Remote;
 pub(crate) use requests::{Request, Requests, take_request};
 pub(crate) use shared::{Shared, time_stamp, time_stamp_rate};

@@ -160,6 +160,14 @@ fn output_and_options() {
     options.per_cpu = true;
     fails(options, Path::new("/bin/true"), "need a schedule");
     let mut options = RecordOptions::new(directory.join("out"));
+    options.engine = EngineKind::Fast;
+    options.most_steps = Some(1000);
+    fails(options, Path::new("/bin/true"), "counts no steps");
+    let mut options = RecordOptions::new(directory.join("out"));
+    options.repeatable = true;
+    options.follow_forks = true;
+    fails(options, Path::new("/bin/true"), "not with --attach");
+    let mut options = RecordOptions::new(directory.join("out"));
     options.from = Some("no_such_function_at_all".parse().unwrap());
     fails(
         options,

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Recorded, record};
 use rept_capture::truth::AccessKind;
-use rept_capture::{Exit, Schedule};
+use rept_capture::{EngineKind, Exit, Schedule};
 use rept_trace::ThreadId;
 use std::process::Command;
 
@@ -98,6 +98,35 @@ fn a_small_ring_keeps_the_newest_steps() {
     let data = std::fs::metadata(recorded.file("perf.data")).unwrap().len();
     assert!(data < 16 << 10, "{data} bytes");
     recorded.assert_perf_agrees(recorded.summary.steps as usize);
+}
+
+// The program goes no further, and what is recorded is whole up to there.
+#[test]
+fn as_many_steps_as_were_asked_for() {
+    for engine in [EngineKind::Step, EngineKind::Fast] {
+        let limited = |options: &mut rept_capture::RecordOptions| {
+            options.engine = engine;
+            options.most_steps = Some(500);
+        };
+        let Some(recorded) = record("crash", &format!("most-{engine:?}"), limited) else {
+            return;
+        };
+        let summary = &recorded.summary;
+        let most = if engine == EngineKind::Step {
+            500
+        } else {
+            1 << 20
+        };
+        assert!((500..=most).contains(&summary.steps), "{}", summary.steps);
+        assert_eq!(summary.exit, Exit::Signal(libc::SIGKILL));
+        let told = summary.notes.iter().any(|n| n.contains("as many steps"));
+        assert!(told, "{:?}", summary.notes);
+        let truth = recorded.true_addresses();
+        let written: usize = truth.values().map(Vec::len).sum();
+        assert_eq!(written as u64, summary.steps);
+        assert!(std::fs::metadata(recorded.file("core")).unwrap().len() > 1000);
+        recorded.assert_perf_agrees(0);
+    }
 }
 
 // The crash position: after the last step comes the instruction at which the core stands.

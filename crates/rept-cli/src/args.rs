@@ -152,9 +152,17 @@ pub(crate) struct RecordArgs {
     /// parent's directory; ends when the last of them has.
     #[arg(long)]
     pub(crate) follow_forks: bool,
+    /// End the recording, and the program, after N steps, perhaps some more; with the fast engine
+    /// only together with --truth.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: Option<u64>,
     /// Let the kernel place mappings at random; without, runs can be repeated.
     #[arg(long)]
     pub(crate) aslr: bool,
+    /// Answer system calls for random numbers and the time alike in every run, so that runs differ in
+    /// little more than process ids; not with --attach or --follow-forks.
+    #[arg(long, conflicts_with = "aslr")]
+    pub(crate) repeatable: bool,
     /// The program and its arguments.
     #[arg(
         value_name = "PROGRAM",

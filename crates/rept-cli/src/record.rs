@@ -21,7 +21,9 @@ pub(crate) fn record(wanted: &RecordArgs, out: &mut dyn Write) -> Result<(), Fai
     options.truth = wanted.truth;
     options.seed = wanted.seed;
     options.from = wanted.from.clone();
+    options.most_steps = wanted.steps;
     options.aslr = wanted.aslr;
+    options.repeatable = wanted.repeatable;
     options.schedule = schedule(wanted)?;
     options.per_cpu = wanted.per_cpu.is_some();
     options.timing = wanted.timing;

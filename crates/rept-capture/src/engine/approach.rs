@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::from::StartPoint;
 use crate::maps;
 use crate::sys::{self, Resume, Wait};
+use libc::user_regs_struct as Registers;
 use std::collections::HashSet;
 
 /// A starting point on its way to be reached.
@@ -15,6 +16,8 @@ pub(crate) struct Start<'a> {
     address: Option<u64>,
     arrivals: u64,
     searched: HashSet<String>,
+    // Each system call is stopped at: its answer may be another than the kernel's.
+    at_calls: bool,
 }
 
 impl<'a> Start<'a> {
@@ -24,14 +27,15 @@ impl<'a> Start<'a> {
             address: None,
             arrivals: 0,
             searched: HashSet::new(),
+            at_calls: false,
         }
     }
 
     // Until the place is mapped, every system call may map it.
     fn how(&self) -> Resume {
         match self.address {
-            Some(_) => Resume::Run,
-            None => Resume::ToSyscall,
+            Some(_) if !self.at_calls => Resume::Run,
+            _ => Resume::ToSyscall,
         }
     }
 
@@ -50,6 +54,7 @@ impl Engine {
     /// # Errors
     /// It ends before it comes there, or tracing fails.
     pub(crate) fn approach(&mut self, mut start: Start<'_>) -> Result<(), Error> {
+        start.at_calls = self.is_alike();
         self.locate(&mut start)?;
         for (&tid, thread) in &self.threads {
             let signal = match thread.stop {
@@ -93,6 +98,7 @@ impl Engine {
             Wait::Exited(_) | Wait::Killed { .. } => self.gone(tid, start)?,
             Wait::Event { event, signal } => self.passes_event(tid, event, signal, start)?,
             Wait::Syscall => {
+                self.answers_call(tid)?;
                 match start.address {
                     Some(_) => sys::breakpoint(tid, start.address)?,
                     None if may_have_mapped(tid)? => self.locate(start)?,
@@ -117,6 +123,16 @@ impl Engine {
             }
         }
         Ok(false)
+    }
+
+    // The thread is on its way into a system call or out of it.
+    fn answers_call(&mut self, tid: i32) -> Result<(), Error> {
+        if self.is_alike()
+            && let Some((before, result)) = ended_call(&sys::registers(tid)?)
+        {
+            self.answered(tid, &before, result)?;
+        }
+        Ok(())
     }
 
     fn is_arrival(&self, tid: i32, start: &Start<'_>) -> Result<bool, Error> {
@@ -225,13 +241,20 @@ impl Engine {
     }
 }
 
+// The registers with which a thread made the system call that it is leaving, and its result.
+fn ended_call(registers: &Registers) -> Option<(Registers, u64)> {
+    const ENTERING: i64 = -(libc::ENOSYS as i64);
+    let before = Registers {
+        rax: registers.orig_rax,
+        ..*registers
+    };
+    (registers.rax as i64 != ENTERING).then_some((before, registers.rax))
+}
+
 // Whether the system call that the thread is leaving made executable memory.
 fn may_have_mapped(tid: i32) -> Result<bool, Error> {
-    const ENTERING: i64 = -(libc::ENOSYS as i64);
-    let registers = sys::registers(tid)?;
-    let maps = matches!(
-        registers.orig_rax as i64,
-        libc::SYS_mmap | libc::SYS_mprotect
-    );
-    Ok(maps && registers.rax as i64 != ENTERING)
+    let ended = ended_call(&sys::registers(tid)?);
+    Ok(ended.is_some_and(|(before, _)| {
+        matches!(before.rax as i64, libc::SYS_mmap | libc::SYS_mprotect)
+    }))
 }

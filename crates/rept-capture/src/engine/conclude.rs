@@ -186,7 +186,12 @@ impl Engine {
         }
         if instruction.kind == Kind::Syscall {
             self.hide_mappings(tid, &attempt.before)?;
-            return self.after_syscall(tid, &attempt.before, after.rax);
+            self.hide_kind_of_list(tid, &attempt.before, after.rax)?;
+            let result = self.answered(tid, &attempt.before, after.rax)?;
+            if let Some(thread) = self.thread(tid) {
+                thread.registers.rax = result;
+            }
+            return self.after_syscall(tid, &attempt.before, result);
         }
         let accesses = self.accesses(tid, &attempt, &instruction, &after);
         self.record(tid, &attempt, &instruction, after.rip, accesses)

@@ -111,7 +111,7 @@ impl Engine {
         let mut turns = 0u64;
         while self.fast.is_some() && !self.threads.is_empty() {
             turns += 1;
-            if self.answer_requests()?.is_break() {
+            if self.answer_requests()?.is_break() || self.is_enough()? {
                 break;
             }
             self.collect()?;

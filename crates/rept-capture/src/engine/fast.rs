@@ -10,10 +10,8 @@
 
 use super::exact::{self, Exact};
 use super::signals::{self, Disposition};
-use super::{Engine, OnProgress, State, Stop, program_registers};
-use crate::cache::area::{
-    CALLS_AT, QUIET_CALLS, R11_AT, RAX_AT, RCX_AT, RDX_AT, RSP_AT, TABLE_AT, TARGET_AT,
-};
+use super::{Engine, OnProgress, State, Stop, hide, program_registers};
+use crate::cache::area::{R11_AT, RAX_AT, RCX_AT, RDX_AT, RSP_AT, TABLE_AT, TARGET_AT};
 use crate::cache::{Cache, Standing, free_area, saved};
 use crate::error::Error;
 use crate::instruction::Kind;
@@ -234,7 +232,7 @@ impl Engine {
     }
 
     // All areas.
-    fn areas(&self) -> impl Iterator<Item = &Shared> {
+    pub(super) fn areas(&self) -> impl Iterator<Item = &Shared> {
         let exact = self.fast.as_ref().and_then(|fast| fast.exact.as_ref());
         let exact = exact.into_iter().flat_map(Exact::areas);
         exact.chain(self.recording.journal.iter().flat_map(|j| j.areas()))
@@ -445,9 +443,7 @@ impl Engine {
         };
         area.set_quad(RAX_AT as usize + 8, 0);
         area.set_quad(TABLE_AT as usize, fast.cache.table());
-        for &call in QUIET_CALLS {
-            area.write(CALLS_AT as usize + call as usize, &[1]);
-        }
+        hide::permit_calls(&area, !self.lists.is_empty(), self.alike.is_some());
         match (&mut fast.exact, journal) {
             (Some(exact), _) => exact.begin(tid, area),
             (None, Some(journal)) => journal.begin(tid, area),

@@ -132,6 +132,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether as many steps are recorded as were asked for. Then a core of the process as it is was
+    /// written, and it has ended, or goes on alone if it was there before.
+    ///
+    /// # Errors
+    /// Tracing fails.
+    pub(super) fn is_enough(&mut self) -> Result<bool, Error> {
+        if self.threads.is_empty() || self.recording.steps() < self.most_steps {
+            return Ok(false);
+        }
+        if self.tracee.attached {
+            self.let_go_alive()?;
+            return Ok(true);
+        }
+        self.quiesce()?;
+        self.write_own_core(self.pid, 0);
+        self.threads.clear();
+        self.tracee.end();
+        self.exit = Some(Exit::Signal(libc::SIGKILL));
+        self.note("the recorder ended the program after as many steps as were asked for".into());
+        Ok(true)
+    }
+
     /// Recording has failed: a process that was attached to goes on alone, any other ends.
     pub(crate) fn abandon(&mut self) {
         if self.tracee.attached && !self.tracee.ended {

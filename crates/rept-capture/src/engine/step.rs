@@ -38,6 +38,9 @@ impl Engine {
                 }
                 self.collect()?;
             }
+            if self.is_enough()? {
+                break;
+            }
             match self.pick() {
                 Some(tid) => self.forgive_gone(tid, Self::advance)?,
                 None => self.wait_for_any()?,

@@ -1,6 +1,6 @@
 use crate::error::Error;
 use libc::{c_void, iovec, pid_t};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 
@@ -97,6 +97,16 @@ pub(crate) fn read_word(tid: pid_t, at: u64) -> Option<u64> {
     let mut word = [0; 8];
     let got = read(tid, at, &mut word);
     (got == word.len()).then(|| u64::from_le_bytes(word))
+}
+
+/// Writes bytes, also where the program itself may not.
+pub(crate) fn write(tid: pid_t, address: u64, bytes: &[u8]) -> Result<(), Error> {
+    let memory = OpenOptions::new()
+        .write(true)
+        .open(format!("/proc/{tid}/mem"));
+    memory
+        .and_then(|memory| memory.write_all_at(bytes, address))
+        .map_err(|source| Error::system("write the program's memory", source))
 }
 
 /// Writes eight bytes.
