@@ -48,6 +48,9 @@ pub(crate) enum Command {
     /// Record and score programs with known races over many seeds, and print the tables of
     /// docs/threads.md.
     Threads(ThreadsArgs),
+    /// Hold what both engines record of each case and test program against each other, record the
+    /// cases whole, and print the tables of docs/tracer.md.
+    Engines(EnginesArgs),
 }
 
 #[derive(Args, Debug)]
@@ -73,6 +76,39 @@ pub(crate) struct ThreadsArgs {
     /// Folder in which recordings are kept, and taken from where they are there.
     #[arg(long, value_name = "DIR")]
     pub(crate) recordings: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EnginesArgs {
+    /// Which tables; without, all.
+    #[arg(value_enum)]
+    pub(crate) tables: Vec<Table>,
+    /// Only these cases and test programs; may be repeated.
+    #[arg(long = "case", value_name = "NAME")]
+    pub(crate) cases: Vec<String>,
+    /// Steps of a program that are compared at most.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) steps: u64,
+    /// Runs of each program with threads.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) runs: u32,
+    /// Folder for sources, programs and recordings.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work: Option<PathBuf>,
+    /// The `rept` command; without it, it is built.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rept: Option<PathBuf>,
+}
+
+/// What is shown of the engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Table {
+    /// Both engines record the same.
+    Same,
+    /// Cases recorded whole, as stock perf decodes them.
+    Whole,
+    /// Cases with threads, many times with the recorder and without.
+    Races,
 }
 
 /// A selection of cases.

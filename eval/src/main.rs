@@ -16,12 +16,14 @@
 //! (`examine`), and holds the answer against the cause that the manifest names and against the
 //! truth; recovery never sees either.
 //!
-//! Programs with known races have tables of their own (`threads`).
+//! Programs with known races have tables of their own (`threads`), and so have the two engines of the
+//! recorder (`engines`).
 
 mod arguments;
 mod build;
 mod case;
 mod cost;
+mod engines;
 mod examine;
 mod fetch;
 mod key;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let done = match &arguments.command {
         Some(Command::Examine(wanted)) => examine::print(wanted),
         Some(Command::Threads(wanted)) => threads::run(wanted),
+        Some(Command::Engines(wanted)) => engines::run(wanted),
         None => stages::run(&arguments),
     };
     match done {

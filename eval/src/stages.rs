@@ -294,7 +294,7 @@ fn check_crash(case: &Case, found: &crate::examine::Examination) -> Result<(), F
     ))
 }
 
-fn signal_name(signal: i32) -> String {
+pub(crate) fn signal_name(signal: i32) -> String {
     match signal {
         4 => "SIGILL".to_owned(),
         5 => "SIGTRAP".to_owned(),

@@ -24,10 +24,10 @@ use arena::{ARENA_BYTES, Arena, TABLE_BYTES, Table};
 use libc::user_regs_struct as Registers;
 use source::Source;
 use std::collections::{HashMap, HashSet, VecDeque};
-use translate::{Draft, Style};
+use translate::Draft;
 
 pub(crate) use emit::{Stage, saved};
-pub(crate) use translate::{FLAGS, FULL_WINDOW, LoggedStep, REGISTERS_AT, Span};
+pub(crate) use translate::{FLAGS, FULL_WINDOW, LoggedStep, REGISTERS_AT, Span, Style};
 
 /// Blocks that are made at once, when one is missing.
 const AHEAD: usize = 192;
@@ -80,17 +80,11 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// An empty cache for the process behind `remote`. `timed`: there is more than one
-    /// thread; `exact`: registers and accesses of each instruction are logged.
+    /// An empty cache for the process behind `remote`.
     ///
     /// # Errors
     /// Memory cannot be shared with it.
-    pub(crate) fn new(
-        remote: &Remote,
-        mappings: &[Mapping],
-        timed: bool,
-        exact: bool,
-    ) -> Result<Cache, Error> {
+    pub(crate) fn new(remote: &Remote, mappings: &[Mapping], style: Style) -> Result<Cache, Error> {
         let at = free_area(mappings, TABLE_BYTES as u64);
         let table = Table::new(Shared::new(remote, at, TABLE_BYTES, false)?);
         let mut source = Source::default();
@@ -103,10 +97,7 @@ impl Cache {
             by_start: HashMap::new(),
             waiting: HashMap::new(),
             stepped: HashSet::new(),
-            style: Style {
-                timed: timed && !exact,
-                exact,
-            },
+            style,
         })
     }
 

@@ -26,7 +26,40 @@ pub(crate) struct Instruction {
     element: usize,
     /// Which elements of its memory operand it touches.
     pub(crate) mask: Option<Mask>,
+    /// What it leaves is different each time.
+    pub(crate) chance: Option<Chance>,
     memory: Vec<UsedMemory>,
+}
+
+/// What the processor itself answers by chance or by the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chance {
+    /// The time-stamp counter, in EDX and EAX; with the number of the processor in ECX when
+    /// `names_processor`.
+    Time { names_processor: bool },
+    /// A random number of so many bytes in the general-purpose register of this number.
+    Number { register: u8, bytes: usize },
+}
+
+impl Chance {
+    pub(crate) fn of(instruction: &iced_x86::Instruction) -> Option<Chance> {
+        match instruction.mnemonic() {
+            Mnemonic::Rdtsc => Some(Chance::Time {
+                names_processor: false,
+            }),
+            Mnemonic::Rdtscp => Some(Chance::Time {
+                names_processor: true,
+            }),
+            Mnemonic::Rdrand | Mnemonic::Rdseed => {
+                let register = instruction.op0_register();
+                Some(Chance::Number {
+                    register: register.full_register().number() as u8,
+                    bytes: register.size(),
+                })
+            }
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +129,7 @@ impl Instruction {
                 && (decoded.has_rep_prefix() || decoded.has_repne_prefix()),
             element: decoded.memory_size().size(),
             mask: Mask::of(&decoded),
+            chance: Chance::of(&decoded),
             memory,
         })
     }

@@ -11,7 +11,7 @@ mod exact;
 use super::area::{CALLS_AT, LOG_AT, RAX_AT};
 use super::emit::{Emitter, Point, Reg, Stage, saved};
 use super::source::Source;
-use crate::instruction::{self, Kind, MAX_BYTES};
+use crate::instruction::{self, Chance, Kind, MAX_BYTES};
 use crate::journal::{self, Ending, Flow};
 use exact::{Layout, Plan};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
@@ -29,11 +29,14 @@ const RAX_UPPER_AT: u32 = RAX_AT + 1;
 
 /// How blocks are made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
-    /// Locked instructions stand in blocks of their own, with the time before them.
-    pub(super) timed: bool,
+pub(crate) struct Style {
+    /// Locked instructions stand in blocks of their own, with the time before them: not needed while
+    /// there is one thread.
+    pub(crate) timed: bool,
     /// Registers and accesses of each instruction go to the log, not just the block's number.
-    pub(super) exact: bool,
+    pub(crate) exact: bool,
+    /// Instructions whose result is chance are stepped, as it is to be another.
+    pub(crate) alike: bool,
 }
 
 /// A block before it is put in its place.
@@ -103,7 +106,7 @@ impl Translation {
             let locked = piece.as_ref().is_some_and(|piece| piece.locks()) && style.timed;
             let longest = if style.exact { LONGEST_EXACT } else { LONGEST };
             let fits = self.ips.len() < longest && (first || !locked);
-            let Some(piece) = piece.filter(|piece| fits && piece.can_be_copied()) else {
+            let Some(piece) = piece.filter(|piece| fits && piece.can_be_copied(style)) else {
                 return self.cut(at, first);
             };
             let plan = style.exact.then(|| Plan::of(&piece));
@@ -453,8 +456,9 @@ impl Piece {
 
     // Whether the instruction does the same in the cache. The others see where they stand
     // or what GS is, lead nowhere that can be followed, or are the kernel's affair.
-    fn can_be_copied(&self) -> bool {
+    fn can_be_copied(&self, style: Style) -> bool {
         let i = &self.instruction;
+        let answered = style.alike && Chance::of(i).is_some();
         let by_kind = match self.kind {
             Kind::Interrupt | Kind::PopFlags => false,
             Kind::Conditional { target, .. } => target != self.next(),
@@ -464,7 +468,7 @@ impl Piece {
         let transaction = i.flow_control() == FlowControl::XbeginXabortXend;
         let narrow_branch = i.flow_control() != FlowControl::Next && self.has_prefix(0x66);
         let eip_relative = i.is_ip_rel_memory_operand() && self.has_prefix(0x67);
-        by_kind && !transaction && !narrow_branch && !eip_relative && !self.sees_gs()
+        by_kind && !answered && !transaction && !narrow_branch && !eip_relative && !self.sees_gs()
     }
 
     fn sees_gs(&self) -> bool {

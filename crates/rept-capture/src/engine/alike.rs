@@ -3,14 +3,17 @@
 //!
 //! The sixteen random bytes that a process begins with are fixed ones, random numbers come from a
 //! generator, and each look at a clock finds it a millisecond later than the last did. The vDSO,
-//! through which programs read clocks without a system call, is not shown to them. What still
-//! differs from run to run: process and thread ids, the time-stamp counter, times of files other
-//! than their last change, and who of several threads comes first.
+//! through which programs read clocks without a system call, is not shown to them. The processor's
+//! own counter and random numbers are answered in the same way, where it is recorded. What still
+//! differs from run to run: process and thread ids, times of files other than their last change, how
+//! much memory is resident, and who of several threads comes first.
 //!
 //! The clocks stand long in the past, so that whoever waits for a time does not wait.
 
 use super::Engine;
+use super::exact::register;
 use crate::error::Error;
+use crate::instruction::Chance;
 use crate::sys;
 use libc::user_regs_struct as Registers;
 
@@ -21,6 +24,7 @@ const FIRST_SECOND: u64 = 1_000_000_000;
 /// By how much each look finds a clock later.
 const LOOK_NANOSECONDS: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
+const CARRY_FLAG: u64 = 1;
 /// Entries of the auxiliary vector that are looked at: the kernel makes some twenty.
 const MOST_ENTRIES: usize = 64;
 /// Bytes of `struct rusage`, and of `struct tms`.
@@ -129,6 +133,18 @@ impl Engine {
         }
     }
 
+    /// A thread, stopped, has run an instruction whose result is chance.
+    ///
+    /// # Errors
+    /// The thread is gone.
+    pub(super) fn answered_itself(&mut self, tid: i32, chance: Chance) -> Result<(), Error> {
+        let (Some(alike), Some(thread)) = (&mut self.alike, self.threads.get_mut(&tid)) else {
+            return Ok(());
+        };
+        alike.instead(chance, &mut thread.registers);
+        sys::set_registers(tid, &thread.registers)
+    }
+
     fn answer(&mut self, tid: i32, before: &Registers, result: u64) -> Option<Answer> {
         let alike = self.alike.as_mut()?;
         let length = usize::try_from(result as i64).ok()?;
@@ -147,6 +163,34 @@ impl Engine {
 }
 
 impl Alike {
+    // Puts another result into the registers.
+    fn instead(&mut self, chance: Chance, registers: &mut Registers) {
+        match chance {
+            Chance::Time { names_processor } => {
+                let ticks = self.look();
+                registers.rax = ticks & u64::from(u32::MAX);
+                registers.rdx = ticks >> 32;
+                if names_processor {
+                    registers.rcx = 0;
+                }
+            }
+            Chance::Number {
+                register: number,
+                bytes,
+            } => {
+                let mut drawn = [0; 8];
+                drawn[..bytes].copy_from_slice(&self.draw(bytes));
+                if let Some(place) = register(registers, number) {
+                    // A register of two bytes keeps the others.
+                    let kept = if bytes == 2 { *place & !0xffff } else { 0 };
+                    *place = kept | u64::from_le_bytes(drawn);
+                }
+                // There was a number.
+                registers.eflags |= CARRY_FLAG;
+            }
+        }
+    }
+
     fn clock(&mut self, before: &Registers) -> Option<Answer> {
         let pair = |at: u64, first: u64, second: u64| match at {
             0 => Vec::new(),
@@ -270,6 +314,27 @@ mod tests {
             rsi: second,
             ..registers
         }
+    }
+
+    #[test]
+    fn the_processor_answers_alike_too() {
+        let mut alike = Alike::default();
+        let mut registers = call(-1, 0x1234_5678_9abc_def0, 0);
+        let processor = Chance::Time {
+            names_processor: true,
+        };
+        alike.instead(processor, &mut registers);
+        let found = (registers.rax, registers.rdx, registers.rcx);
+        assert_eq!(found, (LOOK_NANOSECONDS, 0, 0));
+        let number = |bytes| Chance::Number { register: 7, bytes };
+        alike.instead(number(2), &mut registers);
+        assert_eq!(registers.rdi >> 16, 0x1234_5678_9abc);
+        assert_ne!(registers.rdi & 0xffff, 0xdef0);
+        alike.instead(number(4), &mut registers);
+        assert_eq!(registers.rdi >> 32, 0);
+        alike.instead(number(8), &mut registers);
+        assert_ne!(registers.rdi >> 32, 0);
+        assert_eq!(registers.eflags & CARRY_FLAG, CARRY_FLAG);
     }
 
     #[test]

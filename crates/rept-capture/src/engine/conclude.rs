@@ -193,6 +193,9 @@ impl Engine {
             }
             return self.after_syscall(tid, &attempt.before, result);
         }
+        if let Some(chance) = instruction.chance {
+            self.answered_itself(tid, chance)?;
+        }
         let accesses = self.accesses(tid, &attempt, &instruction, &after);
         self.record(tid, &attempt, &instruction, after.rip, accesses)
     }

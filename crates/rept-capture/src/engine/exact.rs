@@ -258,30 +258,34 @@ impl Reader {
     }
 
     fn set(&mut self, number: u8, value: u64) {
-        let r = &mut self.registers;
-        let places = [
-            &mut r.rax,
-            &mut r.rcx,
-            &mut r.rdx,
-            &mut r.rbx,
-            &mut r.rsp,
-            &mut r.rbp,
-            &mut r.rsi,
-            &mut r.rdi,
-            &mut r.r8,
-            &mut r.r9,
-            &mut r.r10,
-            &mut r.r11,
-            &mut r.r12,
-            &mut r.r13,
-            &mut r.r14,
-            &mut r.r15,
-            &mut r.eflags,
-        ];
-        if let Some(place) = places.into_iter().nth(usize::from(number)) {
+        if let Some(place) = register(&mut self.registers, number) {
             *place = value;
         }
     }
+}
+
+/// One of the general-purpose registers, or behind them the flags.
+pub(super) fn register(r: &mut Registers, number: u8) -> Option<&mut u64> {
+    let places = [
+        &mut r.rax,
+        &mut r.rcx,
+        &mut r.rdx,
+        &mut r.rbx,
+        &mut r.rsp,
+        &mut r.rbp,
+        &mut r.rsi,
+        &mut r.rdi,
+        &mut r.r8,
+        &mut r.r9,
+        &mut r.r10,
+        &mut r.r11,
+        &mut r.r12,
+        &mut r.r13,
+        &mut r.r14,
+        &mut r.r15,
+        &mut r.eflags,
+    ];
+    places.into_iter().nth(usize::from(number))
 }
 
 fn quad(record: &[u8], at: usize) -> u64 {

@@ -12,7 +12,7 @@ use super::exact::{self, Exact};
 use super::signals::{self, Disposition};
 use super::{Engine, OnProgress, State, Stop, hide, program_registers};
 use crate::cache::area::{R11_AT, RAX_AT, RCX_AT, RDX_AT, RSP_AT, TABLE_AT, TARGET_AT};
-use crate::cache::{Cache, Standing, free_area, saved};
+use crate::cache::{Cache, Standing, Style, free_area, saved};
 use crate::error::Error;
 use crate::instruction::Kind;
 use crate::journal::Flow;
@@ -51,10 +51,14 @@ impl Engine {
     pub(crate) fn use_cache(&mut self) -> Result<(), Error> {
         let tid = self.any_stopped();
         let remote = Remote::new(tid, &self.mappings)?;
-        let timed = self.threads.len() > 1;
         // Without a journal, steps are told one by one.
         let exact = self.recording.journal.is_none();
-        let cache = Cache::new(&remote, &self.mappings, timed, exact)?;
+        let style = Style {
+            timed: self.threads.len() > 1 && !exact,
+            exact,
+            alike: self.is_alike(),
+        };
+        let cache = Cache::new(&remote, &self.mappings, style)?;
         self.fast = Some(Fast {
             cache,
             remote,

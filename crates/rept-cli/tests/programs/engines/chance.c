@@ -2,6 +2,7 @@
    by it where to go; looks at the list of its mappings as libraries do; ends by a store to nowhere. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <immintrin.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,23 @@ static void numbers(void)
     close(fd);
 }
 
+__attribute__((target("rdrnd,rdseed"))) static void processor(void)
+{
+    unsigned long long ticks = __rdtsc(), number = 0;
+    unsigned short small = 1;
+    add("ticks", &ticks, sizeof ticks);
+    unsigned core;
+    ticks = __rdtscp(&core);
+    add("ticks and core", &ticks, sizeof ticks);
+    add("core", &core, sizeof core);
+    if (__builtin_cpu_supports("rdrnd")) {
+        add("drawn", &(int){_rdrand64_step(&number)}, sizeof(int));
+        add("number", &number, sizeof number);
+        _rdrand16_step(&small);
+        add("small", &small, sizeof small);
+    }
+}
+
 static void files(const char *path)
 {
     struct stat file;
@@ -94,6 +112,7 @@ int main(int count, char **arguments)
 {
     clocks();
     numbers();
+    processor();
     files(arguments[0]);
     mappings();
     fflush(stdout);
