@@ -3,6 +3,7 @@
 mod bad_input;
 mod common;
 mod containers;
+mod cores;
 mod demo;
 mod engines;
 mod fast;
