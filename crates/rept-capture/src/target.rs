@@ -44,8 +44,13 @@ pub(crate) fn check_process(pid: i32) -> Result<(), Error> {
 
 /// The kernel does not let us trace a process that is there.
 pub(crate) fn untraceable(pid: i32, source: &io::Error) -> Error {
+    // What a process that is not to be looked at has in /proc belongs to root.
+    let shown_to = fs::metadata(format!("/proc/{pid}/status")).map(|data| data.uid());
     let why = match ids(pid, "Uid:").first() {
         Some(&owner) if owner != sys_uid() => format!("it is another user's, with user ID {owner}"),
+        Some(owner) if shown_to.is_ok_and(|uid| uid != *owner) => {
+            "it forbids to be traced by others than root: PR_SET_DUMPABLE".to_owned()
+        }
         _ => "ptrace is restricted: /proc/sys/kernel/yama/ptrace_scope".to_owned(),
     };
     Error::option(format!("process {pid} cannot be traced: {source} ({why})"))

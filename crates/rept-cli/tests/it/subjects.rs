@@ -4,10 +4,11 @@ use crate::common::{Scratch, build, rept};
 use crate::perf::by_rept;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A user without rights, whatever its name.
 const NOBODY: u32 = 65534;
@@ -43,6 +44,35 @@ fn a_process_of_another_user_is_refused() {
         let why = format!("process {own} cannot be traced: Permission denied");
         assert!(said.contains(&why), "{said}");
         assert!(said.contains("another user's, with user ID 0"), "{said}");
+    }
+}
+
+#[test]
+fn a_process_that_forbids_it_is_refused() {
+    let scratch = Scratch::new("subjects-aloof");
+    let Some(program) = build("aloof.c", &scratch) else {
+        return;
+    };
+    let mut command = Command::new(program);
+    command.uid(NOBODY).gid(NOBODY).stdout(Stdio::piped());
+    let mut process = match command.spawn() {
+        Ok(process) => process,
+        Err(error) => return eprintln!("SKIPPED: cannot run as another user: {error}"),
+    };
+    let mut said = String::new();
+    let output = BufReader::new(process.stdout.take().unwrap()).read_line(&mut said);
+    let refused = ["step", "fast"].map(|engine| {
+        let pid = process.id().to_string();
+        as_nobody(&scratch, &["record", "--engine", engine, "--attach", &pid])
+    });
+    process.kill().unwrap();
+    process.wait().unwrap();
+    output.unwrap();
+    for output in refused.into_iter().flatten() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let why = "cannot be traced: Permission denied (os error 13) (it forbids to be traced";
+        assert!(said.contains(why), "{said}");
     }
 }
 
