@@ -191,16 +191,21 @@ fn reads_find_what_was_written() {
 // One sample each hundred steps of a thread, of the step that comes next.
 #[test]
 fn register_samples_are_of_every_so_many_steps() {
-    let sampled = |options: &mut rept_capture::RecordOptions| options.sample_registers = Some(100);
-    let Some(recorded) = record("crash", "samples", sampled) else {
-        return;
-    };
-    let truth = recorded.true_addresses();
-    let wanted = truth.values().next().unwrap().iter().step_by(100);
-    let Some(seen) = recorded.perf_script(&["--no-itrace"]) else {
-        return;
-    };
-    assert!(wanted.eq(seen.values().next().unwrap()));
+    for engine in [EngineKind::Step, EngineKind::Fast] {
+        let sampled = |options: &mut rept_capture::RecordOptions| {
+            options.sample_registers = Some(100);
+            options.engine = engine;
+        };
+        let Some(recorded) = record("crash", &format!("samples-{engine:?}"), sampled) else {
+            return;
+        };
+        let truth = recorded.true_addresses();
+        let wanted = truth.values().next().unwrap().iter().step_by(100);
+        let Some(seen) = recorded.perf_script(&["--no-itrace"]) else {
+            return;
+        };
+        assert!(wanted.eq(seen.values().next().unwrap()), "{engine:?}");
+    }
 }
 
 #[test]

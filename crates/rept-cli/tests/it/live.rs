@@ -117,6 +117,40 @@ fn what_was_stepped_is_saved_on_a_signal() {
     saves("step");
 }
 
+#[test]
+fn a_save_that_cannot_be_written_is_told_of_and_all_goes_on() {
+    let scratch = Scratch::new("live-unsaved");
+    let Some(program) = build("busy.c", &scratch) else {
+        return;
+    };
+    let (directory, place) = (scratch.join("recording"), scratch.join(""));
+    fs::create_dir(&directory).unwrap();
+    // Where the first save wants a directory.
+    fs::write(directory.join("save.1"), "").unwrap();
+    let line = format!(
+        "record --engine fast --on-signal USR1 -o {} -- {} {}",
+        directory.display(),
+        program.display(),
+        place.display()
+    );
+    let words: Vec<&str> = line.split(' ').collect();
+    let recorder = Running::start(&rept(), &words, &scratch);
+    until("start", || scratch.join("ready").exists());
+    // Each is asked for until it is there, as the first leaves no trace.
+    until("second", || {
+        recorder.signal("USR1");
+        sleep(Duration::from_millis(500));
+        directory.join("save.2/core").exists()
+    });
+    fs::write(scratch.join("stop"), "").unwrap();
+    let output = recorder.end();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("SIGSEGV"), "{said}");
+    assert!(said.contains("not everything was saved: "), "{said}");
+    assert!(said.contains("save.1"), "{said}");
+    assert!(succeed("report", &directory).contains("SIGSEGV"));
+}
+
 #[track_caller]
 fn attaches(engine: &str) {
     let scratch = Scratch::new(&format!("live-attaches-{engine}"));
