@@ -2,9 +2,10 @@
 # How much slower programs run while they are recorded: benches/slowdown.sh [REPT]
 #
 # Prints a table of user and system time, recorder included, as multiples of the program's
-# own: the fast engine, and valgrind without a tool where there is one.
-# Single-step and gdb's `record full` would take hours: they record the beginning of the
-# program for a while, and what they would take is computed from the instructions they did.
+# own: the fast engine, and valgrind without a tool where there is one; below, the geometric means.
+# With truth, single-step and gdb's `record full` would take minutes to hours: they record the
+# beginning of the program, and what they would take is computed from the instructions they did.
+# The last column is how many the fast engine records with truth in a second of its time.
 set -euo pipefail
 rept=$(realpath "${1:-target/release/rept}")
 work=$(mktemp -d)
@@ -12,6 +13,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 export LC_ALL=C TIMEFORMAT='%U %S'
 SECONDS_OF_GDB=10
+STEPS_WITH_TRUTH=5000000
 
 cat > churn.c <<'END'
 #include <stdlib.h>
@@ -54,8 +56,9 @@ by_gdb() {
 }
 logged() { sed -n 's/.*Log contains \([0-9]*\) instructions.*/\1/p' out.txt | tail -1; }
 
-echo "| program | native | fast | valgrind | single-step | gdb record full |"
-echo "|---|---|---|---|---|---|"
+rows=()
+echo "| program | native | fast | valgrind | fast, truth | single-step | gdb record full | steps/s with truth |"
+echo "|---|---|---|---|---|---|---|---|"
 while read -r name line; do
     first=${line%% *}
     command -v "$first" > /dev/null || { echo "| $name | no $first |"; continue; }
@@ -66,15 +69,20 @@ while read -r name line; do
     cpu "$rept" record --engine fast --buffer 64M -o whole -- "${command[@]}" > /dev/null
     steps=$(steps)
     none=$(cpu valgrind --tool=none -q --trace-children=yes "${command[@]}")
+    truth=$(cpu "$rept" record --engine fast --truth --steps $STEPS_WITH_TRUTH -o truth -- "${command[@]}")
+    rate=$(awk -v t="$truth" -v d="$(steps)" 'BEGIN { print (t > 0 ? int(d / t) : "") }')
+    truth=$(scaled "$truth" "$(steps)" "$steps")
+    rm -rf truth
     # How long a step takes does not depend on the program.
     stepped=$(cpu "$rept" record -o step -- /bin/true)
     stepped=$(scaled "$stepped" "$(steps)" "$steps")
     read -ra words <<< "$line"
     gdb=$(by_gdb "${words[@]}")
     gdb=$(scaled "$gdb" "$(logged)" "$steps")
-    row=("$fast" "$none" "$stepped" "$gdb")
-    for at in 0 1 2 3; do row[at]=$(times "${row[at]}" "$native"); done
-    printf '| %s | %s s | %s | %s | %s | %s |\n' "$name" "$native" "${row[@]}"
+    row=("$fast" "$none" "$truth" "$stepped" "$gdb")
+    for at in "${!row[@]}"; do row[at]=$(times "${row[at]}" "$native"); done
+    rows+=("${row[*]} $rate")
+    printf '| %s | %s s | %s | %s | %s | %s | %s | %s |\n' "$name" "$native" "${row[@]}" "$rate"
 done << END
 interpreter(lua5.4) lua5.4 loop.lua
 compressor(xz) xz -1 -T1 -k -c data
@@ -82,3 +90,12 @@ image(cjpeg) cjpeg -optimize picture.ppm
 sort sort --parallel=1 lines
 allocator ./churn
 END
+printf '%s\n' "${rows[@]}" | awk '{
+    for (at = 1; at <= NF; at++) if ($at > 0) { sums[at] += log($at); counts[at]++ }
+    if (NF > columns) columns = NF
+} END {
+    printf "| geometric mean | |"
+    for (at = 1; at <= columns; at++)
+        printf(" %s |", (counts[at] > 0) ? sprintf((at == columns) ? "%.0f" : "%.1f", exp(sums[at] / counts[at])) : "-")
+    print ""
+}'
