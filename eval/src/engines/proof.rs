@@ -5,7 +5,8 @@
 //! truth. What the two by single-step have in common the one by copies must have, register for
 //! register and access for access; what differs between them (the time-stamp counter, above all) is
 //! counted. The recording without truth is decoded, and its addresses held against those of the
-//! truth by single-step.
+//! truth by single-step; where code was overwritten, of which the core has the end only, or a loop leaves
+//! no packets, against those decoded from the recording by single-step.
 //!
 //! A recording begins at the program's first instruction. When it is longer than the budget of
 //! steps, another begins where the evaluation's does.
@@ -16,9 +17,9 @@ use super::{Bench, names};
 use crate::Failure;
 use crate::report::grouped;
 use rept_capture::truth::{Comparison, Ended, Reader, compare};
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 /// A million steps at a tenth of the usual speed.
@@ -94,7 +95,7 @@ impl Window<'_> {
     fn prove(&self) -> Result<Proof, Failure> {
         let [fast, step, again] = ["fast", "step", "again"].map(|name| self.folder.join(name));
         let steps = self.bench.steps.to_string();
-        let with_truth = ["--truth", "--buffer", "4M", "--steps", &steps];
+        let with_truth = ["--truth", "--buffer", BUFFER, "--steps", &steps];
         self.record("fast", &with_truth, &fast)?;
         let stepped = self.record("step", &with_truth, &step)?;
         self.record("step", &with_truth, &again)?;
@@ -109,7 +110,7 @@ impl Window<'_> {
             compared,
             place,
             end: (!is_cut).then(|| stepped.end()),
-            alone: self.alone(&one),
+            alone: self.alone(is_cut),
         })
     }
 
@@ -122,71 +123,124 @@ impl Window<'_> {
         record_alike(self.bench, self.subject, &all, to, LIMIT)
     }
 
-    // What copies that log control flow alone record, held against the truth by single-step.
-    fn alone(&self, truth: &Path) -> Result<String, Failure> {
+    // What copies that log control flow alone record, decoded and held against the truth by single-step;
+    // where that is not what a decoder finds, as it has no code that was overwritten, against what it finds of
+    // the recording by single-step.
+    fn alone(&self, cut: bool) -> Result<String, Failure> {
         let folder = self.folder.join("alone");
         let recorded = self.record("fast", &["--buffer", BUFFER], &folder)?;
         if recorded.is_noted("overwritten") {
             return Ok("not compared: longer than the ring".to_owned());
         }
-        let mut command = Command::new(self.bench.rept());
-        command
-            .arg("decode")
-            .arg(&folder)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+        let truth = Truth::open(&self.folder.join("step").join("truth"), self.bench.steps)?;
+        let decoded = Decoded::of(self.bench, &folder)?;
+        let Some(first) = first_difference(decoded, truth, cut)? else {
+            return Ok("the same".to_owned());
+        };
+        let [mine, one] =
+            [&folder, &self.folder.join("step")].map(|at| Decoded::of(self.bench, at));
+        Ok(match first_difference(mine?, one?, cut)? {
+            None => "decoded the same".to_owned(),
+            Some(_) => format!("**differs** at {first}"),
+        })
+    }
+}
+
+// Where the decoded path leaves the expected one, which may be the first part of it only when it is `cut`.
+fn first_difference(
+    mut decoded: impl Iterator<Item = Result<String, Failure>>,
+    expected: impl Iterator<Item = Result<String, Failure>>,
+    cut: bool,
+) -> Result<Option<String>, Failure> {
+    for (step, expected) in expected.enumerate() {
+        let expected = expected?;
+        let found = decoded.next().transpose()?;
+        if found.as_ref() != Some(&expected) {
+            let found = found.unwrap_or_else(|| "the end".to_owned());
+            return Ok(Some(format!("step {step}: {found} instead of {expected}")));
+        }
+    }
+    let more = if cut { None } else { decoded.next() };
+    let more = more.transpose()?;
+    Ok(more.map(|found| format!("its end: {found} follows")))
+}
+
+/// What `rept decode` prints of a recording: an address or, for a gap, its reason.
+struct Decoded {
+    decoder: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Decoded {
+    fn of(bench: &Bench, recording: &Path) -> Result<Decoded, Failure> {
+        let mut command = Command::new(bench.rept());
+        command.arg("decode").arg(recording);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut decoder = command.spawn().map_err(|error| error.to_string())?;
         let output = decoder.stdout.take().ok_or("no output")?;
-        let held = hold(BufReader::new(output), truth, self.bench.steps);
-        // It may have more to tell than is wanted; and it has ended when it has not.
-        let _ = decoder.kill();
-        let _ = decoder.wait();
-        held
+        let lines = BufReader::new(output).lines();
+        Ok(Decoded { decoder, lines })
     }
 }
 
-// Lines of `rept decode` against the addresses of the truth's first steps.
-fn hold(decoded: impl BufRead, truth: &Path, most: u64) -> Result<String, Failure> {
-    let mut reader = Reader::open(truth).map_err(|error| error.to_string())?;
-    let thread = reader.threads().first().copied().unwrap_or_default();
-    let mut steps = reader
-        .read_from(thread, 0)
-        .map_err(|error| error.to_string())?;
-    let mut lines = decoded.lines();
-    for step in 0..most {
-        let expected = steps
-            .advance()
-            .map_err(|error| error.to_string())?
-            .map(|step| step.ip);
-        let line = lines
-            .next()
-            .transpose()
-            .map_err(|error| error.to_string())?;
-        if let Some((_, gap)) = line.as_deref().and_then(|line| line.split_once("gap: ")) {
-            let why = gap.split(", at byte").next().unwrap_or(gap);
-            return Ok(format!("the same, up to {why}"));
-        }
-        let found = line.as_deref().and_then(address);
-        match (expected, found) {
-            (None, None) => break,
-            (a, b) if a == b => {}
-            (a, b) => {
-                let text =
-                    |at: Option<u64>| at.map_or("the end".to_owned(), |at| format!("{at:#x}"));
-                return Ok(format!(
-                    "**differs** at step {step}: {} instead of {}",
-                    text(b),
-                    text(a)
-                ));
+impl Iterator for Decoded {
+    type Item = Result<String, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // What stands before the first PSB tells of no step.
+        let is_of_steps = |line: &io::Result<String>| {
+            !line
+                .as_ref()
+                .is_ok_and(|line| line.contains("gap: bytes before the first PSB"))
+        };
+        let line = self.lines.by_ref().find(is_of_steps)?;
+        let line = line.map_err(|error| error.to_string());
+        Some(line.map(|line| without_thread(&line)))
+    }
+}
+
+impl Drop for Decoded {
+    fn drop(&mut self) {
+        // It may have more to tell than was wanted, or have ended.
+        let _ = self.decoder.kill();
+        let _ = self.decoder.wait();
+    }
+}
+
+/// The addresses of the first steps of a truth.
+struct Truth(std::vec::IntoIter<u64>);
+
+impl Truth {
+    fn open(path: &Path, most: u64) -> Result<Truth, Failure> {
+        let mut reader = Reader::open(path).map_err(|error| error.to_string())?;
+        let thread = reader.threads().first().copied().unwrap_or_default();
+        let steps = reader.read_from(thread, 0);
+        let mut steps = steps.map_err(|error| error.to_string())?;
+        let mut addresses = Vec::new();
+        while (addresses.len() as u64) < most {
+            match steps.advance().map_err(|error| error.to_string())? {
+                Some(step) => addresses.push(step.ip),
+                None => break,
             }
         }
+        Ok(Truth(addresses.into_iter()))
     }
-    Ok("the same".to_owned())
 }
 
-// The last word of a line.
-fn address(line: &str) -> Option<u64> {
-    u64::from_str_radix(line.rsplit(' ').next()?, 16).ok()
+impl Iterator for Truth {
+    type Item = Result<String, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(Ok(format!("{:x}", self.0.next()?)))
+    }
+}
+
+// Of a line without thread and time: two recordings have others.
+fn without_thread(line: &str) -> String {
+    match line.split_once("gap: ") {
+        Some((_, gap)) => gap.split(", at byte").next().unwrap_or(gap).to_owned(),
+        None => line.rsplit(' ').next().unwrap_or_default().to_owned(),
+    }
 }
 
 impl Proof {
@@ -224,9 +278,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_stand_at_the_end_of_lines() {
-        assert_eq!(address("      9             500 55aa41"), Some(0x55_aa41));
-        assert_eq!(address("      9               - 40"), Some(0x40));
-        assert_eq!(address(""), None);
+    fn two_recordings_have_the_same_lines_but_for_thread_and_time() {
+        assert_eq!(without_thread("      9             500 55aa41"), "55aa41");
+        let gap =
+            "      9 gap: the processor dropped packets (OVF), at byte 0x20 of the thread's trace";
+        assert_eq!(without_thread(gap), "the processor dropped packets (OVF)");
+    }
+
+    #[test]
+    fn a_path_must_begin_as_expected() {
+        let path = |words: &'static str| words.split(' ').map(|word| Ok(word.to_owned()));
+        let check = |decoded, expected, said: Option<&str>| {
+            let found = first_difference(path(decoded), path(expected), false).unwrap();
+            assert_eq!(found.as_deref(), said);
+        };
+        let cut = first_difference(path("1 2 3"), path("1 2"), true).unwrap();
+        assert_eq!(cut, None);
+        check("1 2", "1 2", None);
+        check("1 2 3", "1 2", Some("its end: 3 follows"));
+        check("1 2", "1 3", Some("step 1: 2 instead of 3"));
+        check("1", "1 2", Some("step 1: the end instead of 2"));
     }
 }
