@@ -1,13 +1,14 @@
 //! The order of real accesses never contradicts what the order of segments claims.
 //!
 //! Programs of several threads are recorded with the truth, which numbers the steps of
-//! all threads as they really ran. What timestamps prove must agree with these numbers.
+//! all threads as they really ran. What timestamps prove must agree with these numbers. Copies that
+//! run in real time have no truth: there a token tells who came when, as one thread has it at a time.
 //! `REPT_ORDER_ROUNDS=100` does it with a hundred times the seeds.
 
 use rept_capture::truth::Reader;
 use rept_capture::{EngineKind, RecordOptions, Recorder, Schedule, Timing};
 use rept_core::Session;
-use rept_order::{Order, Relation, SegmentId};
+use rept_order::{Order, Point, Relation, SegmentId};
 use rept_trace::Trace;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,18 +62,9 @@ impl Form {
     }
 }
 
-/// Builds a program and records it from its `main` on.
+/// Builds a program and records it from its `main` on, with truth.
 fn record(name: &str, form: Form, scratch: &Scratch) -> PathBuf {
-    let source =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/programs/threads/{name}.c"));
-    let program = scratch.0.join(name);
-    let mut cc = Command::new("cc");
-    let built = cc
-        .args(["-O1", "-g", "-pthread", "-o"])
-        .arg(&program)
-        .arg(source)
-        .status();
-    assert!(built.expect("a C compiler").success(), "{name} builds");
+    let program = build(&format!("threads/{name}.c"), scratch);
     let mut options = RecordOptions::new(scratch.0.join("recording"));
     options.truth = true;
     options.engine = form.engine;
@@ -81,8 +73,29 @@ fn record(name: &str, form: Form, scratch: &Scratch) -> PathBuf {
     options.timing = form.timing;
     options.per_cpu = form.per_cpu;
     options.from = Some("main".parse().expect("a symbol"));
+    run(options, &program)
+}
+
+fn build(source: &str, scratch: &Scratch) -> PathBuf {
+    let name = source;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/programs")
+        .join(source);
+    let program = scratch.0.join("program");
+    let mut cc = Command::new("cc");
+    let built = cc
+        .args(["-O1", "-g", "-pthread", "-o"])
+        .arg(&program)
+        .arg(source)
+        .status();
+    assert!(built.expect("a C compiler").success(), "{name} builds");
+    program
+}
+
+/// Where the recording is.
+fn run(options: RecordOptions, program: &Path) -> PathBuf {
     let output = options.output.clone();
-    Recorder::new(options, &program, [""; 0])
+    Recorder::new(options, program, [""; 0])
         .run(|_| ())
         .expect("a recording");
     output
@@ -205,6 +218,56 @@ fn what_really_happened_in_the_turns_of_the_fast_engine() {
         );
         assert!(claims > 0, "{name}: nothing is ordered");
     }
+}
+
+// The processor's own counter, of threads that run at once.
+#[test]
+fn what_really_happened_in_real_time() {
+    let scratch = Scratch::new("order-relay");
+    let program = build("relay.c", &scratch);
+    let mut options = RecordOptions::new(scratch.0.join("recording"));
+    options.engine = EngineKind::Fast;
+    options.buffer = 4 << 20;
+    options.from = Some("main".parse().expect("a symbol"));
+    let recording = run(options, &program);
+    let session = Session::builder()
+        .directory(&recording)
+        .open()
+        .expect("a session");
+    let place = session.symbols().addresses_of("handed")[0];
+    let (trace, order) = (session.decode(), session.order());
+    assert_eq!(order.diagnostics(), []);
+    let turns = (0..).zip(&trace.threads).map(|(index, thread)| {
+        let steps = (0..).zip(thread.addresses(&trace.code, 0));
+        let turns = steps.filter(|(_, at)| *at == place);
+        turns
+            .map(|(step, _)| Point {
+                thread: index,
+                step,
+            })
+            .collect::<Vec<_>>()
+    });
+    let [first, second] = &turns.collect::<Vec<_>>()[..] else {
+        panic!("two threads");
+    };
+    assert_eq!((first.len(), second.len()), (300, 300));
+    // As the token went.
+    let real: Vec<Point> = first
+        .iter()
+        .zip(second)
+        .flat_map(|(&a, &b)| [a, b])
+        .collect();
+    let relations = real
+        .windows(2)
+        .map(|pair| order.relation_of_steps(pair[0], pair[1]));
+    let relations: Vec<Relation> = relations.map(|relation| relation.expect("steps")).collect();
+    assert!(!relations.contains(&Relation::After), "{relations:?}");
+    let proved = relations.iter().filter(|&&r| r == Relation::Before).count();
+    assert!(
+        proved > relations.len() / 2,
+        "{proved} of {}",
+        relations.len()
+    );
 }
 
 #[test]

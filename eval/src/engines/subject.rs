@@ -80,6 +80,7 @@ const TESTS: &[Test] = &[
     with("rept-cli/tests/programs/words.c", &["words.c"]),
     test("rept-cli/tests/programs/family.c"),
     differs("rept-cli/tests/programs/busy.c", THREADS),
+    differs("rept-cli/tests/programs/relay.c", THREADS),
     differs("rept-cli/tests/programs/aloof.c", "sleeps for ever"),
     differs("rept-cli/tests/programs/threads.c", THREADS),
     test("rept-cli/tests/programs/engines/operands.c"),
