@@ -101,6 +101,8 @@ pub struct MappingEvent {
     pub name: String,
     /// Fingerprint of the file as it was then.
     pub build_id: Option<BuildId>,
+    /// Device of the file, major and minor number, where the record has no fingerprint.
+    pub device: Option<(u32, u32)>,
     /// Inode of the file, where the record has no fingerprint.
     pub inode: Option<u64>,
 }

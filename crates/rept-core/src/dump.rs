@@ -1,5 +1,6 @@
 //! The end of the run, whatever dump it comes from.
 
+mod address_space;
 mod elf_core;
 mod entry_stack;
 mod memory;
@@ -12,6 +13,7 @@ use crate::layout::page_up;
 use crate::mmap::FileBytes;
 use entry_stack::EntryStack;
 pub(crate) use memory::DumpMemory;
+use modules::FileMapping;
 pub use modules::{Module, ModuleFile};
 use rept_trace::{Address, Fault, FinalState, Memory, Registers, ThreadId};
 use std::path::{Component, Path, PathBuf};
@@ -28,6 +30,8 @@ pub struct Dump {
     extended_state_bytes: Option<u64>,
     memory: DumpMemory,
     modules: Vec<Module>,
+    /// Which parts of which files were mapped.
+    files: Vec<FileMapping>,
     problems: Vec<Error>,
 }
 

@@ -23,7 +23,9 @@ pub(crate) struct Segment {
     pub(crate) memory_size: u64,
     pub(crate) offset: u64,
     pub(crate) file_size: u64,
+    pub(crate) read: bool,
     pub(crate) write: bool,
+    pub(crate) execute: bool,
 }
 
 pub(crate) fn page_down(at: u64) -> u64 {
@@ -55,7 +57,9 @@ impl Layout {
                 memory_size: header.p_memsz(e),
                 offset: header.p_offset(e),
                 file_size: header.p_filesz(e),
+                read: header.p_flags(e) & elf::PF_R != 0,
                 write: header.p_flags(e) & elf::PF_W != 0,
+                execute: header.p_flags(e) & elf::PF_X != 0,
             }),
             elf::PT_GNU_RELRO => self.relro = Some((header.p_vaddr(e), header.p_memsz(e))),
             elf::PT_NOTE if self.build_id.is_none() => self.build_id = note_build_id(header, bytes),
@@ -185,7 +189,9 @@ mod tests {
             memory_size,
             offset,
             file_size,
+            read: true,
             write,
+            execute: false,
         };
         Layout {
             segments: vec![

@@ -208,6 +208,9 @@ impl Session {
             options.initial_break = dump.initial_break();
             options.process = dump.process();
             options.extended_state_bytes = dump.extended_state_bytes();
+            let identity = |path: &str| inputs::identity(self.inner.capture.as_ref()?, path);
+            let space = dump.address_space(identity);
+            options.address_space = space.map(Arc::new);
         }
         if let Some(capture) = &self.inner.capture {
             let samples = crate::anchors::samples(self.decode(), &capture.samples);

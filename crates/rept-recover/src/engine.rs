@@ -19,12 +19,14 @@
 //!
 //! Cost: linear in what is learned; a visit runs the relations of one cached effect.
 
+mod address_space;
 mod aim;
 mod blame;
 mod build;
 mod candidates;
 mod cells;
 mod conditional;
+mod contents;
 mod cuts;
 mod descriptors;
 mod evidence;
@@ -70,7 +72,8 @@ use hashbrown::{HashMap, HashSet};
 use kernel::Remapped;
 use kinds::{Kinds, stack_pointers};
 pub use options::{
-    Anchor, AnchorPoint, Creation, Descriptor, FileRead, Mapped, OpenedFiles, Options,
+    AddressSpace, Anchor, AnchorPoint, Area, Backing, Creation, Descriptor, FileIdentity, FileRead,
+    Mapped, MappedFile, OpenedFiles, Options,
 };
 use pending::PendingSet;
 use protect::Protection;

@@ -16,7 +16,7 @@ mod progress;
 pub mod syscall;
 
 pub use engine::{
-    Anchor, AnchorPoint, Creation, Descriptor, FileRead, History, Mapped, OpenedFiles, Options,
-    Statistics, recover, recover_observed,
+    AddressSpace, Anchor, AnchorPoint, Area, Backing, Creation, Descriptor, FileIdentity, FileRead,
+    History, Mapped, MappedFile, OpenedFiles, Options, Statistics, recover, recover_observed,
 };
 pub use progress::{Observer, Progress};

@@ -4,7 +4,8 @@
 use rept_order::Order;
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{
-    Anchor, AnchorPoint, Descriptor, FileRead, Mapped, OpenedFiles, Options, recover,
+    AddressSpace, Anchor, AnchorPoint, Area, Backing, Descriptor, FileRead, Mapped, MappedFile,
+    OpenedFiles, Options, recover,
 };
 use rept_trace::{
     Address, Block, FinalState, Mapping, Memory, RegWord, Registers, Run, ThreadId, ThreadTrace,
@@ -25,8 +26,15 @@ struct Files;
 static PATH: [u8; 512] = {
     let mut path = [0; 512];
     (path[0], path[1]) = (b'i', b'n');
+    let (list, mut at) = (b"/proc/self/maps", 0);
+    while at < list.len() {
+        path[LIST_OFFSET as usize + at] = list[at];
+        at += 1;
+    }
     path
 };
+/// Where in it the path is of the list of the process's memory.
+const LIST_OFFSET: u64 = 0x80;
 
 static FILE: [u8; 16] = *b"\x7fELF....contents";
 
@@ -295,7 +303,12 @@ fn third(number: u32) -> Vec<u8> {
 
 /// Opens the file with some flags.
 fn open(flags: u32) -> Vec<Vec<u8>> {
-    let path = [&[0xbf][..], &(PATH_AT as u32).to_le_bytes()].concat();
+    open_at(PATH_AT, flags)
+}
+
+/// Opens the file whose path lies at an address.
+fn open_at(path: u64, flags: u32) -> Vec<Vec<u8>> {
+    let path = [&[0xbf][..], &(path as u32).to_le_bytes()].concat();
     [vec![path, second(flags)], call(2)].concat()
 }
 
@@ -427,4 +440,83 @@ fn without_files_nothing_is_read() {
     options.experiment.without = [Technique::Files].into_iter().collect();
     let calls = [open(0), of_result(), read(16)];
     check_opened(&calls, FIRST_READ, &options, None);
+}
+
+/// The program, and the stack of which the dump says that it grew by a page or did not.
+fn listing(grown: u64) -> Options {
+    let area = |start: u64, end: u64, backing: Backing| Area {
+        start: Address(start),
+        end: Address(end),
+        read: true,
+        write: backing == Backing::Stack,
+        execute: false,
+        backing,
+    };
+    let program = || {
+        let backing = Backing::File { file: 0, offset: 0 };
+        area(0x40_0000, 0x40_3000, backing)
+    };
+    let mut options = opening();
+    options.address_space = Some(Arc::new(AddressSpace {
+        files: vec![MappedFile {
+            path: b"/bin/p".to_vec(),
+            identity: None,
+        }],
+        first: vec![program(), area(0x70_0000, 0x70_8000, Backing::Stack)],
+        last: vec![
+            program(),
+            area(0x70_0000 - grown, 0x70_8000, Backing::Stack),
+        ],
+        heap: None,
+    }));
+    options
+}
+
+fn read_list(bytes: u32) -> [Vec<Vec<u8>>; 2] {
+    let of_list = [open_at(PATH_AT + LIST_OFFSET, 0), of_result()].concat();
+    [of_list, read(bytes)]
+}
+
+/// mov rbx,[7000h+offset]
+fn load(offset: u8) -> [u8; 8] {
+    [0x48, 0x8b, 0x1c, 0x25, offset, 0x70, 0, 0]
+}
+
+#[test]
+fn the_list_of_memory_follows_from_its_areas() {
+    let word = |text: &[u8; 8]| Some(u64::from_le_bytes(*text));
+    let options = listing(0);
+    check_opened(&read_list(1024), &load(0), &options, word(b"00400000"));
+    check_opened(&read_list(1024), &load(18), &options, word(b"r--p 000"));
+    // A line of 72 columns, a blank and the path; another with the name that the kernel gives.
+    let second = 73 + "/bin/p\n".len() as u8;
+    check_opened(&read_list(1024), &load(second), &options, word(b"00700000"));
+    let whole = u64::from(second) + 73 + "[stack]\n".len() as u64;
+    check_opened(&read_list(1024), KEEP, &options, Some(whole));
+    check_opened(&read_list(100), KEEP, &options, Some(100));
+}
+
+#[test]
+fn where_a_stack_that_grew_began_is_not_told() {
+    let start = 73 + "/bin/p\n".len() as u8;
+    let grown = listing(0x1000);
+    check_opened(&read_list(1024), &load(start), &grown, None);
+    let end = u64::from_le_bytes(*b"00708000");
+    check_opened(&read_list(1024), &load(start + 9), &grown, Some(end));
+}
+
+#[test]
+fn a_list_that_does_not_lead_to_the_dump_is_not_taken() {
+    let mut options = listing(0);
+    let mut space = AddressSpace::clone(options.address_space.as_ref().unwrap());
+    space.last[0].execute = true;
+    options.address_space = Some(Arc::new(space));
+    check_opened(&read_list(1024), &load(0), &options, None);
+}
+
+#[test]
+fn memory_that_was_mapped_somewhere_leaves_the_list_open() {
+    let [of_list, read] = read_list(1024);
+    // mmap, of which nothing is known but that it succeeded
+    check_opened(&[call(9), of_list, read], &load(0), &listing(0), None);
 }

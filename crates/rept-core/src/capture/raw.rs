@@ -51,6 +51,7 @@ fn mapping(file: &ImageFile) -> MappingEvent {
         time: None,
         process: Some(1),
         thread: None,
+        device: None,
         inode: None,
         start: file.address,
         len: file.len,

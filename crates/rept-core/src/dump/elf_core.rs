@@ -75,6 +75,7 @@ fn assemble(
         extended_state_bytes: notes.extended_state_bytes,
         memory,
         modules,
+        files: notes.files,
         problems,
     }
 }
@@ -201,9 +202,7 @@ fn mapping(header: &ProgramHeader64<LittleEndian>, files: &[FileMapping]) -> Opt
         .checked_add(header.p_memsz(LittleEndian))
         .filter(|&end| end > start)?;
     let flags = header.p_flags(LittleEndian);
-    let file = files
-        .iter()
-        .find(|file| file.start <= start && start < file.end);
+    let file = modules::part_at(files, start);
     Some(Mapping {
         start: Address(start),
         end: Address(end),

@@ -243,7 +243,7 @@ fn join(ranges: &mut Vec<(u64, u64)>) {
 }
 
 /// Addresses in what the kernel loads before a program runs: the program and its interpreter.
-fn loaded_by_kernel(auxv: &[(u64, u64)]) -> Vec<u64> {
+pub(super) fn loaded_by_kernel(auxv: &[(u64, u64)]) -> Vec<u64> {
     const AT_BASE: u64 = 7;
     const AT_ENTRY: u64 = 9;
     let wanted = |&&(kind, value): &&(u64, u64)| matches!(kind, AT_BASE | AT_ENTRY) && value != 0;

@@ -48,6 +48,13 @@ pub enum ModuleFile {
     InDump,
 }
 
+/// The entry that holds an address; entries are by ascending address.
+pub(super) fn part_at(files: &[FileMapping], address: u64) -> Option<&FileMapping> {
+    let after = files.partition_point(|file| file.start <= address);
+    let part = files.get(after.checked_sub(1)?)?;
+    (address < part.end).then_some(part)
+}
+
 impl Module {
     /// The file that is proved to be the one that was mapped.
     pub fn verified(&self) -> Option<&Arc<Binary>> {

@@ -178,6 +178,7 @@ fn dumped_mappings(dump: &Dump) -> Vec<MappingEvent> {
             time: None,
             process: dump.process(),
             thread: None,
+            device: None,
             inode: None,
             start: mapping.start,
             len: mapping.end.0 - mapping.start.0,

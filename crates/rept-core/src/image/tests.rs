@@ -46,6 +46,7 @@ fn mapped(time: Option<u64>, start: u64, len: u64, name: String) -> MappingEvent
         time: time.map(Timestamp),
         process: Some(1),
         thread: None,
+        device: None,
         inode: None,
         start: Address(start),
         len,
@@ -217,6 +218,7 @@ fn pokes_tell_what_was_there_before_and_after() {
     let kernel = MappingEvent {
         process: None,
         thread: None,
+        device: None,
         inode: None,
         ..mapped(
             None,

@@ -101,6 +101,7 @@ mod tests {
             execute: false,
             name: path.to_str().unwrap().to_owned(),
             build_id: None,
+            device: None,
             inode: Some(metadata.ino() + another),
         }
     }

@@ -7,7 +7,7 @@
 
 use crate::capture::Capture;
 use crate::mmap::FileBytes;
-use rept_recover::OpenedFiles;
+use rept_recover::{FileIdentity, OpenedFiles};
 use rept_trace::{Interval, TimeMark, Timestamp, Trace};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -93,6 +93,44 @@ fn is_here(capture: &Capture) -> bool {
     });
     let same: Vec<bool> = same.collect();
     !same.is_empty() && same.into_iter().all(|same| same)
+}
+
+/// Which file a path was: as a record of the trace says, or as it is here, if all that have a record are
+/// here what they were there (layered file systems show a mapping that of a layer).
+pub(super) fn identity(capture: &Capture, path: &str) -> Option<FileIdentity> {
+    let mut recorded = capture.mappings.iter().filter_map(|mapping| {
+        let (major, minor) = mapping.device?;
+        let inode = mapping.inode?;
+        let identity = FileIdentity {
+            major,
+            minor,
+            inode,
+        };
+        mapping
+            .name
+            .starts_with('/')
+            .then_some((mapping.name.as_str(), identity))
+    });
+    if let Some((_, identity)) = recorded.clone().find(|&(name, _)| name == path) {
+        return Some(identity);
+    }
+    let mut some = false;
+    let same = recorded.all(|(name, identity)| {
+        some = true;
+        identity_here(name) == Some(identity)
+    });
+    identity_here(path).filter(|_| some && same)
+}
+
+fn identity_here(path: &str) -> Option<FileIdentity> {
+    let here = std::fs::metadata(path).ok()?;
+    // As the C library splits device numbers (sys/sysmacros.h).
+    let device = here.dev();
+    Some(FileIdentity {
+        major: ((device >> 8) & 0xfff | (device >> 32) & !0xfff) as u32,
+        minor: (device & 0xff | (device >> 12) & !0xff) as u32,
+        inode: here.ino(),
+    })
 }
 
 /// How long the trace is, by its own clock.

@@ -342,6 +342,7 @@ mod tests {
                 execute: false,
                 name: String::new(),
                 build_id: None,
+                device: None,
                 inode: None,
             })
         };

@@ -10,6 +10,7 @@ mod repeats;
 mod signals;
 mod syscalls;
 
+use super::contents::Contents;
 use super::cuts::{Cut, CutKind, cuts};
 use super::graph::{
     AccessKind, Graph, NONE, Outcome, SegmentStart, Step, ThreadVersions, address_words,
@@ -115,7 +116,8 @@ pub(crate) fn build(
         moves_heap: None,
         without: options.without(),
     };
-    builder.graph.files.clone_from(&options.files);
+    let files = options.files.iter().cloned().map(Contents::from);
+    builder.graph.files.extend(files);
     builder.graph.extended_state = options.extended_state_bytes;
     builder.start();
     for thread in &trace.threads {

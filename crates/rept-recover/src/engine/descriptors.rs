@@ -7,10 +7,12 @@
 //! read goes on where the one before ended, and ends with the file (read(2), lseek(2)). What is so
 //! foretold of a result is a pair: it is dropped where it contradicts what is known.
 
+use super::address_space::made_up;
+use super::contents::Contents;
 use super::graph::{AccessKind, AccessState, Graph, KernelCall, NONE, ReadOf};
 use super::kernel::PAGE;
 use super::known_calls::{FSTAT, NEWFSTATAT, stat_buffer};
-use super::{Descriptor, Engine, OpenedFiles, Options};
+use super::{AddressSpace, Descriptor, Engine, OpenedFiles, Options};
 use crate::experiment::Technique;
 use hashbrown::{HashMap, HashSet};
 use rept_trace::{ThreadId, Trace};
@@ -19,6 +21,9 @@ use std::sync::Arc;
 
 /// Walks over all calls: each file may hold what leads to the next, but not without end.
 const MAX_WALKS: usize = 256;
+
+/// Times that the process's memory is listed.
+const MAX_LISTINGS: usize = 64;
 
 const O_ACCMODE: u64 = 3;
 const O_TRUNC: u64 = 0o1000;
@@ -46,6 +51,9 @@ pub(super) struct Inputs {
     foretold: HashSet<u32>,
     /// Calls of which it is assumed in how large blocks the file lies that they ask about.
     block_sizes: HashSet<u32>,
+    pub(super) address_space: Option<Arc<AddressSpace>>,
+    /// Files of the graph that the kernel made up, by the call that read them first.
+    listed: HashMap<u32, u32>,
     /// The process, and the threads of the trace.
     pub(super) process: Option<u32>,
     pub(super) threads: Vec<ThreadId>,
@@ -64,6 +72,7 @@ impl Inputs {
                 .descriptors
                 .clone()
                 .unwrap_or_else(|| standard.collect()),
+            address_space: options.address_space.clone(),
             process: options.process,
             threads: trace.threads.iter().map(|thread| thread.thread).collect(),
             ..Inputs::default()
@@ -147,6 +156,10 @@ struct OpenFile {
     file: Option<u32>,
     /// It is one of those that the kernel makes up as they are read.
     of_kernel: bool,
+    /// It is the kernel's list of the process's memory.
+    lists_memory: bool,
+    /// The call that read it first, if it is made up as it is read.
+    made_for: u32,
     /// Where the next read begins, if that is known.
     position: Option<u64>,
 }
@@ -181,6 +194,8 @@ impl Table {
             OpenFile {
                 file,
                 of_kernel,
+                lists_memory: false,
+                made_for: NONE,
                 position,
             },
         );
@@ -207,7 +222,7 @@ impl Table {
 
 /// What is known of whether a call succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Unknown,
     Failed,
     Succeeded,
@@ -301,7 +316,7 @@ impl Engine<'_> {
             .collect()
     }
 
-    fn number(&self, node: u32) -> Option<u64> {
+    pub(super) fn number(&self, node: u32) -> Option<u64> {
         self.graph.nodes.bits[node as usize].get()
     }
 
@@ -316,7 +331,7 @@ impl Engine<'_> {
         (bits.known & !bits.value) & (O_ACCMODE | O_TRUNC) == O_ACCMODE | O_TRUNC
     }
 
-    fn outcome_of(&self, call: &KernelCall) -> Outcome {
+    pub(super) fn outcome_of(&self, call: &KernelCall) -> Outcome {
         let bits = self.graph.nodes.bits[call.result as usize];
         match bits.known >> 63 {
             0 => Outcome::Unknown,
@@ -335,11 +350,12 @@ impl Engine<'_> {
         let arguments = call.arguments;
         match role {
             Role::Open(directory, flags) => {
+                let path = self.path_of(call).unwrap_or_default();
                 let open = OpenFile {
                     file: self.opened_by(call, directory, flags, written),
-                    of_kernel: self
-                        .path_of(call)
-                        .is_some_and(|path| path.starts_with(b"/proc/")),
+                    of_kernel: path.starts_with(b"/proc/"),
+                    lists_memory: self.lists_memory(&path),
+                    made_for: NONE,
                     position: Some(0),
                 };
                 self.new_descriptor(table, call, 0, |table, new| table.enter(new, open));
@@ -377,7 +393,8 @@ impl Engine<'_> {
                     .file_at(table, call)
                     .filter(|_| !self.names_a_path(call))
                 {
-                    self.reads(call, open.file, 0);
+                    // What is made up as it is read has no length before.
+                    self.reads(call, open.file.filter(|_| !open.of_kernel), 0);
                     self.assume_block_size(call, open.of_kernel);
                 }
             }
@@ -533,11 +550,32 @@ impl Engine<'_> {
         }
         let contents = files.contents(&path);
         let number = contents.map(|contents| {
-            self.graph.files.push(contents);
+            self.graph.files.push(contents.into());
             self.graph.files.len() as u32 - 1
         });
         self.inputs.by_path.insert(path, number);
         number
+    }
+
+    /// The path is that of the kernel's list of the process's memory.
+    fn lists_memory(&self, path: &[u8]) -> bool {
+        let own = self.inputs.process.map(|own| format!("/proc/{own}/maps"));
+        path == b"/proc/self/maps" || own.is_some_and(|own| path == own.as_bytes())
+    }
+
+    /// The list of the process's memory, as the first read found it.
+    fn listed_for(&mut self, call: &KernelCall) -> Option<u32> {
+        if let Some(&made) = self.inputs.listed.get(&call.access) {
+            return Some(made);
+        }
+        if self.without.has(Technique::Files) || self.inputs.listed.len() >= MAX_LISTINGS {
+            return None;
+        }
+        let listing = self.memory_listing(call)?;
+        self.graph.files.push(listing);
+        let made = self.graph.files.len() as u32 - 1;
+        self.inputs.listed.insert(call.access, made);
+        Some(made)
     }
 
     /// What the kernel read as the path of a call, up to its null.
@@ -571,6 +609,7 @@ impl Engine<'_> {
         let Some(&mut open) = table.file(descriptor.into()) else {
             return;
         };
+        let open = self.as_read(table, descriptor, open, call);
         let known = self.number(call.result);
         let mut count = None;
         if let Some(position) = open.position.filter(|_| one_buffer) {
@@ -594,6 +633,32 @@ impl Engine<'_> {
         }
     }
 
+    /// What the kernel makes up is made when it is read first, and read no longer when that changed.
+    fn as_read(
+        &mut self,
+        table: &mut Table,
+        descriptor: u32,
+        mut open: OpenFile,
+        call: &KernelCall,
+    ) -> OpenFile {
+        if !open.lists_memory {
+            return open;
+        }
+        match open.file {
+            None if open.position == Some(0) => {
+                (open.file, open.made_for) = (self.listed_for(call), call.access);
+            }
+            Some(_) if !self.keeps_areas(open.made_for, call.access) => {
+                (open.file, open.position) = (None, None);
+            }
+            _ => return open,
+        }
+        if let Some(entry) = table.file(descriptor.into()) {
+            *entry = open;
+        }
+        open
+    }
+
     /// A call reads a file from an offset on.
     fn reads(&mut self, call: &KernelCall, file: Option<u32>, offset: u64) {
         if file.is_none() || self.graph.file_reads.contains_key(&call.access) {
@@ -611,9 +676,16 @@ impl Engine<'_> {
 
     /// What a call reads of a file: as much as is asked for, or what is left of it.
     fn count(&self, call: &KernelCall, open: OpenFile, position: u64) -> Option<u64> {
-        let bytes = self.graph.files[open.file? as usize].len() as u64;
+        let file: &Contents = &self.graph.files[open.file? as usize];
         let asked = self.number(call.arguments[3])?;
-        Some(bytes.saturating_sub(position).min(asked))
+        if file.is_made_up() {
+            return Some(made_up(
+                file.bytes(),
+                usize::try_from(position).ok()?,
+                asked,
+            ));
+        }
+        Some((file.len() as u64).saturating_sub(position).min(asked))
     }
 
     fn foretell_count(&mut self, call: &KernelCall, count: Option<u64>) {

@@ -3,12 +3,12 @@
 //! `u32` and ascend in sequence order, so that "earlier" is "smaller".
 
 use super::Mapped;
+use super::contents::Contents;
 use crate::bits::Bits;
 use crate::effect::Effect;
 use hashbrown::HashMap;
 use rept_trace::Address;
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// The access that stands for what was before the window.
 pub(crate) const START: u32 = 0;
@@ -216,7 +216,7 @@ pub(crate) struct Graph {
     /// What system calls mapped, by access.
     pub(crate) mapped: HashMap<u32, Mapped>,
     /// The bytes of files that were mapped.
-    pub(crate) files: Vec<Arc<[u8]>>,
+    pub(super) files: Vec<Contents>,
     /// What files system calls read, by access.
     pub(crate) file_reads: HashMap<u32, ReadOf>,
     /// Whether system calls failed, by access, where a branch tells.

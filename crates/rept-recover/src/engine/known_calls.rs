@@ -47,7 +47,7 @@ impl FileContent {
                     let at = offset.wrapping_add(distance.wrapping_add(byte.0 - address));
                     let mapped =
                         |base: Address| memory.file_bytes(Address(base.0.wrapping_add(at)), at);
-                    let held = held.and_then(|held| held.get(usize::try_from(at).ok()?..));
+                    let held = held.and_then(|held| held.known_from(usize::try_from(at).ok()?));
                     read.base.and_then(mapped).or(held)
                 };
                 bits_at(bytes, address)
@@ -208,7 +208,7 @@ impl Engine<'_> {
             return None;
         }
         let contents = self.graph.files.get(file as usize)?;
-        let bytes = |at: Address| contents.get(usize::try_from(at.0).ok()?..);
+        let bytes = |at: Address| contents.known_from(usize::try_from(at.0).ok()?);
         Some(bits_at(bytes, offset))
     }
 }

@@ -97,6 +97,75 @@ pub struct FileRead {
     pub file: Option<u32>,
 }
 
+/// What the memory of a process was made of before its first instruction, and in the end. With the
+/// system calls in between it follows what the kernel's list of it (`/proc/self/maps`) told the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressSpace {
+    /// The files that areas are of.
+    pub files: Vec<MappedFile>,
+    /// Areas before the first instruction, by ascending address.
+    pub first: Vec<Area>,
+    /// Areas in the end, by ascending address.
+    pub last: Vec<Area>,
+    /// Where the heap begins.
+    pub heap: Option<Address>,
+}
+
+/// A file that was mapped, as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedFile {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// Which file that was, if it is known.
+    pub identity: Option<FileIdentity>,
+}
+
+/// A file on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// Major number of the device.
+    pub major: u32,
+    /// Minor number of the device.
+    pub minor: u32,
+    /// Number on the device.
+    pub inode: u64,
+}
+
+/// Consecutive pages of a process that are of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// First address.
+    pub start: Address,
+    /// Address behind the last byte.
+    pub end: Address,
+    /// May be read.
+    pub read: bool,
+    /// May be written.
+    pub write: bool,
+    /// May be executed.
+    pub execute: bool,
+    /// What is behind.
+    pub backing: Backing,
+}
+
+/// What is behind an [`Area`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Nothing.
+    Anonymous,
+    /// The stack of the first thread.
+    Stack,
+    /// Pages that the kernel lends, under this name, as `[vdso]`.
+    Kernel(String),
+    /// A file.
+    File {
+        /// Which of [`AddressSpace::files`].
+        file: u32,
+        /// Where in it, in bytes.
+        offset: u64,
+    },
+}
+
 /// What recovery may do.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -125,6 +194,8 @@ pub struct Options {
     pub opened_files: Option<Arc<dyn OpenedFiles>>,
     /// The descriptors that were open when the process began; assumed to be input, output and errors.
     pub descriptors: Option<Vec<Descriptor>>,
+    /// What its memory was made of, before its first instruction and in the end.
+    pub address_space: Option<Arc<AddressSpace>>,
     /// The process, as it knows itself (getpid); threads are known to themselves by their ids.
     pub process: Option<u32>,
     /// Bytes of the processor's extended state in a signal frame: as many as the dump's XSAVE area has.
@@ -150,6 +221,7 @@ impl Default for Options {
             file_reads: Vec::new(),
             opened_files: None,
             descriptors: None,
+            address_space: None,
             process: None,
             extended_state_bytes: None,
             initial_break: None,

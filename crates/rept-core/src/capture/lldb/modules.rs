@@ -72,6 +72,7 @@ fn event(process: u32, wanted: &Wanted, start: u64, len: u64, file_offset: u64) 
         time: None,
         process: Some(process),
         thread: None,
+        device: None,
         inode: None,
         start: Address(start),
         len,

@@ -212,7 +212,7 @@ fn mapping(mut cursor: Fields<'_>, raw: &RawRecord<'_>) -> Option<Option<Mapping
     let process = cursor.u32()?;
     let thread = cursor.u32()?;
     let (start, len, file_offset) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
-    let (mut build_id, mut inode) = (None, None);
+    let (mut build_id, mut device, mut inode) = (None, None, None);
     let mut execute = raw.misc & DATA == 0;
     if raw.kind == kind::MMAP2 {
         let identity = cursor.take(24)?;
@@ -220,8 +220,10 @@ fn mapping(mut cursor: Fields<'_>, raw: &RawRecord<'_>) -> Option<Option<Mapping
             let len = usize::from(identity[0]).min(20);
             build_id = BuildId::new(&identity[4..4 + len]);
         } else {
-            // Behind the device's major and minor number.
-            inode = Fields::at(identity, 8).u64().filter(|&inode| inode != 0);
+            let mut identity = Fields::at(identity, 0);
+            let numbers = (identity.u32()?, identity.u32()?);
+            inode = identity.u64().filter(|&inode| inode != 0);
+            device = inode.map(|_| numbers);
         }
         let (protection, _flags) = (cursor.u32()?, cursor.u32()?);
         // Synthesized records carry no protection at all.
@@ -237,6 +239,7 @@ fn mapping(mut cursor: Fields<'_>, raw: &RawRecord<'_>) -> Option<Option<Mapping
         execute,
         name: cursor.text(),
         build_id,
+        device,
         inode,
     };
     Some((len > 0).then_some(mapping))
