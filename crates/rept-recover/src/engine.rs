@@ -242,6 +242,8 @@ pub(crate) struct Engine<'a> {
     /// The last system call of which it is not known what it did.
     last_open_call: Option<u32>,
     protection: Protection,
+    /// The same by what is certain.
+    protected_certainly: Protection,
     /// What is assumed of system calls.
     inputs: Inputs,
     /// Where the stack of each thread is mapped at the end: start, and the end behind it.
@@ -303,6 +305,7 @@ impl<'a> Engine<'a> {
             remapped: Vec::new(),
             last_open_call: None,
             protection: Protection::default(),
+            protected_certainly: Protection::default(),
             inputs: Inputs::default(),
             stacks: Vec::new(),
             lasting: Vec::new(),
@@ -335,6 +338,7 @@ impl<'a> Engine<'a> {
         self.fixpoint();
         self.certain = self.known_masks();
         self.pending_certain = self.pending.clone();
+        self.protected_certainly = self.protection.clone();
         if pairing {
             self.begin(Grade::Assumed);
             self.pair_up();
@@ -343,6 +347,7 @@ impl<'a> Engine<'a> {
             self.narrow_ranges();
             self.assume_handlers();
             self.fixpoint();
+            self.trust_protection();
             self.follow_descriptors();
         }
         self.assumed = self.known_masks();
@@ -396,6 +401,7 @@ impl<'a> Engine<'a> {
         self.certain = self.known_masks();
         self.assumed.clone_from(&self.certain);
         self.pending_certain = self.pending.clone();
+        self.protected_certainly = self.protection.clone();
         self.pending_assumed = self.pending.clone();
         self.begin(Grade::Inferred);
         self.limit = kinds::LIKELY - 1;

@@ -244,6 +244,7 @@ impl Engine<'_> {
                 return;
             }
             self.fixpoint();
+            self.trust_protection();
             if self.pace.is_stopped() {
                 return;
             }

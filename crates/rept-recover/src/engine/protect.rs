@@ -3,11 +3,12 @@
 //!
 //! Such calls are few and mostly say what they are: the number and the protection are constants of
 //! the code. One of which too little is known counts for all of memory. When none is in the window,
-//! the protection is older than the window.
+//! the protection is older than the window. Assumed: what a call is known to have protected, no
+//! call of which too little is known protects again.
 
-use super::Engine;
 use super::cells::CELL;
 use super::graph::{Graph, KernelCall};
+use super::{Engine, Grade};
 use rept_order::{Relation, SegmentId};
 
 const PROT_READ: u64 = 1;
@@ -16,45 +17,70 @@ const MAP_FIXED: u64 = 0x10;
 const PAGE: u64 = 4096;
 
 /// A call that may have made memory read-only, and which.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Event {
     order: u32,
     start: u64,
     end: u64,
 }
 
-/// The calls that may have made memory read-only, ascending.
-#[derive(Default)]
-pub(super) struct Protection(Vec<Event>);
+/// The calls that may have made memory read-only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Protection {
+    /// Those of which it is known where, ascending.
+    known: Vec<Event>,
+    /// The others.
+    anywhere: Vec<u32>,
+    /// The others protect nothing that one of the former did.
+    once: bool,
+}
 
 impl Protection {
     /// What is known of the calls by now.
-    fn new(graph: &Graph) -> Protection {
-        let calls = graph.kernel_calls.iter();
-        let mut events: Vec<Event> = calls.filter_map(|call| event(graph, call)).collect();
-        let unseen = graph.unseen.iter();
-        events.extend(unseen.map(|&order| anywhere(order)));
-        events.sort_by_key(|event| event.order);
-        Protection(events)
+    fn new(graph: &Graph, once: bool) -> Protection {
+        let mut protection = Protection {
+            anywhere: graph.unseen.clone(),
+            once,
+            ..Protection::default()
+        };
+        for call in &graph.kernel_calls {
+            match event(graph, call) {
+                Some(Where::Known(event)) => protection.known.push(event),
+                Some(Where::Anywhere) => protection.anywhere.push(call.access),
+                None => {}
+            }
+        }
+        protection
     }
 
     /// Calls that may concern an address.
-    fn concerning(&self, address: u64) -> impl Iterator<Item = Event> + '_ {
-        let events = self.0.iter().copied();
-        events
+    fn concerning(&self, address: u64) -> impl Iterator<Item = u32> + '_ {
+        let mut known = self
+            .known
+            .iter()
             .filter(move |event| event.start < address.saturating_add(CELL) && address < event.end)
+            .map(|event| event.order)
+            .peekable();
+        let suffices = self.once && known.peek().is_some();
+        let others = self.anywhere.iter().filter(move |_| !suffices);
+        known.chain(others.copied())
     }
 
     /// All calls that may concern an address come before an access, in the sequence.
     pub(super) fn is_over(&self, order: u32, address: u64) -> bool {
-        self.concerning(address).all(|event| event.order < order)
+        self.concerning(address).all(|event| event < order)
     }
 }
 
 impl Engine<'_> {
-    /// Looks again which calls may have protected memory; more is constant when they are fewer.
-    pub(super) fn observe_protection(&mut self) {
-        self.protection = Protection::new(&self.graph);
+    /// Looks again which calls may have protected memory; more is constant when they are fewer. False
+    /// when nothing changed.
+    pub(super) fn observe_protection(&mut self) -> bool {
+        let protection = Protection::new(&self.graph, self.grade > Grade::Certain);
+        if protection == self.protection {
+            return false;
+        }
+        self.protection = protection;
         for cell in 0..self.cells.cells.len() {
             if self.cells.cells[cell].protected == 0 {
                 continue;
@@ -65,6 +91,14 @@ impl Engine<'_> {
                 self.block(entry.order);
             }
         }
+        true
+    }
+
+    /// What is assumed of which calls protected memory, to the end.
+    pub(super) fn trust_protection(&mut self) {
+        if self.observe_protection() {
+            self.fixpoint();
+        }
     }
 
     /// Protected memory is as in the dump at an access, whoever made it so.
@@ -74,8 +108,8 @@ impl Engine<'_> {
         }
         let here = self.segment(order);
         self.protection.concerning(address).all(|event| {
-            let there = self.segment(event.order);
-            event.order < order
+            let there = self.segment(event);
+            event < order
                 && (self.graph.segments[there].thread == self.graph.segments[here].thread
                     || self
                         .order
@@ -90,18 +124,16 @@ impl Engine<'_> {
     }
 }
 
-fn anywhere(order: u32) -> Event {
-    Event {
-        order,
-        start: 0,
-        end: u64::MAX,
-    }
+/// The memory that a call may have protected.
+enum Where {
+    Known(Event),
+    Anywhere,
 }
 
 /// The call as far as it may have protected memory.
-fn event(graph: &Graph, call: &KernelCall) -> Option<Event> {
+fn event(graph: &Graph, call: &KernelCall) -> Option<Where> {
     let bits = |n: usize| graph.nodes.bits[call.arguments[n] as usize];
-    let everything = Some(anywhere(call.access));
+    let everything = Some(Where::Anywhere);
     let Some(number) = bits(0).get() else {
         return everything;
     };
@@ -115,11 +147,11 @@ fn event(graph: &Graph, call: &KernelCall) -> Option<Event> {
         // mmap: without MAP_FIXED nothing that is there is replaced.
         9 if clears(4, MAP_FIXED) => None,
         9 | 10 | 329 => match (bits(1).get(), bits(2).get()) {
-            (Some(start), Some(bytes)) => Some(Event {
+            (Some(start), Some(bytes)) => Some(Where::Known(Event {
                 order: call.access,
                 start,
                 end: start.saturating_add(bytes).saturating_add(PAGE - 1),
-            }),
+            })),
             _ => everything,
         },
         // mremap, shmat, execve, remap_file_pages, execveat.

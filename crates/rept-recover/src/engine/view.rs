@@ -35,7 +35,8 @@ pub struct History {
     /// Steps at which facts contradict each other, ascending.
     conflicts: Vec<u32>,
     /// With one thread; with several, what the sequence says is no proof.
-    protection: Option<Protection>,
+    /// By what is certain, and by what is assumed.
+    protection: Option<[Protection; 2]>,
     statistics: Statistics,
 }
 
@@ -99,7 +100,8 @@ impl History {
             refuted: engine.refuted,
             observed,
             conflicts,
-            protection: (!engine.threaded).then_some(engine.protection),
+            protection: (!engine.threaded)
+                .then_some([engine.protected_certainly, engine.protection]),
             statistics: engine.statistics,
         }
     }
@@ -291,13 +293,15 @@ impl History {
             return Value::default();
         };
         let end = self.graph.accesses.len() as u32;
-        let protected =
-            |of: &Protection| dump.protected_len(address) > 0 && of.is_over(after, address.0);
-        let constant =
-            dump.constant_len(address) > 0 || self.protection.as_ref().is_some_and(protected);
+        let protected = |grade: Grade| {
+            let known = self.protection.as_ref().map(|of| &of[grade as usize]);
+            dump.protected_len(address) > 0 && known.is_some_and(|of| of.is_over(after, address.0))
+        };
+        let constant = dump.constant_len(address) > 0;
         // The access at the position itself is still to come.
-        let clear =
-            |grade: Grade| constant || (self.pending[grade as usize].within(after, end) == 0);
+        let clear = |grade: Grade| {
+            constant || protected(grade) || (self.pending[grade as usize].within(after, end) == 0)
+        };
         let known = |yes: bool| if yes { 0xff } else { 0 };
         Value {
             bits: u64::from(byte),
