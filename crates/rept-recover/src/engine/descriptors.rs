@@ -7,17 +7,22 @@
 //! read goes on where the one before ended, and ends with the file (read(2), lseek(2)). What is so
 //! foretold of a result is a pair: it is dropped where it contradicts what is known.
 
+mod block_sizes;
+mod files;
+mod numbers;
+mod role;
+mod table;
+
 use super::address_space::made_up;
 use super::contents::Contents;
-use super::graph::{AccessKind, AccessState, Graph, KernelCall, NONE, ReadOf};
-use super::kernel::PAGE;
-use super::known_calls::{FSTAT, NEWFSTATAT, stat_buffer};
+use super::graph::{Graph, KernelCall, NONE, ReadOf};
 use super::{AddressSpace, Descriptor, Engine, OpenedFiles, Options};
 use crate::experiment::Technique;
 use hashbrown::{HashMap, HashSet};
 use rept_trace::{ThreadId, Trace};
-use std::collections::BTreeMap;
+use role::{Role, role};
 use std::sync::Arc;
+use table::{OpenFile, Table};
 
 /// Walks over all calls: each file may hold what leads to the next, but not without end.
 const MAX_WALKS: usize = 256;
@@ -84,139 +89,6 @@ impl Inputs {
     /// How much was learned of calls so far.
     fn learned(&self, graph: &Graph) -> usize {
         graph.file_reads.len() + self.foretold.len() + self.block_sizes.len()
-    }
-}
-
-/// What a system call does to descriptors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// Opens a file: the arguments that hold the directory, if there is one, and the flags.
-    Open(Option<usize>, usize),
-    Read,
-    ReadAt,
-    /// Reads at the position, into several buffers.
-    ReadParts,
-    Seek,
-    Stat,
-    Close,
-    Duplicate,
-    /// To a number that is asked for.
-    DuplicateTo,
-    Control,
-    /// Makes a descriptor that is no file's.
-    Make,
-    /// Makes two, and writes their numbers into memory.
-    MakeTwo,
-    /// Reads from descriptors at their positions, in ways not followed.
-    MoveOn,
-    /// Asks a device; a few questions make descriptors.
-    Ask,
-    /// Makes a thread or process, which may share the descriptors.
-    Share,
-    /// Makes or closes descriptors, nobody knows which.
-    Anything,
-    Nothing,
-}
-
-/// Numbers: `syscalls.txt`.
-fn role(number: u64) -> Role {
-    match number {
-        0 => Role::Read,
-        2 => Role::Open(None, 2),
-        257 => Role::Open(Some(1), 3),
-        3 => Role::Close,
-        4 | 5 | 6 | 262 => Role::Stat,
-        8 => Role::Seek,
-        16 => Role::Ask,
-        17 => Role::ReadAt,
-        19 => Role::ReadParts,
-        32 => Role::Duplicate,
-        33 | 292 => Role::DuplicateTo,
-        72 => Role::Control,
-        // socket, accept, mq_open, epoll_create, inotify_init, signalfd, timerfd_create, eventfd and
-        // their like, perf_event_open, fanotify_init, open_by_handle_at, memfd_create, bpf,
-        // userfaultfd, pidfd_open, pidfd_getfd, openat2, creat.
-        41 | 43 | 85 | 213 | 240 | 253 | 282 | 283 | 284 | 288 | 289 | 290 | 291 | 294 | 298
-        | 300 | 304 | 319 | 321 | 323 | 434 | 437 | 438 | 447 => Role::Make,
-        // pipe, socketpair, pipe2.
-        22 | 53 | 293 => Role::MakeTwo,
-        // sendfile, splice, copy_file_range, preadv2 (whose offset may be the position).
-        40 | 275 | 326 | 327 => Role::MoveOn,
-        56 | 435 => Role::Share,
-        // recvmsg, recvmmsg, execve, execveat, seccomp, io_uring, close_range, open_tree and what mounts.
-        47 | 299 | 59 | 317 | 322 | 425..=427 | 436 | 428..=433 | 442 => Role::Anything,
-        _ => Role::Nothing,
-    }
-}
-
-/// An open file.
-#[derive(Clone, Copy, Debug)]
-struct OpenFile {
-    /// Of the graph's files, if its contents are at hand.
-    file: Option<u32>,
-    /// It is one of those that the kernel makes up as they are read.
-    of_kernel: bool,
-    /// It is the kernel's list of the process's memory.
-    lists_memory: bool,
-    /// The call that read it first, if it is made up as it is read.
-    made_for: u32,
-    /// Where the next read begins, if that is known.
-    position: Option<u64>,
-}
-
-/// The descriptors that are open before a system call.
-#[derive(Debug, Default)]
-struct Table {
-    /// Descriptor to open file: duplicates share one.
-    descriptors: BTreeMap<u32, usize>,
-    open: Vec<OpenFile>,
-    /// No other descriptor is open.
-    whole: bool,
-}
-
-impl Table {
-    /// All may be otherwise from here on.
-    fn lose(&mut self) {
-        self.descriptors.clear();
-        self.whole = false;
-    }
-
-    fn lowest_free(&self, from: u32) -> Option<u32> {
-        let free = |number: &u32| !self.descriptors.contains_key(number);
-        self.whole.then(|| (from..=u32::MAX).find(free)).flatten()
-    }
-
-    fn insert(&mut self, descriptor: u32, file: Option<u32>, position: u64) {
-        let position = Some(position);
-        let of_kernel = false;
-        self.enter(
-            descriptor,
-            OpenFile {
-                file,
-                of_kernel,
-                lists_memory: false,
-                made_for: NONE,
-                position,
-            },
-        );
-    }
-
-    fn enter(&mut self, descriptor: u32, open: OpenFile) {
-        self.descriptors.insert(descriptor, self.open.len());
-        self.open.push(open);
-    }
-
-    fn file(&mut self, descriptor: u64) -> Option<&mut OpenFile> {
-        let descriptor = u32::try_from(descriptor).ok()?;
-        let index = *self.descriptors.get(&descriptor)?;
-        self.open.get_mut(index)
-    }
-
-    /// Something was read, nobody knows from which.
-    fn move_on(&mut self) {
-        for file in &mut self.open {
-            file.position = None;
-        }
     }
 }
 
@@ -290,10 +162,7 @@ impl Engine<'_> {
 
     /// What is open before the first step.
     fn first_table(&mut self) -> Table {
-        let mut table = Table {
-            whole: self.graph.begins,
-            ..Table::default()
-        };
+        let mut table = Table::new(self.graph.begins);
         if table.whole {
             for of in self.inputs.first.clone() {
                 let file = of.path.and_then(|path| self.file_of(path));
@@ -301,20 +170,6 @@ impl Engine<'_> {
             }
         }
         table
-    }
-
-    /// Paths that the program opened in ways that may change the file.
-    fn written_paths(&self) -> HashSet<Vec<u8>> {
-        let calls = self.graph.kernel_calls.iter();
-        calls
-            .filter_map(|call| {
-                let Role::Open(_, flags) = role(self.number(call.arguments[0])?) else {
-                    return None;
-                };
-                let path = self.path_of(call)?;
-                (!self.only_reads(call.arguments[flags])).then_some(path)
-            })
-            .collect()
     }
 
     pub(super) fn number(&self, node: u32) -> Option<u64> {
@@ -325,11 +180,6 @@ impl Engine<'_> {
     fn int(&self, node: u32) -> Option<u32> {
         let bits = self.graph.nodes.bits[node as usize];
         (bits.known as u32 == u32::MAX).then_some(bits.value as u32)
-    }
-
-    fn only_reads(&self, flags: u32) -> bool {
-        let bits = self.graph.nodes.bits[flags as usize];
-        (bits.known & !bits.value) & (O_ACCMODE | O_TRUNC) == O_ACCMODE | O_TRUNC
     }
 
     pub(super) fn outcome_of(&self, call: &KernelCall) -> Outcome {
@@ -413,194 +263,10 @@ impl Engine<'_> {
         }
     }
 
-    /// A call of the stat family asks about a path, or may do so.
-    fn names_a_path(&self, call: &KernelCall) -> bool {
-        let flags = self.graph.nodes.bits[call.arguments[4] as usize];
-        match self.number(call.arguments[0]) {
-            Some(FSTAT) => false,
-            Some(NEWFSTATAT) => flags.known & flags.value & AT_EMPTY_PATH == 0,
-            _ => true,
-        }
-    }
-
-    /// Of the first call, or of all, that asks about a file of which nothing else is known, it is
-    /// assumed that it is a plain one. True if there was such a call.
-    fn assume_block_sizes(&mut self, all: bool) -> bool {
-        let mut some = false;
-        for index in 0..self.graph.kernel_calls.len() {
-            let call = self.graph.kernel_calls[index];
-            some |= self.assume_block_size(&call, false);
-            if some && !all {
-                return true;
-            }
-        }
-        some
-    }
-
-    /// Assumed: files have blocks of a page, as those of most file systems, pipes and sockets, and what
-    /// the kernel makes up those of `/proc`. By that the C library sizes its buffers, so that the whole
-    /// heap behind one hangs on it. True if it is new.
-    fn assume_block_size(&mut self, call: &KernelCall, of_kernel: bool) -> bool {
-        /// Offset of `st_blksize` in the kernel's `struct stat` (x86-64).
-        const BLOCK_SIZE: u64 = 56;
-        const OF_KERNEL: u64 = 1024;
-        let value = |node: u32| self.graph.nodes.bits[node as usize].get();
-        let placed = self.graph.accesses[call.access as usize].state == AccessState::Placed;
-        let Some(buffer) = stat_buffer(call.arguments.map(value)).filter(|_| placed) else {
-            return false;
-        };
-        let place = buffer.wrapping_add(BLOCK_SIZE);
-        let Some(entry) = self.cells.entry_at(place, call.access) else {
-            return false;
-        };
-        if !self.inputs.block_sizes.insert(call.access) {
-            return false;
-        }
-        let node = self.cells.entries[entry as usize].node;
-        let constant = self.new_constant(if of_kernel { OF_KERNEL } else { PAGE });
-        let number = self.graph.pair(node, constant);
-        self.equalise(number);
-        true
-    }
-
     /// The open file that a call's first argument names.
     fn file_at(&self, table: &mut Table, call: &KernelCall) -> Option<OpenFile> {
         let descriptor = self.int(call.arguments[1])?;
         table.file(descriptor.into()).map(|open| *open)
-    }
-
-    /// A call that makes a descriptor, if it succeeds.
-    fn new_descriptor(
-        &mut self,
-        table: &mut Table,
-        call: &KernelCall,
-        from: u32,
-        enter: impl FnOnce(&mut Table, u32),
-    ) {
-        let known = self.number(call.result).map(|number| number as u32);
-        match (self.outcome_of(call), known, table.lowest_free(from)) {
-            (Outcome::Failed, ..) => {}
-            (Outcome::Succeeded, Some(known), lowest) => {
-                table.whole &= lowest == Some(known);
-                enter(table, known);
-            }
-            (Outcome::Succeeded, None, Some(lowest)) => {
-                self.foretell(call, lowest.into());
-                enter(table, lowest);
-            }
-            _ => table.whole = false,
-        }
-    }
-
-    fn new_descriptors(&self, table: &mut Table, call: &KernelCall) {
-        for _ in 0..2 {
-            match (self.outcome_of(call), table.lowest_free(0)) {
-                (Outcome::Failed, _) => return,
-                (Outcome::Succeeded, Some(free)) => table.insert(free, None, 0),
-                _ => return table.whole = false,
-            }
-        }
-    }
-
-    fn duplicate(&mut self, table: &mut Table, call: &KernelCall, from: u32) {
-        let of = self.int(call.arguments[1]);
-        let open = of.and_then(|of| table.descriptors.get(&of).copied());
-        self.new_descriptor(table, call, from, |table, new| match open {
-            Some(open) => drop(table.descriptors.insert(new, open)),
-            None => table.insert(new, None, 0),
-        });
-    }
-
-    fn duplicate_to(&mut self, table: &mut Table, call: &KernelCall) {
-        let [from, to] = [1, 2].map(|index| self.int(call.arguments[index]));
-        match (self.outcome_of(call), from, to) {
-            (Outcome::Failed, ..) => {}
-            (Outcome::Succeeded, Some(from), Some(to)) => {
-                match table.descriptors.get(&from).copied() {
-                    Some(open) => drop(table.descriptors.insert(to, open)),
-                    None => table.insert(to, None, 0),
-                }
-            }
-            _ => table.lose(),
-        }
-    }
-
-    /// The file that a call opens, if it only reads it and its contents are at hand.
-    fn opened_by(
-        &mut self,
-        call: &KernelCall,
-        directory: Option<usize>,
-        flags: usize,
-        written: &HashSet<Vec<u8>>,
-    ) -> Option<u32> {
-        let path = self.path_of(call)?;
-        let here = path.starts_with(b"/")
-            || directory.is_none_or(|index| self.int(call.arguments[index]) == Some(AT_FDCWD));
-        let wanted = here && self.only_reads(call.arguments[flags]) && !written.contains(&path);
-        wanted.then(|| self.file_of(path)).flatten()
-    }
-
-    /// The number of the file at a path.
-    fn file_of(&mut self, path: Vec<u8>) -> Option<u32> {
-        if let Some(&known) = self.inputs.by_path.get(&path) {
-            return known;
-        }
-        let files = self.inputs.files.as_ref()?;
-        if self.without.has(Technique::Files) {
-            return None;
-        }
-        let contents = files.contents(&path);
-        let number = contents.map(|contents| {
-            self.graph.files.push(contents.into());
-            self.graph.files.len() as u32 - 1
-        });
-        self.inputs.by_path.insert(path, number);
-        number
-    }
-
-    /// The path is that of the kernel's list of the process's memory.
-    fn lists_memory(&self, path: &[u8]) -> bool {
-        let own = self.inputs.process.map(|own| format!("/proc/{own}/maps"));
-        path == b"/proc/self/maps" || own.is_some_and(|own| path == own.as_bytes())
-    }
-
-    /// The list of the process's memory, as the first read found it.
-    fn listed_for(&mut self, call: &KernelCall) -> Option<u32> {
-        if let Some(&made) = self.inputs.listed.get(&call.access) {
-            return Some(made);
-        }
-        if self.without.has(Technique::Files) || self.inputs.listed.len() >= MAX_LISTINGS {
-            return None;
-        }
-        let listing = self.memory_listing(call)?;
-        self.graph.files.push(listing);
-        let made = self.graph.files.len() as u32 - 1;
-        self.inputs.listed.insert(call.access, made);
-        Some(made)
-    }
-
-    /// What the kernel read as the path of a call, up to its null.
-    fn path_of(&self, call: &KernelCall) -> Option<Vec<u8>> {
-        let step = self.graph.accesses[call.access as usize].step;
-        let mut path = Vec::new();
-        for id in self.graph.accesses_of(step) {
-            let access = &self.graph.accesses[id as usize];
-            if access.kind != AccessKind::Load || access.node == NONE {
-                continue;
-            }
-            let bits = self.graph.nodes.bits[access.node as usize];
-            for byte in 0..u64::from(access.size) {
-                match (
-                    bits.known >> (8 * byte) & 0xff,
-                    bits.value >> (8 * byte) & 0xff,
-                ) {
-                    (0xff, 0) => return Some(path).filter(|path| !path.is_empty()),
-                    (0xff, value) => path.push(value as u8),
-                    _ => return None,
-                }
-            }
-        }
-        None
     }
 
     fn read(&mut self, table: &mut Table, call: &KernelCall, one_buffer: bool) {
