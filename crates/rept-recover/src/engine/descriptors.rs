@@ -10,14 +10,16 @@
 mod block_sizes;
 mod files;
 mod numbers;
+mod order;
 mod role;
 mod table;
 
 use super::address_space::made_up;
 use super::contents::Contents;
 use super::graph::{Graph, KernelCall, NONE, ReadOf};
-use super::{AddressSpace, Descriptor, Engine, OpenedFiles, Options};
+use super::{AddressSpace, Creation, Descriptor, Engine, OpenedFiles, Options};
 use crate::experiment::Technique;
+use block_sizes::is_of_kernel;
 use hashbrown::{HashMap, HashSet};
 use rept_trace::{ThreadId, Trace};
 use role::{Role, role};
@@ -50,6 +52,8 @@ pub(super) struct Inputs {
     files: Option<Arc<dyn OpenedFiles>>,
     /// Paths that were asked for, with the number of the graph's file.
     by_path: HashMap<Vec<u8>, Option<u32>>,
+    /// System calls that made a thread which is traced.
+    makers: HashSet<(ThreadId, u64)>,
     /// What was open before the first step.
     first: Vec<Descriptor>,
     /// Calls whose result is assumed.
@@ -71,6 +75,9 @@ impl Inputs {
             path: None,
             position: 0,
         });
+        let traced = |of: &&Creation| trace.thread(of.child).is_some();
+        let makers = options.creations.iter().filter(traced);
+        let makers = makers.map(|of| (of.parent, of.step));
         Inputs {
             files: options.opened_files.clone(),
             first: options
@@ -78,6 +85,7 @@ impl Inputs {
                 .clone()
                 .unwrap_or_else(|| standard.collect()),
             address_space: options.address_space.clone(),
+            makers: makers.collect(),
             process: options.process,
             threads: trace.threads.iter().map(|thread| thread.thread).collect(),
             ..Inputs::default()
@@ -132,6 +140,7 @@ impl Engine<'_> {
             return;
         }
         let written = self.written_paths();
+        let settled = if shared { self.settled_until() } else { NONE };
         let mut unseen = 0;
         for index in 0..self.graph.kernel_calls.len() {
             let call = self.graph.kernel_calls[index];
@@ -145,12 +154,25 @@ impl Engine<'_> {
                 table.lose();
             }
             let number = self.number(call.arguments[0]);
-            match number.map_or(Role::Anything, role) {
-                // What another thread does in the meantime, nobody knows.
-                Role::Share if self.may_share(&call) => return,
-                role => self.follow_call(&mut table, &call, role, &written),
+            let role = number.map_or(Role::Anything, role);
+            if role == Role::Share && self.may_share(&call) {
+                if !self.inputs.makers.contains(&self.maker(&call)) {
+                    // What a thread does that is not traced, nobody knows.
+                    return;
+                }
+                table.shared = true;
             }
+            table.whole &= !table.shared || call.access < settled;
+            self.follow_call(&mut table, &call, role, &written);
         }
+    }
+
+    /// Thread and step of a call.
+    fn maker(&self, call: &KernelCall) -> (ThreadId, u64) {
+        let thread = self.graph.thread_of(call.access);
+        let step = self.graph.accesses[call.access as usize].step;
+        let thread = self.inputs.threads[thread as usize];
+        (thread, self.graph.step_in_thread(step))
     }
 
     /// Does what a call makes have the descriptors in common with its maker?
@@ -164,9 +186,10 @@ impl Engine<'_> {
     fn first_table(&mut self) -> Table {
         let mut table = Table::new(self.graph.begins);
         if table.whole {
+            let first = self.graph.segments.first().map_or(0, |of| of.thread);
             for of in self.inputs.first.clone() {
                 let file = of.path.and_then(|path| self.file_of(path));
-                table.insert(of.number, file, of.position);
+                table.insert(of.number, file, of.position, first);
             }
         }
         table
@@ -204,15 +227,19 @@ impl Engine<'_> {
                 let path = self.path_of(call).unwrap_or_default();
                 let open = OpenFile {
                     file: self.opened_by(call, directory, flags, written),
-                    of_kernel: path.starts_with(b"/proc/"),
+                    of_kernel: is_of_kernel(&path),
                     lists_memory: self.lists_memory(&path),
                     made_for: NONE,
+                    thread: self.graph.thread_of(call.access),
                     position: Some(0),
                 };
                 self.new_descriptor(table, call, 0, |table, new| table.enter(new, open));
             }
             Role::Make => {
-                self.new_descriptor(table, call, 0, |table, new| table.insert(new, None, 0));
+                let thread = self.graph.thread_of(call.access);
+                self.new_descriptor(table, call, 0, |table, new| {
+                    table.insert(new, None, 0, thread);
+                });
             }
             Role::MakeTwo => self.new_descriptors(table, call),
             Role::Duplicate => self.duplicate(table, call, 0),
@@ -266,14 +293,16 @@ impl Engine<'_> {
     /// The open file that a call's first argument names.
     fn file_at(&self, table: &mut Table, call: &KernelCall) -> Option<OpenFile> {
         let descriptor = self.int(call.arguments[1])?;
-        table.file(descriptor.into()).map(|open| *open)
+        let thread = self.graph.thread_of(call.access);
+        table.file(descriptor.into(), thread).map(|open| *open)
     }
 
     fn read(&mut self, table: &mut Table, call: &KernelCall, one_buffer: bool) {
         let Some(descriptor) = self.int(call.arguments[1]) else {
             return table.move_on();
         };
-        let Some(&mut open) = table.file(descriptor.into()) else {
+        let thread = self.graph.thread_of(call.access);
+        let Some(&mut open) = table.file(descriptor.into(), thread) else {
             return;
         };
         let open = self.as_read(table, descriptor, open, call);
@@ -283,7 +312,7 @@ impl Engine<'_> {
             count = self.count(call, open, position);
             if known > count && count.is_some() {
                 // It was longer than what is at hand.
-                if let Some(open) = table.file(descriptor.into()) {
+                if let Some(open) = table.file(descriptor.into(), thread) {
                     (open.file, open.position) = (None, None);
                 }
                 return;
@@ -295,7 +324,7 @@ impl Engine<'_> {
             Outcome::Failed => Some(0),
             _ => known.or(count),
         };
-        if let Some(open) = table.file(descriptor.into()) {
+        if let Some(open) = table.file(descriptor.into(), thread) {
             open.position = open.position.zip(moved).map(|(at, by)| at.wrapping_add(by));
         }
     }
@@ -320,7 +349,7 @@ impl Engine<'_> {
             }
             _ => return open,
         }
-        if let Some(entry) = table.file(descriptor.into()) {
+        if let Some(entry) = table.file(descriptor.into(), open.thread) {
             *entry = open;
         }
         open
@@ -366,13 +395,14 @@ impl Engine<'_> {
         let Some(descriptor) = self.int(call.arguments[1]) else {
             return table.move_on();
         };
+        let thread = self.graph.thread_of(call.access);
         let (offset, whence) = (
             self.number(call.arguments[2]),
             self.number(call.arguments[3]),
         );
         let outcome = self.outcome_of(call);
         let known = self.number(call.result);
-        let Some(&mut open) = table.file(descriptor.into()) else {
+        let Some(&mut open) = table.file(descriptor.into(), thread) else {
             return;
         };
         let length = open
@@ -396,7 +426,7 @@ impl Engine<'_> {
             }
             _ => None,
         };
-        if let Some(open) = table.file(descriptor.into()) {
+        if let Some(open) = table.file(descriptor.into(), thread) {
             open.position = position;
         }
     }

@@ -5,6 +5,13 @@ use super::super::graph::{AccessState, KernelCall};
 use super::super::kernel::PAGE;
 use super::super::known_calls::{FSTAT, NEWFSTATAT, stat_buffer};
 use super::AT_EMPTY_PATH;
+use super::role::{Role, role};
+use hashbrown::HashMap;
+
+/// The path is one of the files that the kernel makes up as they are read.
+pub(super) fn is_of_kernel(path: &[u8]) -> bool {
+    path.starts_with(b"/proc/")
+}
 
 impl Engine<'_> {
     /// A call of the stat family asks about a path, or may do so.
@@ -18,12 +25,19 @@ impl Engine<'_> {
     }
 
     /// Of the first call, or of all, that asks about a file of which nothing else is known, it is
-    /// assumed that it is a plain one. True if there was such a call.
+    /// assumed that it is the file that the thread opened last. True if there was such a call.
     pub(super) fn assume_block_sizes(&mut self, all: bool) -> bool {
         let mut some = false;
+        let mut of_kernel = HashMap::new();
         for index in 0..self.graph.kernel_calls.len() {
             let call = self.graph.kernel_calls[index];
-            some |= self.assume_block_size(&call, false);
+            let thread = self.graph.thread_of(call.access);
+            if let Some(Role::Open(..)) = self.number(call.arguments[0]).map(role) {
+                let path = self.path_of(&call).unwrap_or_default();
+                of_kernel.insert(thread, is_of_kernel(&path));
+            }
+            let of_kernel = of_kernel.get(&thread).copied().unwrap_or(false);
+            some |= self.assume_block_size(&call, of_kernel);
             if some && !all {
                 return true;
             }

@@ -30,10 +30,11 @@ impl Engine<'_> {
     }
 
     pub(super) fn new_descriptors(&self, table: &mut Table, call: &KernelCall) {
+        let thread = self.graph.thread_of(call.access);
         for _ in 0..2 {
             match (self.outcome_of(call), table.lowest_free(0)) {
                 (Outcome::Failed, _) => return,
-                (Outcome::Succeeded, Some(free)) => table.insert(free, None, 0),
+                (Outcome::Succeeded, Some(free)) => table.insert(free, None, 0, thread),
                 _ => return table.whole = false,
             }
         }
@@ -41,21 +42,23 @@ impl Engine<'_> {
 
     pub(super) fn duplicate(&mut self, table: &mut Table, call: &KernelCall, from: u32) {
         let of = self.int(call.arguments[1]);
+        let thread = self.graph.thread_of(call.access);
         let open = of.and_then(|of| table.descriptors.get(&of).copied());
         self.new_descriptor(table, call, from, |table, new| match open {
             Some(open) => drop(table.descriptors.insert(new, open)),
-            None => table.insert(new, None, 0),
+            None => table.insert(new, None, 0, thread),
         });
     }
 
     pub(super) fn duplicate_to(&mut self, table: &mut Table, call: &KernelCall) {
+        let thread = self.graph.thread_of(call.access);
         let [from, to] = [1, 2].map(|index| self.int(call.arguments[index]));
         match (self.outcome_of(call), from, to) {
             (Outcome::Failed, ..) => {}
             (Outcome::Succeeded, Some(from), Some(to)) => {
                 match table.descriptors.get(&from).copied() {
                     Some(open) => drop(table.descriptors.insert(to, open)),
-                    None => table.insert(to, None, 0),
+                    None => table.insert(to, None, 0, thread),
                 }
             }
             _ => table.lose(),

@@ -31,6 +31,31 @@ pub(super) enum Role {
     Nothing,
 }
 
+impl Role {
+    /// It makes or closes descriptors, or may.
+    pub(super) fn changes_numbers(self) -> bool {
+        match self {
+            Role::Open(..)
+            | Role::Close
+            | Role::Duplicate
+            | Role::DuplicateTo
+            | Role::Control
+            | Role::Make
+            | Role::MakeTwo
+            | Role::Anything => true,
+            Role::Read
+            | Role::ReadAt
+            | Role::ReadParts
+            | Role::Seek
+            | Role::Stat
+            | Role::MoveOn
+            | Role::Ask
+            | Role::Share
+            | Role::Nothing => false,
+        }
+    }
+}
+
 /// Numbers: `syscalls.txt`.
 pub(super) fn role(number: u64) -> Role {
     match number {

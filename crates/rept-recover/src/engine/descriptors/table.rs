@@ -14,6 +14,8 @@ pub(super) struct OpenFile {
     pub(super) lists_memory: bool,
     /// The call that read it first, if it is made up as it is read.
     pub(super) made_for: u32,
+    /// The thread that opened it.
+    pub(super) thread: u32,
     /// Where the next read begins, if that is known.
     pub(super) position: Option<u64>,
 }
@@ -26,6 +28,8 @@ pub(super) struct Table {
     open: Vec<OpenFile>,
     /// No other descriptor is open.
     pub(super) whole: bool,
+    /// Several threads have it.
+    pub(super) shared: bool,
 }
 
 impl Table {
@@ -47,7 +51,13 @@ impl Table {
         self.whole.then(|| (from..=u32::MAX).find(free)).flatten()
     }
 
-    pub(super) fn insert(&mut self, descriptor: u32, file: Option<u32>, position: u64) {
+    pub(super) fn insert(
+        &mut self,
+        descriptor: u32,
+        file: Option<u32>,
+        position: u64,
+        thread: u32,
+    ) {
         let position = Some(position);
         let of_kernel = false;
         self.enter(
@@ -57,6 +67,7 @@ impl Table {
                 of_kernel,
                 lists_memory: false,
                 made_for: NONE,
+                thread,
                 position,
             },
         );
@@ -67,10 +78,17 @@ impl Table {
         self.open.push(open);
     }
 
-    pub(super) fn file(&mut self, descriptor: u64) -> Option<&mut OpenFile> {
+    /// The open file that a thread means by a number. Of one that another thread opened, it is not
+    /// known where the next read begins, nor, unless the table is whole, that it still is that.
+    pub(super) fn file(&mut self, descriptor: u64, thread: u32) -> Option<&mut OpenFile> {
         let descriptor = u32::try_from(descriptor).ok()?;
         let index = *self.descriptors.get(&descriptor)?;
-        self.open.get_mut(index)
+        let open = self.open.get_mut(index)?;
+        if self.shared && open.thread != thread {
+            open.position = None;
+        }
+        let known = !self.shared || self.whole || open.thread == thread;
+        known.then_some(open)
     }
 
     /// Something was read, nobody knows from which.
