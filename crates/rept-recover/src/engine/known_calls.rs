@@ -19,6 +19,7 @@ const LSTAT: u64 = 6;
 const PREAD64: u64 = 17;
 const GETPID: u64 = 39;
 const GETTID: u64 = 186;
+const SCHED_GETAFFINITY: u64 = 204;
 const SET_TID_ADDRESS: u64 = 218;
 pub(super) const NEWFSTATAT: u64 = 262;
 
@@ -158,18 +159,23 @@ impl Engine<'_> {
         }
     }
 
-    /// A read that did not fail read no more than it was asked for.
+    /// A read that did not fail read no more than it was asked for. `sched_getaffinity` tells as many
+    /// words as it wrote.
     pub(super) fn learn_count(&mut self, step: u32, call: &KernelCall) {
         let value = |node: u32| self.graph.nodes.bits[node as usize];
         let result = value(call.result);
         let failed = (result.known & !result.value) >> 63 == 0;
-        let reads = matches!(value(call.arguments[0]).get(), Some(READ | PREAD64));
-        if !reads || failed {
+        let (asked, whole) = match value(call.arguments[0]).get() {
+            Some(READ | PREAD64) => (call.arguments[3], 0),
+            Some(SCHED_GETAFFINITY) => (call.arguments[2], crate::bits::mask(3)),
+            _ => return,
+        };
+        if failed {
             return;
         }
-        let (_, asked) = bounds(value(call.arguments[3]));
+        let (_, asked) = bounds(value(asked));
         let above = !crate::bits::mask(u64::BITS - asked.leading_zeros());
-        let learned = self.learn(call.result, Bits::new(above, 0), Cause::Step(step));
+        let learned = self.learn(call.result, Bits::new(above | whole, 0), Cause::Step(step));
         if learned.is_err() {
             self.conflict_at(step);
         }
