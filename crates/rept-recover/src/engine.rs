@@ -51,6 +51,7 @@ mod shapes;
 mod shared;
 mod signal_frame;
 mod string;
+mod thread_ids;
 mod tracking;
 mod view;
 mod visit;
@@ -84,6 +85,7 @@ use rounds::{Before, ROUNDS};
 use second_chance::Trial;
 use shared::Shared;
 use std::ops::ControlFlow;
+use thread_ids::Lasting;
 use tracking::Tracking;
 pub use view::History;
 use waiting::Waiting;
@@ -158,7 +160,7 @@ pub fn recover_observed<'a>(
     #[cfg(feature = "experiments")]
     engine.place_given(&options.experiment.given);
     engine.statistics.certain_conflicts = contradictions;
-    engine.inputs = Inputs::new(trace, options);
+    engine.inputs = Inputs::new(trace, last, options);
     engine.stacks = stacks(&engine.inputs.threads, last);
     engine.run(options);
     if engine.pace.is_stopped() {
@@ -249,7 +251,7 @@ pub(crate) struct Engine<'a> {
     /// Where the stack of each thread is mapped at the end: start, and the end behind it.
     stacks: Vec<Option<(u64, u64)>>,
     /// Memory that the kernel may write at any time after a system call.
-    lasting: Vec<Remapped>,
+    lasting: Vec<Lasting>,
     words: Vec<Bits>,
     statistics: Statistics,
 }
@@ -344,6 +346,7 @@ impl<'a> Engine<'a> {
             self.pair_up();
             self.learn_calls();
             self.assume_ids();
+            self.assume_ends_of_threads();
             self.narrow_ranges();
             self.assume_handlers();
             self.fixpoint();

@@ -21,7 +21,7 @@ use super::{AddressSpace, Creation, Descriptor, Engine, OpenedFiles, Options};
 use crate::experiment::Technique;
 use block_sizes::is_of_kernel;
 use hashbrown::{HashMap, HashSet};
-use rept_trace::{ThreadId, Trace};
+use rept_trace::{FinalState, ThreadId, Trace};
 use role::{Role, role};
 use std::sync::Arc;
 use table::{OpenFile, Table};
@@ -53,7 +53,9 @@ pub(super) struct Inputs {
     /// Paths that were asked for, with the number of the graph's file.
     by_path: HashMap<Vec<u8>, Option<u32>>,
     /// System calls that made a thread which is traced.
-    makers: HashSet<(ThreadId, u64)>,
+    pub(super) makers: HashMap<(ThreadId, u64), ThreadId>,
+    /// Threads of the dump.
+    pub(super) alive: HashSet<ThreadId>,
     /// What was open before the first step.
     first: Vec<Descriptor>,
     /// Calls whose result is assumed.
@@ -69,7 +71,7 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn new(trace: &Trace, options: &Options) -> Inputs {
+    pub(super) fn new(trace: &Trace, last: &FinalState<'_>, options: &Options) -> Inputs {
         let standard = (0..3).map(|number| Descriptor {
             number,
             path: None,
@@ -77,7 +79,7 @@ impl Inputs {
         });
         let traced = |of: &&Creation| trace.thread(of.child).is_some();
         let makers = options.creations.iter().filter(traced);
-        let makers = makers.map(|of| (of.parent, of.step));
+        let makers = makers.map(|of| ((of.parent, of.step), of.child));
         Inputs {
             files: options.opened_files.clone(),
             first: options
@@ -86,6 +88,7 @@ impl Inputs {
                 .unwrap_or_else(|| standard.collect()),
             address_space: options.address_space.clone(),
             makers: makers.collect(),
+            alive: last.threads.iter().map(|thread| thread.thread).collect(),
             process: options.process,
             threads: trace.threads.iter().map(|thread| thread.thread).collect(),
             ..Inputs::default()
@@ -156,7 +159,7 @@ impl Engine<'_> {
             let number = self.number(call.arguments[0]);
             let role = number.map_or(Role::Anything, role);
             if role == Role::Share && self.may_share(&call) {
-                if !self.inputs.makers.contains(&self.maker(&call)) {
+                if self.made_by(&call).is_none() {
                     // What a thread does that is not traced, nobody knows.
                     return;
                 }
@@ -165,14 +168,6 @@ impl Engine<'_> {
             table.whole &= !table.shared || call.access < settled;
             self.follow_call(&mut table, &call, role, &written);
         }
-    }
-
-    /// Thread and step of a call.
-    fn maker(&self, call: &KernelCall) -> (ThreadId, u64) {
-        let thread = self.graph.thread_of(call.access);
-        let step = self.graph.accesses[call.access as usize].step;
-        let thread = self.inputs.threads[thread as usize];
-        (thread, self.graph.step_in_thread(step))
     }
 
     /// Does what a call makes have the descriptors in common with its maker?

@@ -319,7 +319,7 @@ impl Engine<'_> {
             return false;
         }
         if self.remapped_between(earlier.order, end, address).is_some()
-            || self.lasting_before(end, address)
+            || self.lasting_before((later != NONE).then_some(later), address)
         {
             return false;
         }

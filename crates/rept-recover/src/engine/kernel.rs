@@ -4,6 +4,7 @@
 use super::cells::{CELL, bits_at};
 use super::graph::{AccessKind, AccessState, KernelCall, NONE, START};
 use super::ranges::{MAX_SPAN, Span, bounds};
+use super::thread_ids::Lasting;
 use super::tracking::Cause;
 use super::{Engine, Grade};
 use crate::bits::Bits;
@@ -89,7 +90,10 @@ impl Engine<'_> {
         match self.graph.accesses[call.access as usize].state {
             AccessState::Pending => {}
             // What it wrote may be known by now.
-            AccessState::Placed => return self.tell_wide(call.access),
+            AccessState::Placed => {
+                self.learn_made(step, &call);
+                return self.tell_wide(call.access);
+            }
             AccessState::Absent => return,
         }
         self.settle_map(&call);
@@ -117,15 +121,17 @@ impl Engine<'_> {
         {
             for (start, bytes) in lasting {
                 let end = start.saturating_add(bytes);
-                self.lasting.push(Remapped {
+                let until_end_of = self.clears_at_end_of(&call);
+                self.lasting.push(Lasting {
                     order: call.access,
                     start,
                     end,
-                    content: Content::Unknown,
+                    until_end_of,
                 });
             }
             self.place_kernel(call.access, &extents, remapped);
             self.learn_file(step, &call);
+            self.learn_made(step, &call);
         } else {
             self.confine_call(known, &call, numbers);
         }
@@ -177,7 +183,7 @@ impl Engine<'_> {
     }
 
     /// What is known of the words that the kernel read for a call, by address.
-    fn read_by_kernel(&self, step: u32) -> SmallVec<[(u64, u64); 8]> {
+    pub(super) fn read_by_kernel(&self, step: u32) -> SmallVec<[(u64, u64); 8]> {
         let loads = self.graph.accesses_of(step);
         let loads = loads.map(|id| &self.graph.accesses[id as usize]);
         loads
@@ -289,11 +295,11 @@ impl Engine<'_> {
             }
         }
         if start < end {
-            self.lasting.push(Remapped {
+            self.lasting.push(Lasting {
                 order: 0,
                 start,
                 end,
-                content: Content::Unknown,
+                until_end_of: None,
             });
         }
     }
@@ -302,16 +308,6 @@ impl Engine<'_> {
     pub(super) fn displace_kernel(&mut self, id: u32) {
         self.remapped.retain(|event| event.order != id);
         self.lasting.retain(|event| event.order != id);
-    }
-
-    /// The kernel may write a cell at any time before an access: nothing passes.
-    pub(super) fn lasting_before(&self, before: u32, address: u64) -> bool {
-        let touches = |event: &Remapped| {
-            event.order < before
-                && event.start < address.saturating_add(CELL)
-                && address < event.end
-        };
-        self.lasting.iter().any(touches)
     }
 
     /// The last change of mapping between two accesses that concerns an address.

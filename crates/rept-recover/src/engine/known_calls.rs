@@ -17,10 +17,7 @@ const STAT: u64 = 4;
 pub(super) const FSTAT: u64 = 5;
 const LSTAT: u64 = 6;
 const PREAD64: u64 = 17;
-const GETPID: u64 = 39;
-const GETTID: u64 = 186;
 const SCHED_GETAFFINITY: u64 = 204;
-const SET_TID_ADDRESS: u64 = 218;
 pub(super) const NEWFSTATAT: u64 = 262;
 
 /// What a system call wrote of a file.
@@ -120,26 +117,6 @@ impl Engine<'_> {
             }
         }
         self.tell_wide(call.access);
-    }
-
-    /// A process and its threads are assumed to be known to themselves by the numbers that the dump and the
-    /// trace have, which differ in a namespace of its own.
-    pub(super) fn assume_ids(&mut self) {
-        for index in 0..self.graph.kernel_calls.len() {
-            let call = self.graph.kernel_calls[index];
-            let id = match self.graph.nodes.bits[call.arguments[0] as usize].get() {
-                Some(GETPID) => self.inputs.process,
-                Some(GETTID | SET_TID_ADDRESS) => {
-                    let thread = self.graph.thread_of(call.access);
-                    let thread = self.inputs.threads.get(thread as usize);
-                    thread.map(|thread| thread.0)
-                }
-                _ => None,
-            };
-            if let Some(id) = id {
-                self.foretell(&call, id.into());
-            }
-        }
     }
 
     /// Errors are -4095 to -1, and other results are taken for positive: those that processes ask for are
