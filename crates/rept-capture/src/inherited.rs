@@ -1,7 +1,8 @@
-//! What a process begins with that neither trace nor core tells: its working directory, and the
-//! descriptors that are open. The file `process` beside the core says so, in lines of text
+//! What a process begins with that neither trace nor core tells: its working directory, the
+//! descriptors that are open, and how many processors the kernel's sets of them have room for. The file `process` beside the core says so, in lines of text
 //! (docs/tracer.md).
 
+use crate::sys;
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -30,6 +31,10 @@ fn describe(process: &Path) -> Vec<u8> {
     if let Ok(directory) = fs::read_link(process.join("cwd")) {
         line(&mut text, b"directory ", &directory);
     }
+    if let Some(bytes) = sys::processor_set_bytes() {
+        // Writing into memory does not fail.
+        let _ = writeln!(text, "processors {}", 8 * bytes);
+    }
     let Ok(open) = fs::read_dir(process.join("fd")) else {
         return text;
     };
@@ -42,7 +47,6 @@ fn describe(process: &Path) -> Vec<u8> {
                 let start = format!("descriptor {number} {position} ");
                 line(&mut text, start.as_bytes(), &path);
             }
-            // Writing into memory does not fail.
             None => drop(writeln!(text, "descriptor {number}")),
         }
     }
@@ -92,6 +96,8 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], format!("directory {}", here.display()));
+        let room = lines[1].strip_prefix("processors ").unwrap();
+        assert_eq!(room.parse::<u32>().unwrap() % 64, 0, "whole words");
         let expect = [
             format!("descriptor {} 7 {}", reads.as_raw_fd(), path.display()),
             format!("descriptor {}", writes.as_raw_fd()),

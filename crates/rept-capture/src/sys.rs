@@ -330,3 +330,13 @@ fn classify(status: c_int) -> Wait {
         event => Wait::Event { event, signal },
     }
 }
+
+/// Bytes of the kernel's sets of processors.
+pub(crate) fn processor_set_bytes() -> Option<u64> {
+    // As many as no kernel has: 65,536 processors.
+    let mut set = [0u64; 1024];
+    let bytes = size_of_val(&set);
+    // SAFETY: the kernel writes at most as many bytes as it is told, and `set` has them.
+    let written = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, bytes, set.as_mut_ptr()) };
+    u64::try_from(written).ok().filter(|&written| written > 0)
+}

@@ -208,6 +208,7 @@ impl Session {
             options.initial_break = dump.initial_break();
             options.process = dump.process();
             options.extended_state_bytes = dump.extended_state_bytes();
+            options.processor_set_bytes = self.inner.inherited.processor_set_bytes;
             let identity = |path: &str| inputs::identity(self.inner.capture.as_ref()?, path);
             let space = dump.address_space(identity);
             options.address_space = space.map(Arc::new);

@@ -5,6 +5,7 @@
 //! directory /home/me
 //! descriptor 0
 //! descriptor 3 120 /home/me/input
+//! processors 128
 //! ```
 
 use crate::Error;
@@ -16,12 +17,15 @@ use std::path::{Path, PathBuf};
 /// Bytes of the file at most.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Working directory and open descriptors of the process at its first instruction.
+/// Working directory and open descriptors of the process at its first instruction, and what of the machine
+/// it can see that the dump does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Inherited {
     pub(super) directory: Option<PathBuf>,
     /// `None` when nothing is said of them.
     pub(super) descriptors: Option<Vec<Descriptor>>,
+    /// Bytes of the kernel's sets of processors.
+    pub(super) processor_set_bytes: Option<u64>,
 }
 
 impl Inherited {
@@ -46,7 +50,9 @@ impl Inherited {
         let (mut found, mut wrong) = (Inherited::default(), None);
         for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')) {
             if !line.is_empty() && found.take(line).is_none() {
-                let cause = format!("line {number} is neither a directory nor a descriptor");
+                let cause = format!(
+                    "line {number} is neither a directory, nor a descriptor, nor processors"
+                );
                 wrong.get_or_insert_with(|| Error::missing(path, cause));
             }
         }
@@ -70,6 +76,10 @@ impl Inherited {
                     path: path.filter(|_| position.is_some()),
                 });
             }
+            b"processors" => {
+                let bits = std::str::from_utf8(rest).ok()?.parse::<u64>().ok()?;
+                self.processor_set_bytes = Some(bits.div_ceil(8));
+            }
             _ => return None,
         }
         Some(())
@@ -87,9 +97,11 @@ mod tests {
 
     #[test]
     fn lines_are_directory_and_descriptors() {
-        let (found, wrong) = parse("directory /a b\ndescriptor 0\ndescriptor 3 120 /c d\n");
+        let (found, wrong) =
+            parse("directory /a b\nprocessors 128\ndescriptor 0\ndescriptor 3 120 /c d\n");
         assert_eq!(wrong, None);
         assert_eq!(found.directory, Some(PathBuf::from("/a b")));
+        assert_eq!(found.processor_set_bytes, Some(16));
         let of = |number, position, path: Option<&str>| Descriptor {
             number,
             position,

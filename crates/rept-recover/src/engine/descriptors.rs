@@ -65,6 +65,8 @@ pub(super) struct Inputs {
     pub(super) address_space: Option<Arc<AddressSpace>>,
     /// Files of the graph that the kernel made up, by the call that read them first.
     listed: HashMap<u32, u32>,
+    /// Bytes of the kernel's sets of processors.
+    pub(super) processor_set_bytes: Option<u64>,
     /// The process, and the threads of the trace.
     pub(super) process: Option<u32>,
     pub(super) threads: Vec<ThreadId>,
@@ -89,6 +91,7 @@ impl Inputs {
             address_space: options.address_space.clone(),
             makers: makers.collect(),
             alive: last.threads.iter().map(|thread| thread.thread).collect(),
+            processor_set_bytes: options.processor_set_bytes,
             process: options.process,
             threads: trace.threads.iter().map(|thread| thread.thread).collect(),
             ..Inputs::default()
@@ -120,6 +123,7 @@ impl Engine<'_> {
         for walk in 1..=MAX_WALKS {
             let known = self.inputs.learned(&self.graph);
             self.walk_calls();
+            self.assume_processor_sets();
             // One at a time, as what follows from one may tell of which file the next call asks.
             let all = walk == MAX_WALKS || !self.graph.begins;
             let more = self.inputs.learned(&self.graph) != known;

@@ -4,6 +4,7 @@
 //! Records are facts; the rest is assumed.
 
 use super::cells::{CELL, bits_at};
+use super::descriptors::Outcome;
 use super::graph::{AccessState, KernelCall, ReadOf};
 use super::kernel::{MAP_FIXED, MMAP, whole_pages};
 use super::ranges::bounds;
@@ -117,6 +118,23 @@ impl Engine<'_> {
             }
         }
         self.tell_wide(call.access);
+    }
+
+    /// As many bytes as the kernel's sets of processors have, or as were asked for.
+    pub(super) fn assume_processor_sets(&mut self) {
+        let Some(bytes) = self.inputs.processor_set_bytes else {
+            return;
+        };
+        for index in 0..self.graph.kernel_calls.len() {
+            let call = self.graph.kernel_calls[index];
+            let [number, _, asked, ..] = call.arguments.map(|node| self.number(node));
+            if number == Some(SCHED_GETAFFINITY)
+                && let Some(asked) = asked
+                && self.outcome_of(&call) == Outcome::Succeeded
+            {
+                self.foretell(&call, bytes.min(asked));
+            }
+        }
     }
 
     /// Errors are -4095 to -1, and other results are taken for positive: those that processes ask for are
