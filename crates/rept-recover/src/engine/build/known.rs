@@ -19,6 +19,11 @@ impl Builder<'_> {
                     continue;
                 }
                 self.graph.begins = true;
+                // A stack that was overrun does not tell where it began, but so much (System V ABI,
+                // AMD64 supplement, section 3.4.1).
+                let aligned = Bits::new(mask(4), 0);
+                let pointer = self.current(thread, RegWord::RSP);
+                self.anchor(pointer, aligned, anchor.measured);
                 if let Some(at) = self.initial_break {
                     let constant = Bits::constant(at.0);
                     self.end_of_heap = Some(self.graph.nodes.push(constant, NONE));
