@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// One sentence; what could be shown has been shown.
-pub(crate) fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
+pub(crate) fn run(command: &Command, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
     match command {
         Command::Record(wanted) => record::record(wanted, out),
         Command::Decode(wanted) => run_decode(wanted, out),
@@ -57,30 +57,36 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure>
     }
 }
 
-fn run_gdb(wanted: &GdbArgs, out: &mut dyn Write) -> Result<(), Failure> {
+fn run_gdb(wanted: &GdbArgs, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
     if wanted.print_python {
         return write!(out, "{GDB_PYTHON}").map_err(Failure::output);
     }
     let opened = Opened::new(&wanted.input)?;
     let mut options = GdbOptions::default();
     options.trust = wanted.trust.into();
+    let recovery = match wanted.port {
+        // gdb has the terminal.
+        None => opened.session.start_recovery(&wanted.trust.options()),
+        Some(_) => opened.start_recovery(&wanted.trust.options()),
+    };
     let served = match wanted.port {
-        None => opened
-            .recover_with(&wanted.trust.options())
-            .history()
-            .serve_gdb(io::stdin(), out, options),
+        None => recovery.serve_gdb(io::stdin(), out, options),
         Some(port) => {
             let failed =
                 |error: io::Error| Failure::new(format!("port {port} of 127.0.0.1: {error}"));
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(failed)?;
-            let recovered = opened.recover_with(&wanted.trust.options());
             let (stream, _) = listener.accept().map_err(failed)?;
             let input = stream.try_clone().map_err(failed)?;
-            recovered.history().serve_gdb(input, stream, options)
+            recovery.serve_gdb(input, stream, options)
         }
     };
     served.map_err(|error| Failure::new(error.to_string()))?;
-    opened.verdict()
+    match recovery.history() {
+        Some(Ok(_)) => opened.verdict(),
+        Some(Err(error)) => Err(Failure::new(error.to_string())),
+        // The client left before: what it did not wait for is not made to tell what is wrong with it.
+        None => opened.verdict_on_files(),
+    }
 }
 
 fn run_decode(wanted: &DecodeArgs, out: &mut dyn Write) -> Result<(), Failure> {

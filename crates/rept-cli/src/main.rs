@@ -43,7 +43,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = args::Arguments::parse();
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(io::stdout());
     let result = commands::run(&arguments.command, &mut out);
     let flushed = out.flush().map_err(Failure::output);
     match result.and(flushed) {

@@ -4,7 +4,7 @@ use crate::args::Input;
 use crate::case::{Case, Program, Spot};
 use crate::failure::Failure;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rept_core::{Diagnostic, Followed, Progress, RecoverOptions, Session, Subject};
+use rept_core::{Diagnostic, Followed, Progress, RecoverOptions, Recovery, Session, Subject};
 use rept_trace::{Address, Fault, Gap, Registers};
 use std::path::Path;
 
@@ -83,6 +83,16 @@ impl Opened {
         }
     }
 
+    /// Begins to recover the data; a bar on a terminal says how far it is.
+    pub(crate) fn start_recovery(&self, options: &RecoverOptions) -> Recovery {
+        self.bar.set_style(bar_style());
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        let recovery = self.session.start_recovery(options);
+        let bar = self.bar.clone();
+        recovery.when_done(move || bar.finish_and_clear());
+        recovery
+    }
+
     /// Prints notes about the inputs to the standard error stream and says whether the
     /// command can be said to have succeeded: all that was named could be used.
     ///
@@ -90,6 +100,14 @@ impl Opened {
     /// A file could not be opened, belongs to another run, or holds nothing of use.
     pub(crate) fn verdict(&self) -> Result<(), Failure> {
         self.judge(&self.session.diagnostics(), self.nothing_decoded())
+    }
+
+    /// The same, before anything was decoded.
+    ///
+    /// # Errors
+    /// A file could not be opened, or belongs to another run.
+    pub(crate) fn verdict_on_files(&self) -> Result<(), Failure> {
+        self.judge(&self.session.diagnostics(), None)
     }
 
     /// The same, of a thread that was followed.

@@ -19,20 +19,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let session = Session::builder().directory(&directory).open()?;
-    let history = session.recover(&RecoverOptions::default());
-    let Some(crash) = history.crash() else {
+    // gdb sees the crash at once, and waits for the history where it goes back.
+    let recovery = session.start_recovery(&RecoverOptions::default());
+    let dump = session.dump().ok_or("there is no core")?;
+    let Some(fault) = dump.fault() else {
         return Err(format!("{directory}: no signal ended the program").into());
     };
-    let symbol = session.symbols().lookup(crash.pc);
+    let symbol = dump
+        .thread(fault.thread)
+        .map(|registers| session.symbols().lookup(registers.rip));
     println!(
         "crashed with signal {} in {}",
-        crash.signal,
-        symbol.name().unwrap_or("?")
+        fault.signal,
+        symbol
+            .as_ref()
+            .and_then(|symbol| symbol.name())
+            .unwrap_or("?")
     );
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("gdb -ex 'target remote {}'", listener.local_addr()?);
     let (stream, _) = listener.accept()?;
-    history.serve_gdb(stream.try_clone()?, stream, GdbOptions::default())?;
+    recovery.serve_gdb(stream.try_clone()?, stream, GdbOptions::default())?;
     Ok(())
 }

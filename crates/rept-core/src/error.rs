@@ -33,6 +33,9 @@ enum Kind {
     Missing {
         what: String,
     },
+    Failed {
+        what: String,
+    },
     Cancelled,
 }
 
@@ -68,6 +71,11 @@ impl Error {
     pub(crate) fn missing(file: &Path, what: impl Into<String>) -> Error {
         let what = what.into();
         Error::new(file, None, Kind::Missing { what })
+    }
+
+    pub(crate) fn failed(what: impl Into<String>) -> Error {
+        let what = what.into();
+        Error::new(Path::new(""), None, Kind::Failed { what })
     }
 
     pub(crate) fn cancelled() -> Error {
@@ -117,8 +125,10 @@ fn describe(start: &[u8]) -> String {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Kind::Cancelled = self.kind {
-            return f.write_str("the work was cancelled");
+        match &self.kind {
+            Kind::Cancelled => return f.write_str("the work was cancelled"),
+            Kind::Failed { what } => return f.write_str(what),
+            _ => {}
         }
         write!(f, "{}: ", self.file.display())?;
         if let Some(offset) = self.offset {
@@ -132,7 +142,7 @@ impl fmt::Display for Error {
                 write!(f, "the file ends inside {what}, {missing} bytes short")
             }
             Kind::Malformed { what } | Kind::Missing { what } => f.write_str(what),
-            Kind::Cancelled => Ok(()),
+            Kind::Failed { .. } | Kind::Cancelled => Ok(()),
         }
     }
 }

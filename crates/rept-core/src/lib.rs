@@ -30,7 +30,7 @@
 //! *Open.* A [`Builder`] takes a dump, a trace, folders of binaries, or a [`BinaryProvider`] of your
 //! own; one of dump and trace is enough. [`Session::recover`] decodes, orders and recovers. A
 //! builder also takes [`Limits`], somebody to tell of [`Progress`], and a [`Cancellation`], which
-//! [`Session::try_recover`] heeds.
+//! [`Session::try_recover`] heeds. [`Session::start_recovery`] recovers in a thread of its own.
 //!
 //! *Positions.* A [`Position`] is a thread and one of its steps: the state just before that
 //! instruction. It prints and parses as `tid:step`. [`History::lifetime`] says which there are,
@@ -55,7 +55,7 @@
 //! watched places, in both directions.
 //!
 //! *gdb.* With the feature `gdb`, `History::serve_gdb` makes unmodified gdb a reverse debugger of
-//! the crash.
+//! the crash; `Recovery::serve_gdb` does while the history is still in the making.
 //!
 //! The folder `examples` has programs of under 80 lines for each of these.
 //!
@@ -112,7 +112,8 @@ pub use history::{
 pub use position::{ParsePositionError, Position};
 pub use rept_recover::{Options as RecoverOptions, Statistics};
 pub use session::{
-    Builder, Cancellation, Followed, Follower, Limits, Moment, Progress, Session, StepTime,
+    Builder, Cancellation, Followed, Follower, Limits, Moment, Progress, Recovery, Session,
+    StepTime,
 };
 pub use symbols::{Degraded, SourceFrame, Symbol, Symbols};
 pub use typed::{Shape, Typed, Variable};

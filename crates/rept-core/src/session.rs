@@ -11,6 +11,7 @@ mod inputs;
 mod mapped;
 mod numbers;
 mod percpu;
+mod recovery;
 mod time;
 mod watch;
 mod workers;
@@ -28,6 +29,7 @@ pub use builder::Builder;
 pub use follow::{Followed, Follower};
 use inherited::Inherited;
 use inputs::Inputs;
+pub use recovery::Recovery;
 use rept_order::{Edge, Order};
 use rept_trace::{Address, FinalState, Mapping, Memory, ThreadId, Trace};
 use std::collections::BTreeMap;
@@ -133,12 +135,19 @@ impl Session {
     /// # Errors
     /// When [`Builder::cancellation`] asked to stop; a later call begins anew.
     pub fn try_decode(&self) -> Result<&Trace, Error> {
-        self.inner.watch.check()?;
+        self.decode_until(&Cancellation::default(), &|_| ())
+    }
+
+    /// The same, until this or whoever opened the session asks to stop; both are told how far it is.
+    fn decode_until(&self, stop: &Cancellation, told: &dyn Fn(Progress)) -> Result<&Trace, Error> {
+        let watch = &self.inner.watch;
+        watch.check_with(stop)?;
         if self.inner.decoded.get().is_none() {
-            let decoded = self
-                .inner
-                .decode(&|progress| self.inner.watch.tell(progress));
-            self.inner.watch.check()?;
+            let decoded = self.inner.decode(&|progress| {
+                told(progress);
+                watch.tell_with(stop, progress)
+            });
+            watch.check_with(stop)?;
             // Another thread may have been faster; both decoded the same.
             let _ = self.inner.decoded.set(decoded);
         }
@@ -188,9 +197,22 @@ impl Session {
     /// # Errors
     /// When [`Builder::cancellation`] asked to stop.
     pub fn try_recover(&self, options: &rept_recover::Options) -> Result<History, Error> {
-        self.try_decode()?;
-        let mut until_cancelled = |progress| self.inner.watch.tell(progress);
-        let recovered = self.recovered(options, &mut until_cancelled);
+        self.recover_until(options, &Cancellation::default(), &|_| ())
+    }
+
+    /// The same, until this or whoever opened the session asks to stop; both are told how far it is.
+    fn recover_until(
+        &self,
+        options: &rept_recover::Options,
+        stop: &Cancellation,
+        told: &dyn Fn(Progress),
+    ) -> Result<History, Error> {
+        self.decode_until(stop, told)?;
+        let mut until_stopped = |progress| {
+            told(progress);
+            self.inner.watch.tell_with(stop, progress)
+        };
+        let recovered = self.recovered(options, &mut until_stopped);
         recovered.ok_or_else(Error::cancelled)
     }
 

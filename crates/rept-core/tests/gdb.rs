@@ -1,34 +1,48 @@
 //! Stock gdb walks backward through a recorded crash.
 #![cfg(feature = "gdb")]
 
+#[path = "support/gate.rs"]
+mod gate;
 #[path = "support/victim.rs"]
 mod victim;
 
-use rept_core::{GDB_PYTHON, GdbOptions, History};
+use gate::Gate;
+use rept_core::{GDB_PYTHON, GdbOptions, History, RecoverOptions, Session};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What serves a connection.
+type Server<'a> = dyn Fn(TcpStream) + Sync + 'a;
 
 /// Serves one gdb that runs these commands; gives what it printed, and what `monitor` commands
 /// did, which gdb prints to standard error. `None`, said aloud, without gdb.
 fn gdb(history: &History, program: &Path, commands: &[&str]) -> Option<(String, String)> {
-    serve(history, |port| {
-        let mut gdb = Command::new("gdb");
-        gdb.args(["-nx", "-batch"]).arg(program);
-        gdb.args([
-            "-ex",
-            "set pagination off",
-            "-ex",
-            "set debuginfod enabled off",
-        ]);
-        gdb.args(["-ex", &format!("target remote 127.0.0.1:{port}")]);
-        gdb.args(commands.iter().flat_map(|command| ["-ex", command]));
-        gdb
+    serve(&of_history(history), |port| {
+        stock_gdb(port, program, commands)
     })
 }
 
+fn stock_gdb(port: u16, program: &Path, commands: &[&str]) -> Command {
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch"]).arg(program);
+    let target = format!("target remote 127.0.0.1:{port}");
+    let first = ["set pagination off", "set debuginfod enabled off", &target];
+    let all = first.iter().chain(commands);
+    gdb.args(all.flat_map(|command| ["-ex", command]));
+    gdb
+}
+
+fn of_history(history: &History) -> impl Fn(TcpStream) + Sync + '_ {
+    |stream| {
+        let input = stream.try_clone().expect("the socket can be shared");
+        let _ = history.serve_gdb(input, stream, GdbOptions::default());
+    }
+}
+
 /// Serves one client that is told the port of the loopback address; gives what it printed.
-fn serve(history: &History, client: impl FnOnce(u16) -> Command) -> Option<(String, String)> {
+fn serve(server: &Server<'_>, client: impl FnOnce(u16) -> Command) -> Option<(String, String)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
     let port = listener.local_addr().expect("it is bound").port();
     let mut client = client(port);
@@ -42,8 +56,7 @@ fn serve(history: &History, client: impl FnOnce(u16) -> Command) -> Option<(Stri
     let output = std::thread::scope(|scope| {
         scope.spawn(|| {
             let (stream, _) = listener.accept().expect("the client connects");
-            let input = stream.try_clone().expect("the socket can be shared");
-            history.serve_gdb(input, stream, GdbOptions::default())
+            server(stream);
         });
         let output = client.wait_with_output().expect("the client ends");
         // Should it never have connected, the server is still waiting.
@@ -162,9 +175,82 @@ fn gdb_python_commands_seek_and_forget() {
     assert!(!errors.contains("Traceback"), "{errors}");
 }
 
+/// Longer than all the time that gdb gives to an answer, with what it sends again.
+const HELD: Duration = Duration::from_secs(10);
+/// How long gdb may take to look at the crash: whoever waits for ever tells nobody what is wrong.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The recovery is held back until gdb has looked at the crash, and for a while after: gdb, which is told
+/// nothing of its time limit, connects, looks, waits, and goes backward.
+#[test]
+fn gdb_looks_at_the_crash_while_the_history_is_in_the_making() {
+    let folder = victim::Folder::new("gdb-waits");
+    let Some((recording, _)) = victim::record(&folder.0) else {
+        return;
+    };
+    let looked = folder.0.join("looked");
+    let (gate, until) = (Gate::default(), looked.clone());
+    let waiting = gate.clone();
+    let builder = Session::builder().directory(&recording);
+    let session = builder.progress(move |_| waiting.pass()).open();
+    let session = session.expect("the recording opens");
+    let recovery = session.start_recovery(&RecoverOptions::default());
+    let touch = format!("shell touch {}", looked.display());
+    let commands = [
+        "bt",
+        "info threads",
+        "info registers rip",
+        "x/i $pc",
+        &touch,
+        "reverse-stepi",
+        "monitor where",
+        "reverse-continue",
+        "continue",
+    ];
+    let serve_one = |stream: TcpStream| {
+        let input = stream.try_clone().expect("the socket can be shared");
+        let _ = recovery.serve_gdb(input, stream, GdbOptions::default());
+    };
+    let program = folder.0.join("victim");
+    let opener = std::thread::spawn(move || {
+        let begin = Instant::now();
+        while !until.exists() && begin.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(HELD);
+        gate.open();
+        until.exists()
+    });
+    let served = serve(&serve_one, |port| stock_gdb(port, &program, &commands));
+    let has_looked = opener.join().expect("no panic");
+    let Some((printed, errors)) = served else {
+        return;
+    };
+    assert!(has_looked, "{printed}\n{errors}");
+    let expect = [
+        "use_it",
+        "main",
+        "Thread 1.",
+        "use_it",
+        "rip",
+        "=> 0x",
+        "use_it",
+        "No more reverse-execution history",
+        "SIGSEGV",
+    ];
+    assert_in_order(&printed, &expect);
+    for trouble in ["packet error", "Timed out", "timed out", "Remote"] {
+        assert!(
+            !errors.contains(trouble) && !printed.contains(trouble),
+            "{printed}\n{errors}"
+        );
+    }
+    assert_in_order(&errors, &["rept: decoding", " in use_it"]);
+}
+
 /// What lldb prints to these commands, and its complaints; `None`, said aloud, without lldb.
 fn lldb(history: &History, program: &Path, commands: &[&str]) -> Option<(String, String)> {
-    serve(history, |port| {
+    serve(&of_history(history), |port| {
         let mut lldb = Command::new("lldb");
         lldb.args(["--no-lldbinit", "--batch"]).arg(program);
         // Its cache asks for 512 bytes where 8 are wanted, of which some may not be known.

@@ -1,84 +1,16 @@
 //! The gdb stub, spoken to packet by packet: what no client can be trusted to ask.
 #![cfg(feature = "gdb")]
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/victim.rs"]
 mod victim;
 
-use rept_core::{GdbOptions, History, Position, Trust};
+use client::Client;
+use rept_core::{Builder, GdbOptions, History, Position, RecoverOptions, Session, Trust};
 use rept_trace::{Address, RegWord};
-use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use victim::recover;
-
-/// A client that sends what it is told.
-struct Client(UnixStream);
-
-impl Client {
-    /// Sends a packet and gives the answer's payload; empty when the stub ends first.
-    fn ask(&mut self, payload: &str) -> String {
-        let sum = payload.bytes().fold(0u8, u8::wrapping_add);
-        self.send(format!("${payload}#{sum:02x}").as_bytes());
-        self.answer()
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        // The stub may have hung up.
-        let _ = self.0.write_all(bytes);
-    }
-
-    fn answer(&mut self) -> String {
-        let mut text = Vec::new();
-        let mut byte = [0];
-        // A read that a signal interrupts is tried again.
-        while self.0.read_exact(&mut byte).is_ok() {
-            match byte[0] {
-                b'+' | b'-' if text.is_empty() => {}
-                b'$' => text = vec![b'$'],
-                b'#' if !text.is_empty() => {
-                    let _ = self.0.read_exact(&mut [0; 2]);
-                    self.send(b"+");
-                    return expanded(&String::from_utf8_lossy(&text[1..]));
-                }
-                other => text.push(other),
-            }
-        }
-        String::new()
-    }
-
-    /// Runs a `monitor` command and gives its text.
-    fn monitor(&mut self, command: &str) -> String {
-        let hex: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let mut text = String::new();
-        let mut part = self.ask(&format!("qRcmd,{hex}"));
-        while let Some(output) = part.strip_prefix('O').filter(|output| *output != "K") {
-            text += &unhex(output);
-            part = self.answer();
-        }
-        text
-    }
-}
-
-/// Undoes run-length encoding: `0* ` is `0000`.
-fn expanded(text: &str) -> String {
-    let mut all = String::new();
-    let mut rest = text.chars();
-    while let Some(character) = rest.next() {
-        match (character, all.chars().last()) {
-            ('*', Some(last)) => {
-                let more = rest.next().map_or(0, |count| count as usize - 29);
-                all.extend(std::iter::repeat_n(last, more));
-            }
-            _ => all.push(character),
-        }
-    }
-    all
-}
-
-fn unhex(text: &str) -> String {
-    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    let bytes: Vec<u8> = (0..text.len()).step_by(2).filter_map(byte).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
 
 /// Serves a client that does this; the stub has to end when the client is gone.
 fn serve(history: &History, trust: Trust, talk: impl FnOnce(&mut Client)) {
@@ -105,18 +37,6 @@ fn register(all: &str, number: usize) -> &str {
     all.get(16 * number..16 * (number + 1)).unwrap_or_default()
 }
 
-/// An object as a client reads it: part by part, until the last.
-fn whole(client: &mut Client, object: &str) -> String {
-    let mut all = String::new();
-    loop {
-        let part = client.ask(&format!("qXfer:{object}:{:x},1000", all.len()));
-        all += part.get(1..).unwrap_or_default();
-        if !part.starts_with('m') {
-            return all;
-        }
-    }
-}
-
 #[test]
 fn a_client_sees_nothing_that_is_not_known() {
     let Some((_folder, history)) = recover("packets") else {
@@ -134,7 +54,7 @@ fn a_client_sees_nothing_that_is_not_known() {
         assert!(supported.contains("ReverseStep+"), "{supported}");
         assert!(client.ask("vFile:open:2f,0,0").is_empty(), "no host I/O");
 
-        let xml = whole(client, "features:read:target.xml");
+        let xml = client.whole("features:read:target.xml");
         for part in ["org.gnu.gdb.i386.avx512", "fs_base", "orig_rax"] {
             assert!(xml.contains(part), "{part} in {xml}");
         }
@@ -424,5 +344,37 @@ fn garbage_and_hanging_up_end_cleanly() {
     // A client may leave in the middle of an answer.
     serve(&history, Trust::Assumed, |client| {
         client.send(b"$qXfer:features:read:target.xml:0,ffff#00$g#67");
+    });
+}
+
+#[test]
+fn a_dump_without_a_trace_is_shown_and_has_no_past() {
+    let folder = victim::Folder::new("packets-dump");
+    let Some((recording, _)) = victim::record(&folder.0) else {
+        return;
+    };
+    let open = |builder: Builder| {
+        builder
+            .open()
+            .expect("it opens")
+            .recover(&RecoverOptions::default())
+    };
+    let history = open(Session::builder().dump(recording.join("core")));
+    serve(&history, Trust::Assumed, |client| {
+        for packet in ["qSupported:multiprocess+", "Hg0", "Hc0"] {
+            client.ask(packet);
+        }
+        assert!(client.ask("g").len() > 16);
+        for (resumption, stop) in [
+            ("bs", "replaylog:begin"),
+            ("bc", "replaylog:begin"),
+            ("c", "T0b"),
+        ] {
+            let (text, answer) = client.ask_and_listen(resumption);
+            assert!(text.contains("no thread was traced"), "{text}");
+            assert!(answer.contains(stop), "{resumption}: {answer}");
+        }
+        assert!(client.monitor("where").contains("was not traced"));
+        assert!(client.monitor("seek -1").contains("is no position"));
     });
 }

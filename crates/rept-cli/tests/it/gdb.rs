@@ -20,8 +20,6 @@ fn session(program: &Path, directory: &Path, commands: &[&str], texts: &[&str]) 
         "set pagination off",
         "set debuginfod enabled off",
         "set language c",
-        // A machine that runs many tests is slow.
-        "set remotetimeout 60",
         &server,
     ];
     let all = first.iter().chain(commands);

@@ -1,10 +1,10 @@
 //! Commands behind gdb's `monitor`: what the protocol has no packet for.
 
-use super::walk::Stub;
-use crate::history::{Explanation, Location, Origin, Trust, Write};
+use super::stub::{Lack, Stub};
+use crate::history::{Explanation, History, Location, Origin, Trust, Write};
 use crate::position::Position;
 use crate::show::{shown, why_lines};
-use rept_trace::Address;
+use rept_trace::{Address, ThreadId};
 use std::fmt::Write as _;
 
 const HELP: &str = "\
@@ -21,30 +21,76 @@ trust [GRADE]            which values gdb is shown: certain, assumed or inferred
 /// Bytes that `mem` shows at most.
 const MAX_BYTES: u64 = 4096;
 
+/// Where a question is asked.
+#[derive(Clone, Copy)]
+struct Here<'a> {
+    history: &'a History,
+    at: Position,
+    trust: Trust,
+}
+
+/// The command is a question to the history.
+pub(super) fn needs_history(command: &str) -> bool {
+    let first = command.split_whitespace().next();
+    let asks = [
+        "where",
+        "seek",
+        "last-write",
+        "explain",
+        "why",
+        "locals",
+        "reg",
+        "mem",
+    ];
+    first.is_some_and(|first| asks.contains(&first))
+}
+
 /// Carries out a command; every answer is text.
 pub(super) fn answer(stub: &mut Stub<'_>, command: &str) -> String {
     let words: Vec<&str> = command.split_whitespace().collect();
     let answered = match words.as_slice() {
-        ["where"] => Ok(place(stub, stub.now)),
-        ["seek", position] => seek(stub, position),
-        ["last-write", rest @ ..] => location(rest).map(|location| last_write(stub, location)),
-        ["explain", rest @ ..] => location(rest).map(|location| explain(stub, location)),
-        ["why", rest @ ..] => location(rest).map(|location| why(stub, location)),
-        ["locals"] => Ok(locals(stub)),
-        ["reg", name] => register(stub, name),
-        ["mem", address, count] => memory(stub, address, count),
         ["trust"] => Ok(trusted(stub.options.trust).to_owned()),
         ["trust", grade] => trust(stub, grade),
+        words if needs_history(command) => ask(stub, words),
         _ => Ok(HELP.to_owned()),
     };
     answered.unwrap_or_else(|error| error)
 }
 
+fn ask(stub: &mut Stub<'_>, words: &[&str]) -> Result<String, String> {
+    let Some(history) = stub.history else {
+        return Err(stub.lack.as_ref().map_or_else(String::new, Lack::to_string));
+    };
+    let at = stub.own_position();
+    if let ["seek", position] = words {
+        let target = seek(history, at, position)?;
+        stub.seek = Some(target);
+        return Ok(format!("the next `stepi` goes to {target}"));
+    }
+    let at = at.ok_or_else(|| not_traced(stub.thread()))?;
+    let trust = stub.options.trust;
+    let here = Here { history, at, trust };
+    match words {
+        ["where"] => Ok(place(here, here.at)),
+        ["last-write", rest @ ..] => location(rest).map(|location| last_write(here, location)),
+        ["explain", rest @ ..] => location(rest).map(|location| explain(here, location)),
+        ["why", rest @ ..] => location(rest).map(|location| why(here, location)),
+        ["locals"] => Ok(locals(here)),
+        ["reg", name] => register(here, name),
+        ["mem", address, count] => memory(here, address, count),
+        _ => Ok(HELP.to_owned()),
+    }
+}
+
+fn not_traced(thread: ThreadId) -> String {
+    format!("thread {thread} was not traced: `seek THREAD:STEP` goes to one that was")
+}
+
 /// A position with function and line.
-fn place(stub: &Stub<'_>, at: Position) -> String {
-    let symbol = stub.history.source(at).unwrap_or_default();
+fn place(here: Here<'_>, at: Position) -> String {
+    let symbol = here.history.source(at).unwrap_or_default();
     let mut text = at.to_string();
-    if let Some(pc) = stub.history.at(at).and_then(|state| state.pc()) {
+    if let Some(pc) = here.history.at(at).and_then(|state| state.pc()) {
         let _ = write!(text, "  {pc}");
     }
     if let Some(name) = symbol.name() {
@@ -56,24 +102,23 @@ fn place(stub: &Stub<'_>, at: Position) -> String {
     text
 }
 
-fn seek(stub: &mut Stub<'_>, position: &str) -> Result<String, String> {
-    let position = match position.parse::<i64>() {
-        Ok(steps) => Position {
-            step: stub.now.step.saturating_add_signed(steps),
-            ..stub.now
+fn seek(history: &History, from: Option<Position>, to: &str) -> Result<Position, String> {
+    let position = match (to.parse::<i64>(), from) {
+        (Ok(steps), Some(from)) => Position {
+            step: from.step.saturating_add_signed(steps),
+            ..from
         },
-        Err(_) => position.parse().map_err(|error| format!("{error}"))?,
+        _ => to.parse().map_err(|error| format!("{error}"))?,
     };
-    if stub.history.at(position).is_none() {
-        return Err(format!("there is no position {position}"));
+    match history.at(position) {
+        Some(_) => Ok(position),
+        None => Err(format!("there is no position {position}")),
     }
-    stub.seek = Some(position);
-    Ok(format!("the next `stepi` goes to {position}"))
 }
 
 /// Parameters and locals: gdb shows none of a structure of which a byte is unknown.
-fn locals(stub: &Stub<'_>) -> String {
-    let found = stub.history.variables(stub.now, Trust::Inferred);
+fn locals(here: Here<'_>) -> String {
+    let found = here.history.variables(here.at, Trust::Inferred);
     let found = found.unwrap_or_default();
     let mut lines: Vec<String> = found.all().map(ToString::to_string).collect();
     lines.extend(found.missing);
@@ -83,14 +128,14 @@ fn locals(stub: &Stub<'_>) -> String {
     lines.join("\n")
 }
 
-fn register(stub: &Stub<'_>, name: &str) -> Result<String, String> {
+fn register(here: Here<'_>, name: &str) -> Result<String, String> {
     let location: Location = name.parse().map_err(|error| format!("{error}"))?;
     let Location::Reg(word) = location else {
         return Err(format!("{name} is no register"));
     };
-    let state = stub
+    let state = here
         .history
-        .at(stub.now)
+        .at(here.at)
         .ok_or("there is no such position")?;
     let why = || Some(state.why_unknown(word));
     Ok(shown(state.reg(word), 64, why))
@@ -144,9 +189,9 @@ fn number(text: &str) -> Result<u64, String> {
     parsed.map_err(|_| format!("{text:?} is no number and no register"))
 }
 
-fn last_write(stub: &Stub<'_>, location: Location) -> String {
-    match stub.history.last_write(location, stub.now) {
-        Some(Write::Found(at)) => place(stub, at),
+fn last_write(here: Here<'_>, location: Location) -> String {
+    match here.history.last_write(location, here.at) {
+        Some(Write::Found(at)) => place(here, at),
         Some(Write::Uncertain {
             known,
             stores,
@@ -154,7 +199,7 @@ fn last_write(stub: &Stub<'_>, location: Location) -> String {
         }) => {
             let mut text = known.map_or_else(
                 || "no known step in the window".to_owned(),
-                |at| place(stub, at),
+                |at| place(here, at),
             );
             if stores > 0 {
                 let _ = write!(text, "; {stores} later stores have unknown addresses");
@@ -167,16 +212,13 @@ fn last_write(stub: &Stub<'_>, location: Location) -> String {
             }
             text
         }
-        _ => format!(
-            "{location} is not written in the window before {}",
-            stub.now
-        ),
+        _ => format!("{location} is not written in the window before {}", here.at),
     }
 }
 
-fn explain(stub: &Stub<'_>, location: Location) -> String {
-    let Some(Explanation { links, origin }) = stub.history.explain(location, stub.now) else {
-        return format!("there is no position {}", stub.now);
+fn explain(here: Here<'_>, location: Location) -> String {
+    let Some(Explanation { links, origin }) = here.history.explain(location, here.at) else {
+        return format!("there is no position {}", here.at);
     };
     let mut text = String::new();
     for link in links {
@@ -193,7 +235,7 @@ fn explain(stub: &Stub<'_>, location: Location) -> String {
             1 => String::new(),
             times => format!("  ({times} times in a row, first at {})", link.first),
         };
-        let place = place(stub, link.at);
+        let place = place(here, link.at);
         let _ = writeln!(text, "{}{from}  {place}{turns}{doubt}", link.to);
     }
     text + &match origin {
@@ -223,18 +265,18 @@ fn explain(stub: &Stub<'_>, location: Location) -> String {
 /// Inferences shown at most.
 const MAX_INFERENCES: usize = 16;
 
-fn why(stub: &Stub<'_>, location: Location) -> String {
-    why_lines(stub.history, location, stub.now, MAX_INFERENCES).join("\n")
+fn why(here: Here<'_>, location: Location) -> String {
+    why_lines(here.history, location, here.at, MAX_INFERENCES).join("\n")
 }
 
-fn memory(stub: &Stub<'_>, address: &str, count: &str) -> Result<String, String> {
+fn memory(here: Here<'_>, address: &str, count: &str) -> Result<String, String> {
     let (address, count) = (number(address)?, number(count)?.min(MAX_BYTES));
-    let state = stub
+    let state = here
         .history
-        .at(stub.now)
+        .at(here.at)
         .ok_or("there is no such position")?;
     let mut bytes = vec![0; count as usize];
-    let mask = state.read(Address(address), &mut bytes, stub.options.trust);
+    let mask = state.read(Address(address), &mut bytes, here.trust);
     let shown = bytes.iter().zip(&mask.bits).map(|(byte, &known)| {
         if known == 0xff {
             format!("{byte:02x}")

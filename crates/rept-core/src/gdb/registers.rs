@@ -1,7 +1,8 @@
 //! Registers on the wire: known bytes, or `xx`.
 
 use super::description::{Register, Source, registers};
-use crate::history::{StateView, Trust};
+use super::state::State;
+use crate::history::Trust;
 use gdbstub::arch::{Arch, RegId, Registers};
 use rept_trace::RegWord;
 use std::num::NonZeroUsize;
@@ -34,7 +35,7 @@ impl RegId for Number {
 
 impl Number {
     /// The register's bytes; `None` when not all of them are known.
-    pub(super) fn read(self, state: &StateView<'_>, trust: Trust) -> Option<Vec<u8>> {
+    pub(super) fn read(self, state: &State<'_>, trust: Trust) -> Option<Vec<u8>> {
         bytes_of(registers().nth(self.0)?, state, trust)
     }
 }
@@ -52,7 +53,7 @@ impl Wire {
         self.bytes.iter().all(Option::is_some)
     }
 
-    pub(super) fn new(state: &StateView<'_>, trust: Trust) -> Wire {
+    pub(super) fn new(state: &State<'_>, trust: Trust) -> Wire {
         let mut wire = Wire {
             bytes: Vec::new(),
             pc: state.pc().map_or(0, |pc| pc.0),
@@ -68,17 +69,17 @@ impl Wire {
 }
 
 /// The register's bytes when all of them are known: gdb takes a register whose first byte is known for known.
-fn bytes_of(register: &Register, state: &StateView<'_>, trust: Trust) -> Option<Vec<u8>> {
+fn bytes_of(register: &Register, state: &State<'_>, trust: Trust) -> Option<Vec<u8>> {
     let words = match &register.source {
         Source::Never => return None,
         Source::Pc => vec![state.pc()?.0],
-        &Source::Half(word) => vec![known(state, word, HALF, trust)?],
+        &Source::Half(word) => vec![state.known(word, HALF, trust)?],
         &Source::X87(number) => {
-            let top = known(state, RegWord::X87_STATUS, X87_TOP, trust)? >> 11;
+            let top = state.known(RegWord::X87_STATUS, X87_TOP, trust)? >> 11;
             let physical = (top as u16 + number) % 8;
             let half = |half| RegWord::x87(physical, half);
-            let significand = known(state, half(0), u64::MAX, trust)?;
-            vec![significand, known(state, half(1), HALF, trust)?]
+            let significand = state.known(half(0), u64::MAX, trust)?;
+            vec![significand, state.known(half(1), HALF, trust)?]
         }
         Source::X87Tag => vec![x87_tags(state, trust)?],
         Source::Words(words) => {
@@ -87,7 +88,7 @@ fn bytes_of(register: &Register, state: &StateView<'_>, trust: Trust) -> Option<
             } else {
                 u64::MAX
             };
-            let known = words.iter().map(|&word| known(state, word, wanted, trust));
+            let known = words.iter().map(|&word| state.known(word, wanted, trust));
             known.collect::<Option<Vec<u64>>>()?
         }
     };
@@ -95,23 +96,17 @@ fn bytes_of(register: &Register, state: &StateView<'_>, trust: Trust) -> Option<
     Some(bytes.take(register.bytes).collect())
 }
 
-/// Bits of a word, when all of them are known.
-fn known(state: &StateView<'_>, word: RegWord, bits: u64, trust: Trust) -> Option<u64> {
-    let value = state.reg(word);
-    (trust.known(&value) & bits == bits).then_some(value.bits & bits)
-}
-
 /// Two bits for each physical register: valid, zero, special or empty (Intel SDM, volume 1, 8.1.7).
-fn x87_tags(state: &StateView<'_>, trust: Trust) -> Option<u64> {
+fn x87_tags(state: &State<'_>, trust: Trust) -> Option<u64> {
     const EMPTY: u64 = 3;
-    let used = known(state, RegWord::X87_TAG, 0xff, trust)?;
+    let used = state.known(RegWord::X87_TAG, 0xff, trust)?;
     (0..8).try_fold(0, |tags, physical| {
         let tag = if used >> physical & 1 == 0 {
             EMPTY
         } else {
             let half = |half| RegWord::x87(physical, half);
-            let significand = known(state, half(0), u64::MAX, trust)?;
-            x87_tag(significand, known(state, half(1), HALF, trust)?)
+            let significand = state.known(half(0), u64::MAX, trust)?;
+            x87_tag(significand, state.known(half(1), HALF, trust)?)
         };
         Some(tags | tag << (2 * physical))
     })

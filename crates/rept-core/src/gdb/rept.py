@@ -67,5 +67,3 @@ class Rept(gdb.Command):
 
 
 Rept()
-# A long history takes longer to recover than gdb is used to wait.
-gdb.execute("set remotetimeout 60", to_string=True)

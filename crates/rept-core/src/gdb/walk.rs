@@ -1,109 +1,58 @@
-//! Where the stub is, and how it moves.
+//! How the stub moves.
 
-use super::GdbOptions;
+use super::stub::{Lack, Now, Plan, Stub};
 use crate::cursor::{Cursor, Direction, Stop, StopReason, StopSet};
-use crate::history::{History, Location, StateView};
+use crate::history::{History, Location};
 use crate::position::Position;
-use gdbstub::common::{Signal, Tid};
+use gdbstub::common::Signal;
 use gdbstub::stub::MultiThreadStopReason;
 use gdbstub::target::ext::base::reverse_exec::ReplayLogPosition;
 use gdbstub::target::ext::breakpoints::WatchKind;
 use rept_trace::{Address, ThreadId};
-use std::cell::Cell;
-
-/// What gdb asked for and `go` will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
-    /// One instruction of this thread.
-    Step(ThreadId, Direction),
-    /// All threads, to the nearest stop.
-    Run(Direction),
-}
-
-/// One gdb session.
-#[derive(Debug)]
-pub(super) struct Stub<'a> {
-    pub(super) history: &'a History,
-    pub(super) options: GdbOptions,
-    /// The position of the thread that moved last.
-    pub(super) now: Position,
-    pub(super) plan: Plan,
-    pub(super) breakpoints: Vec<Address>,
-    pub(super) watches: Vec<(Address, u64)>,
-    /// The client is lldb, which reads an answer differently.
-    pub(super) is_lldb: Cell<bool>,
-    /// Where the next step goes instead.
-    pub(super) seek: Option<Position>,
-}
+use std::ops::Range;
 
 impl<'a> Stub<'a> {
-    /// At the crash, or at the end of the first thread.
-    pub(super) fn new(history: &'a History, options: GdbOptions) -> Option<Stub<'a>> {
-        let crash = history
-            .crash()
-            .map(|crash| crash.position)
-            .filter(|&at| history.at(at).is_some());
-        let last = || {
-            let thread = history.threads().next()?;
-            Some(Position::new(thread, history.lifetime(thread)?.end))
-        };
-        Some(Stub {
-            history,
-            options,
-            now: crash.or_else(last)?,
-            plan: Plan::Run(Direction::Forward),
-            breakpoints: Vec::new(),
-            watches: Vec::new(),
-            is_lldb: Cell::new(false),
-            seek: None,
-        })
-    }
-
-    pub(super) fn thread(tid: Tid) -> ThreadId {
-        ThreadId(u32::try_from(tid.get()).unwrap_or(0))
-    }
-
-    pub(super) fn tid(thread: ThreadId) -> Tid {
-        // Thread ids are positive; the idle thread 0 is never traced in user mode.
-        Tid::new(thread.0 as usize).unwrap_or(Tid::MIN)
-    }
-
-    /// Where a thread is now.
-    pub(super) fn position_of(&self, thread: ThreadId) -> Option<Position> {
-        if thread == self.now.thread {
-            return Some(self.now);
-        }
-        self.history.position_alongside(thread, self.now)
-    }
-
-    pub(super) fn state_of(&self, thread: ThreadId) -> Option<StateView<'a>> {
-        self.history.at(self.position_of(thread)?)
-    }
-
     /// Carries out the plan, and says why it stopped.
     pub(super) fn go(&mut self) -> MultiThreadStopReason<u64> {
+        let Some(history) = self.history else {
+            return self.stay();
+        };
         if let Some(target) = self.seek.take() {
-            self.now = target;
+            self.now = moment(history, target);
             return MultiThreadStopReason::DoneStep;
         }
         let stop = match self.plan {
-            Plan::Step(thread, direction) => {
-                self.cursor(thread).map(|mut cursor| cursor.step(direction))
-            }
-            Plan::Run(direction) => self.nearest(direction),
+            Plan::Step(thread, direction) => self.cursor(history, thread).map(|mut cursor| {
+                let stop = cursor.step(direction);
+                (moment(history, stop.at), stop.reason)
+            }),
+            Plan::Run(direction) => self.nearest(history, direction),
         };
-        let Some(stop) = stop else {
+        let Some((now, reason)) = stop else {
             return self.nowhere();
         };
-        self.now = stop.at;
-        self.reason(stop.at, stop.reason)
+        self.now = now;
+        self.reason(reason)
+    }
+
+    /// Without a history the way forward ends at once, as at the crash, and so does the way backward.
+    fn stay(&self) -> MultiThreadStopReason<u64> {
+        let (Plan::Step(_, direction) | Plan::Run(direction)) = self.plan;
+        match (&self.lack, direction) {
+            (Some(Lack::Interrupted), _) => MultiThreadStopReason::SignalWithThread {
+                tid: Self::tid(self.thread()),
+                signal: Signal::SIGINT,
+            },
+            (_, Direction::Forward) => self.reason(StopReason::End),
+            (_, Direction::Backward) => self.nowhere(),
+        }
     }
 
     /// A thread that was not traced has no history: it is at its end, whichever way it is to go.
     fn nowhere(&self) -> MultiThreadStopReason<u64> {
         let (thread, direction) = match self.plan {
             Plan::Step(thread, direction) => (thread, direction),
-            Plan::Run(direction) => (self.now.thread, direction),
+            Plan::Run(direction) => (self.thread(), direction),
         };
         MultiThreadStopReason::ReplayLog {
             tid: Some(Self::tid(thread)),
@@ -114,14 +63,14 @@ impl<'a> Stub<'a> {
         }
     }
 
-    fn cursor(&self, thread: ThreadId) -> Option<Cursor<'a>> {
-        let mut cursor = Cursor::new(self.history, thread)?;
+    fn cursor(&self, history: &'a History, thread: ThreadId) -> Option<Cursor<'a>> {
+        let mut cursor = Cursor::new(history, thread)?;
         cursor.seek(self.position_of(thread)?.step);
         Some(cursor)
     }
 
     /// The first stop of any thread in sequence order; at the ends, the current thread's.
-    fn nearest(&self, direction: Direction) -> Option<Stop> {
+    fn nearest(&self, history: &'a History, direction: Direction) -> Option<(Now, StopReason)> {
         let watches = self
             .watches
             .iter()
@@ -130,41 +79,47 @@ impl<'a> Stub<'a> {
             breakpoints: self.breakpoints.clone(),
             watches: watches.collect(),
         };
-        let runs = self
-            .history
+        let runs = history
             .threads()
-            .filter_map(|thread| Some(self.cursor(thread)?.run(direction, &stops)));
-        let hits = runs.filter(|stop| !matches!(stop.reason, StopReason::Begin | StopReason::End));
-        let numbered = hits.filter_map(|stop| Some((self.history.sequence_number(stop.at)?, stop)));
+            .filter_map(|thread| Some(self.cursor(history, thread)?.run(direction, &stops)));
+        let is_hit = |stop: &Stop| !matches!(stop.reason, StopReason::Begin | StopReason::End);
+        let hits = runs.filter(is_hit);
+        let numbered = hits.filter_map(|stop| Some((history.sequence_number(stop.at)?, stop)));
         let nearest = match direction {
             Direction::Forward => numbered.min_by_key(|&(number, _)| number),
             Direction::Backward => numbered.max_by_key(|&(number, _)| number),
         };
         nearest
-            .map(|(_, stop)| stop)
-            .or_else(|| self.end(direction))
+            .map(|(_, stop)| (moment(history, stop.at), stop.reason))
+            .or_else(|| self.end(history, direction))
     }
 
-    fn end(&self, direction: Direction) -> Option<Stop> {
-        let thread = match (direction, self.history.crash()) {
-            (Direction::Forward, Some(crash)) => crash.position.thread,
-            _ => self.now.thread,
+    fn end(&self, history: &History, direction: Direction) -> Option<(Now, StopReason)> {
+        let is_there = |&thread: &ThreadId| {
+            let of_dump = self.dump().and_then(|dump| dump.thread(thread));
+            of_dump.is_some() || history.lifetime(thread).is_some()
         };
-        let steps = self.history.lifetime(thread)?;
-        Some(match direction {
-            Direction::Forward => Stop {
-                at: Position::new(thread, steps.end),
-                reason: StopReason::End,
-            },
-            Direction::Backward => Stop {
-                at: Position::new(thread, 0),
-                reason: StopReason::Begin,
-            },
-        })
+        match direction {
+            Direction::Forward => {
+                let crashed = self.fault().map(|fault| fault.thread).filter(is_there);
+                let thread = crashed.or_else(|| Some(self.thread()).filter(is_there))?;
+                Some((Now::End(thread), StopReason::End))
+            }
+            Direction::Backward => {
+                history.lifetime(self.thread())?;
+                let first = Position::new(self.thread(), 0);
+                Some((moment(history, first), StopReason::Begin))
+            }
+        }
     }
 
-    fn reason(&self, at: Position, reason: StopReason) -> MultiThreadStopReason<u64> {
-        let tid = Self::tid(at.thread);
+    /// What is said of a stop where the stub is now.
+    fn reason(&self, reason: StopReason) -> MultiThreadStopReason<u64> {
+        let tid = Self::tid(self.thread());
+        let log = |pos| MultiThreadStopReason::ReplayLog {
+            tid: Some(tid),
+            pos,
+        };
         match reason {
             StopReason::Breakpoint(_) => MultiThreadStopReason::SwBreak(tid),
             StopReason::Watch(Location::Mem { address, .. }) => MultiThreadStopReason::Watch {
@@ -172,25 +127,15 @@ impl<'a> Stub<'a> {
                 kind: WatchKind::Write,
                 addr: address.0,
             },
-            StopReason::Begin => MultiThreadStopReason::ReplayLog {
-                tid: Some(tid),
-                pos: ReplayLogPosition::Begin,
-            },
-            StopReason::End => match self.history.crash().filter(|crash| crash.position == at) {
-                Some(crash) => MultiThreadStopReason::SignalWithThread {
+            StopReason::Begin => log(ReplayLogPosition::Begin),
+            StopReason::End => match self.fault().filter(|of| of.thread == self.thread()) {
+                Some(fault) => MultiThreadStopReason::SignalWithThread {
                     tid,
-                    signal: signal(crash.signal),
+                    signal: signal(fault.signal),
                 },
-                None => MultiThreadStopReason::ReplayLog {
-                    tid: Some(tid),
-                    pos: ReplayLogPosition::End,
-                },
+                None => log(ReplayLogPosition::End),
             },
-            _ if self
-                .breakpoints
-                .iter()
-                .any(|&stop| self.pc(at) == Some(stop)) =>
-            {
+            _ if self.breakpoints.iter().any(|&stop| self.pc() == Some(stop)) => {
                 MultiThreadStopReason::SwBreak(tid)
             }
             _ => MultiThreadStopReason::SignalWithThread {
@@ -200,8 +145,17 @@ impl<'a> Stub<'a> {
         }
     }
 
-    fn pc(&self, at: Position) -> Option<Address> {
-        self.history.at(at)?.pc()
+    fn pc(&self) -> Option<Address> {
+        self.state_of(self.thread())?.pc()
+    }
+}
+
+/// The end of a thread is the end of all.
+fn moment(history: &History, at: Position) -> Now {
+    let is_end = |steps: Range<u64>| at.step >= steps.end;
+    match history.lifetime(at.thread).is_some_and(is_end) {
+        true => Now::End(at.thread),
+        false => Now::At(at),
     }
 }
 

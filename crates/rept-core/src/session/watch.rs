@@ -57,6 +57,7 @@ impl From<rept_recover::Progress> for Progress {
 ///
 /// What heeds it is named: [`Session::try_decode`](crate::Session::try_decode),
 /// [`Session::try_recover`](crate::Session::try_recover),
+/// [`Session::start_recovery`](crate::Session::start_recovery),
 /// [`History::prepare`](crate::History::prepare), [`History::races`](crate::History::races),
 /// [`History::diff`](crate::History::diff) and the walks of a [`Cursor`](crate::Cursor).
 #[derive(Clone, Debug, Default)]
@@ -114,6 +115,23 @@ impl Watch {
         match self.cancellation.is_cancelled() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The same, where another may stop it too.
+    pub(super) fn tell_with(&self, stop: &Cancellation, progress: Progress) -> ControlFlow<()> {
+        let told = self.tell(progress);
+        match stop.is_cancelled() {
+            true => ControlFlow::Break(()),
+            false => told,
+        }
+    }
+
+    /// As [`Watch::check`], where another may stop the work too.
+    pub(super) fn check_with(&self, stop: &Cancellation) -> Result<(), Error> {
+        match stop.is_cancelled() {
+            true => Err(Error::cancelled()),
+            false => self.check(),
         }
     }
 

@@ -82,6 +82,7 @@ pub(crate) fn record_source(
 }
 
 /// Opens a recording and recovers its history.
+#[allow(dead_code, reason = "each test file uses a part")]
 pub(crate) fn open(recording: &Path) -> History {
     let session = Session::builder()
         .directory(recording)
@@ -91,6 +92,7 @@ pub(crate) fn open(recording: &Path) -> History {
 }
 
 /// Records the victim and recovers its history; `None`, said aloud, where that is impossible.
+#[allow(dead_code, reason = "each test file uses a part")]
 pub(crate) fn recover(name: &str) -> Option<(Folder, History)> {
     let folder = Folder::new(name);
     let (recording, _) = record(&folder.0)?;
