@@ -107,6 +107,8 @@ fn check_same(slow: &Slow) {
         recovery.wait().expect("it is recovered");
         client.monitor("where");
         assert_same(&before, &look(client, &slow.session));
+        let races = client.monitor("races");
+        assert!(races.contains("places in the code race"), "{races}");
         seen = before;
     });
     assert_eq!(served, Ok(()));

@@ -286,6 +286,7 @@ fn monitor_commands_answer_in_sentences() {
         check("why", "expected a register");
         check("locals", "p = ");
         check("reg rax", "0x10");
+        check("races", "0 places in the code race");
         check("reg 10", "is no register");
         check("mem 0x10 4", "?? ?? ?? ??");
         check("mem 0xfffffffffffffffe 99999999999", "??");

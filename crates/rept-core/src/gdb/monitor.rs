@@ -15,6 +15,7 @@ explain REG|ADDR [N]     where the value came from
 why REG|ADDR [N]         how recovery came to know it, or why it did not
 locals                   parameters and locals, `?` where unknown, weaker values marked
 reg REG                  a register, and why it is not known
+races                    accesses of the same bytes by two threads that nothing orders
 mem ADDR N               memory, `??` where unknown
 trust [GRADE]            which values gdb is shown: certain, assumed or inferred";
 
@@ -29,6 +30,9 @@ struct Here<'a> {
     trust: Trust,
 }
 
+/// Places at which threads race, shown at most.
+const MAX_RACES: usize = 32;
+
 /// The command is a question to the history.
 pub(super) fn needs_history(command: &str) -> bool {
     let first = command.split_whitespace().next();
@@ -40,6 +44,7 @@ pub(super) fn needs_history(command: &str) -> bool {
         "why",
         "locals",
         "reg",
+        "races",
         "mem",
     ];
     first.is_some_and(|first| asks.contains(&first))
@@ -77,6 +82,7 @@ fn ask(stub: &mut Stub<'_>, words: &[&str]) -> Result<String, String> {
         ["why", rest @ ..] => location(rest).map(|location| why(here, location)),
         ["locals"] => Ok(locals(here)),
         ["reg", name] => register(here, name),
+        ["races"] => Ok(races(here)),
         ["mem", address, count] => memory(here, address, count),
         _ => Ok(HELP.to_owned()),
     }
@@ -139,6 +145,33 @@ fn register(here: Here<'_>, name: &str) -> Result<String, String> {
         .ok_or("there is no such position")?;
     let why = || Some(state.why_unknown(word));
     Ok(shown(state.reg(word), 64, why))
+}
+
+fn races(here: Here<'_>) -> String {
+    let races = here.history.races();
+    let deciding = races.iter().filter(|race| race.decides_crash).count();
+    let mut text = format!(
+        "{} places in the code race; {deciding} decide the crash",
+        races.len()
+    );
+    for race in races.iter().take(MAX_RACES) {
+        let decides = if race.decides_crash {
+            " decides the crash"
+        } else {
+            ""
+        };
+        let _ = write!(text, "\n[{}; {}]{decides}", race.address, race.size);
+        for side in &race.sides {
+            let does = if side.store { "writes" } else { "reads" };
+            let value = shown(side.value, u32::from(side.size) * 8, || None);
+            let place = place(here, side.position);
+            let _ = write!(text, "\n  {does} {value} at {place}");
+        }
+    }
+    match races.len().checked_sub(MAX_RACES) {
+        Some(more @ 1..) => text + &format!("\nand {more} more: `rept races` tells all"),
+        _ => text,
+    }
 }
 
 fn trusted(grade: Trust) -> &'static str {

@@ -8,6 +8,7 @@
     (gdb) rept why $rax            how recovery came to know it, or why it did not
     (gdb) rept locals              with what is not known, and weaker values marked
     (gdb) rept mem &buffer 64      with ?? for what is not known
+    (gdb) rept races               what two threads did at once to the same bytes
     (gdb) rept trust inferred      which values gdb itself is shown
 
 gdb remembers memory and registers until something moves. A position is therefore reached by
