@@ -1,6 +1,6 @@
 //! `rept export`: every step with what it defined, one JSON record a line (docs/export.md).
 
-use crate::args::ExportArgs;
+use crate::args::{ExportArgs, Threshold};
 use crate::failure::Failure;
 use crate::query::thread;
 use crate::report::written_words;
@@ -19,6 +19,9 @@ struct Header {
     schema: &'static str,
     process: Option<u32>,
     trust: &'static str,
+    /// Of what is inferred, the last stage that recovery went to; absent when it went to all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stages: Option<u8>,
     threads: Vec<Thread>,
     crash: Option<String>,
 }
@@ -92,7 +95,7 @@ pub(crate) fn export(
         (None, None, None) => None,
         (tid, from, to) => Some(thread(history, tid, [from, to])?),
     };
-    line(&header(history, trust), out)?;
+    line(&header(history, wanted.trust), out)?;
     let threads = history
         .threads()
         .filter(|&thread| only.is_none_or(|only| only == thread));
@@ -111,7 +114,7 @@ pub(crate) fn export(
     Ok(())
 }
 
-fn header(history: &History, trust: Trust) -> Header {
+fn header(history: &History, trust: Threshold) -> Header {
     let thread = |thread: ThreadId| Thread {
         thread: thread.0,
         steps: history.lifetime(thread).map_or(0, |steps| steps.end),
@@ -119,7 +122,8 @@ fn header(history: &History, trust: Trust) -> Header {
     Header {
         schema: SCHEMA,
         process: history.session().process(),
-        trust: grade_name(trust),
+        trust: grade_name(trust.grade),
+        stages: (trust.stages < Threshold::ALL.stages).then_some(trust.stages),
         threads: history.threads().map(thread).collect(),
         crash: history.crash().map(|crash| crash.position.to_string()),
     }

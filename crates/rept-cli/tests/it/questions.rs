@@ -73,6 +73,12 @@ fn questions_are_answered() {
     let all = succeed("export", &directory);
     let inferred = |text: &str| text.matches("inferred").count();
     assert!(0 < inferred(&few) && inferred(&few) <= inferred(&all));
+    let stages = |text: &str| {
+        let header: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        (header["trust"].clone(), header.get("stages").cloned())
+    };
+    assert_eq!(stages(&few), ("inferred".into(), Some(1.into())));
+    assert_eq!(stages(&all), ("inferred".into(), None));
 
     let certain = succeed("report -i --trust certain --last 200", &directory);
     assert!(
