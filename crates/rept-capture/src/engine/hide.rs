@@ -41,6 +41,9 @@ pub(super) fn permit_calls(area: &Shared, has_lists: bool, is_alike: bool) {
     }
 }
 
+/// Lists that are known; a program that opens more has closed the oldest long ago.
+const MOST_LISTS: usize = 256;
+
 /// A file in memory that the program takes for a list of its mappings.
 #[derive(Debug)]
 pub(super) struct List {
@@ -128,6 +131,9 @@ impl Engine {
         remote.call(libc::SYS_dup3, [copy, fd, close_on_exec, 0, 0, 0], FAILED)?;
         remote.call(libc::SYS_close, [copy, 0, 0, 0, 0, 0], FAILED)?;
         let file = (shown.dev(), shown.ino());
+        if self.lists.len() >= MOST_LISTS {
+            self.lists.remove(0);
+        }
         self.lists.push(List { file, original });
         for area in self.areas() {
             permit_calls(area, true, self.is_alike());
