@@ -28,7 +28,7 @@ use crate::symbols::Symbols;
 pub use builder::Builder;
 pub use follow::{Followed, Follower};
 use inherited::Inherited;
-use inputs::Inputs;
+use inputs::{Identities, Inputs};
 pub use recovery::Recovery;
 use rept_order::{Edge, Order};
 use rept_trace::{Address, FinalState, Mapping, Memory, ThreadId, Trace};
@@ -231,7 +231,8 @@ impl Session {
             options.process = dump.process();
             options.extended_state_bytes = dump.extended_state_bytes();
             options.processor_set_bytes = self.inner.inherited.processor_set_bytes;
-            let identity = |path: &str| inputs::identity(self.inner.capture.as_ref()?, path);
+            let identities = self.inner.capture.as_ref().map(Identities::new);
+            let identity = |path: &str| identities.as_ref()?.of(path);
             let space = dump.address_space(identity);
             options.address_space = space.map(Arc::new);
         }

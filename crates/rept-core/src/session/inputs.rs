@@ -9,6 +9,7 @@ use crate::capture::Capture;
 use crate::mmap::FileBytes;
 use rept_recover::{FileIdentity, OpenedFiles};
 use rept_trace::{Interval, TimeMark, Timestamp, Trace};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -95,31 +96,39 @@ fn is_here(capture: &Capture) -> bool {
     !same.is_empty() && same.into_iter().all(|same| same)
 }
 
-/// Which file a path was: as a record of the trace says, or as it is here, if all that have a record are
-/// here what they were there (layered file systems show a mapping that of a layer).
-pub(super) fn identity(capture: &Capture, path: &str) -> Option<FileIdentity> {
-    let mut recorded = capture.mappings.iter().filter_map(|mapping| {
-        let (major, minor) = mapping.device?;
-        let inode = mapping.inode?;
-        let identity = FileIdentity {
-            major,
-            minor,
-            inode,
-        };
-        mapping
-            .name
-            .starts_with('/')
-            .then_some((mapping.name.as_str(), identity))
-    });
-    if let Some((_, identity)) = recorded.clone().find(|&(name, _)| name == path) {
-        return Some(identity);
+/// Which file a path was, by the records of a trace.
+pub(super) struct Identities<'a> {
+    recorded: BTreeMap<&'a str, FileIdentity>,
+    /// All that have a record are here what they were there (layered file systems show a mapping that of a
+    /// layer).
+    here: bool,
+}
+
+impl Identities<'_> {
+    pub(super) fn new(capture: &Capture) -> Identities<'_> {
+        let recorded = capture.mappings.iter().filter_map(|mapping| {
+            let (major, minor) = mapping.device?;
+            let inode = mapping.inode?;
+            let identity = FileIdentity {
+                major,
+                minor,
+                inode,
+            };
+            let name = mapping.name.as_str();
+            name.starts_with('/').then_some((name, identity))
+        });
+        let recorded: BTreeMap<&str, FileIdentity> = recorded.collect();
+        let mut all = recorded.iter();
+        let here = all.all(|(name, identity)| identity_here(name) == Some(*identity));
+        let here = here && !recorded.is_empty();
+        Identities { recorded, here }
     }
-    let mut some = false;
-    let same = recorded.all(|(name, identity)| {
-        some = true;
-        identity_here(name) == Some(identity)
-    });
-    identity_here(path).filter(|_| some && same)
+
+    /// As a record says, or as it is here.
+    pub(super) fn of(&self, path: &str) -> Option<FileIdentity> {
+        let recorded = self.recorded.get(path).copied();
+        recorded.or_else(|| self.here.then(|| identity_here(path)).flatten())
+    }
 }
 
 fn identity_here(path: &str) -> Option<FileIdentity> {
