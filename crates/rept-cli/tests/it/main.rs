@@ -11,6 +11,7 @@ mod forks;
 mod gdb;
 mod inputs;
 mod jit;
+mod listed;
 mod live;
 mod partial;
 mod perf;

@@ -42,6 +42,12 @@ impl Dump {
         space.last = mappings
             .map(|mapping| self.last_area(mapping, &numbers))
             .collect();
+        let kernel = |name: &str| Backing::Kernel(name.to_owned());
+        let has = |name: &str| space.last.iter().any(|area| area.backing == kernel(name));
+        if has("[vdso]") != has("[vvar]") {
+            // The dump is of a tool that leaves out what the kernel lends.
+            return None;
+        }
         let of_kernel = |area: &&Area| matches!(area.backing, Backing::Kernel(_));
         space.first = space.last.iter().filter(of_kernel).cloned().collect();
         space.first.push(self.first_stack(&space.last)?);
