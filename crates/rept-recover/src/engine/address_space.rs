@@ -34,7 +34,7 @@ const NOT_FOLLOWED: [u64; 16] = [
 /// PAGEOUT, POPULATE_READ, POPULATE_WRITE, DONTNEED_LOCKED, COLLAPSE.
 const ADVICE_ON_PAGES: [u64; 11] = [0, 3, 4, 8, 9, 20, 21, 22, 23, 24, 25];
 const PR_SET_VMA: u64 = 0x5356_4d41;
-/// mmap: what lives on when memory runs short, grows downwards, is locked, lies in large pages.
+/// mmap: areas that grow downwards, are locked, lie in large pages.
 const FLAGS_NOT_FOLLOWED: u64 = 0x100 | 0x2000 | 0x4_0000;
 /// mprotect: up to where the area grows.
 const PROT_GROWS: u64 = 0x300_0000;
