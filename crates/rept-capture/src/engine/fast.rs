@@ -269,7 +269,17 @@ impl Engine {
 
     // Killed from outside, or with its process: it may have been anywhere.
     fn killed_in_cache(&mut self, tid: i32) -> Result<(), Error> {
-        self.leave(tid, 0)?;
+        let mut registers = sys::registers(tid)?;
+        if self.is_at_instruction(tid, &registers) {
+            self.leave(tid, 0)?;
+        } else {
+            // It ran onto a stop in the cache, and was killed before that was told. (Another `execve` ends
+            // threads at any time.)
+            registers.rip -= 1;
+            if self.is_at_instruction(tid, &registers) {
+                self.leave(tid, 1)?;
+            }
+        }
         if let Some(thread) = self.thread(tid) {
             thread.state = State::Leaving;
         }
@@ -296,6 +306,17 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    // A thread with these registers stands where the program's state can be found.
+    fn is_at_instruction(&self, tid: i32, registers: &Registers) -> bool {
+        let cache = self.fast.as_ref().map(|fast| &fast.cache);
+        let target = self
+            .area(tid)
+            .map_or(0, |area| area.quad(TARGET_AT as usize));
+        cache.is_none_or(|cache| {
+            !cache.contains(registers.rip) || cache.standing(registers, target).is_some()
+        })
     }
 
     // Finds the program's state in that of a thread stopped in the cache, `behind` so many
