@@ -1,9 +1,21 @@
 //! Signal handlers: what they interrupt, and what they begin with.
 
-use super::super::graph::SignalFrame;
+use super::super::graph::{NONE, SignalFrame};
 use super::Builder;
 use super::frames::Interrupted;
 use rept_trace::{Address, RegWord};
+
+/// Words that are not of the extended state that a signal frame keeps.
+fn is_kept(word: RegWord) -> bool {
+    let general = (0..16).map(RegWord::gpr).any(|general| general == word);
+    let others = [
+        RegWord::FLAGS,
+        RegWord::FS_BASE,
+        RegWord::GS_BASE,
+        RegWord::XCR0,
+    ];
+    general || others.contains(&word)
+}
 
 impl Builder<'_> {
     /// A handler begins, and the thread was interrupted at an address: the kernel writes a frame, and
@@ -25,6 +37,13 @@ impl Builder<'_> {
             self.forget(thread, word);
             self.current(thread, word)
         });
+        // The handler begins with a new extended state (Linux: `fpu__clear_user_states`).
+        for word in (0..RegWord::COUNT as u16).map(RegWord) {
+            let known = self.cursors[thread].current[usize::from(word.0)] != NONE;
+            if known && !is_kept(word) {
+                self.forget(thread, word);
+            }
+        }
         let Some(access) = barrier else { return };
         // What is learned of any of them brings the step before the handler back.
         let before = self.graph.accesses[access as usize].step;
