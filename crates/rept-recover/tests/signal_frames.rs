@@ -37,8 +37,13 @@ impl Memory for Dump {
     }
 }
 
-/// mov [402000h],rcx; then interrupted at mov [402008h],rbx; the handler: nop; nop.
-fn trace() -> Trace {
+/// mov [402000h],rcx
+const STORE: &[u8] = &[0x48, 0x89, 0x0c, 0x25, 0, 0x20, 0x40, 0];
+/// movups [402020h],xmm0
+const STORE_VECTOR: &[u8] = &[0x0f, 0x11, 0x04, 0x25, 0x20, 0x20, 0x40, 0];
+
+/// A store; then interrupted at the next instruction; the handler: nop; nop.
+fn trace(store: &[u8]) -> Trace {
     let mut trace = Trace::default();
     let mut block = |at: u64, bytes: &[u8], starts: &[u16]| {
         trace.code.push(Block {
@@ -48,7 +53,7 @@ fn trace() -> Trace {
             bitness: 64,
         })
     };
-    let store = block(0x40_1000, &[0x48, 0x89, 0x0c, 0x25, 0, 0x20, 0x40, 0], &[0]);
+    let store = block(0x40_1000, store, &[0]);
     let handler = block(0x40_1100, &[0x90, 0x90], &[0, 1]);
     let mut thread = ThreadTrace::new(THREAD);
     thread.push(Run {
@@ -77,15 +82,21 @@ fn trace() -> Trace {
 
 /// Recovers it, the handler's stack pointer known or not.
 fn run(stack_pointer: Option<u64>, extended_state: Option<u64>) -> History {
-    let trace = trace();
-    let order = Order::new(&trace);
+    run_of(&trace(STORE), stack_pointer, extended_state)
+}
+
+fn run_of(trace: &Trace, stack_pointer: Option<u64>, extended_state: Option<u64>) -> History {
+    let order = Order::new(trace);
     let memory = Dump(vec![
         (SAVED_RBX, 77u64.to_le_bytes()),
         (INFORMATION, [11, 0, 0, 0, 1, 2, 3, 4]),
         (0x40_2000, 55u64.to_le_bytes()),
     ]);
+    let mut registers = Registers::new(THREAD, Address(0x40_1102));
+    registers.set(RegWord::vector(0, 0), 9);
+    registers.set(RegWord::gpr(12), 3);
     let last = FinalState {
-        threads: vec![Registers::new(THREAD, Address(0x40_1102))],
+        threads: vec![registers],
         fault: None,
         memory: &memory,
         auxv: Vec::new(),
@@ -98,7 +109,7 @@ fn run(stack_pointer: Option<u64>, extended_state: Option<u64>) -> History {
         words: vec![(RegWord::RSP, value)],
         measured: true,
     }));
-    recover(&trace, &order, &last, &options)
+    recover(trace, &order, &last, &options)
 }
 
 /// A register before a step, if it is certain or assumed.
@@ -119,6 +130,14 @@ fn a_handler_begins_with_pointers_into_its_frame() {
     assert_eq!(assumed(&history, 1, RegWord::RSI), Some(FRAME + 312));
     assert_eq!(assumed(&history, 1, RegWord::RDX), Some(FRAME + 8));
     assert_eq!(assumed(&history, 1, RegWord::RAX), Some(0));
+}
+
+#[test]
+fn a_handler_has_vectors_of_its_own() {
+    let history = run_of(&trace(STORE_VECTOR), Some(FRAME), Some(EXTENDED_STATE));
+    let vector = RegWord::vector(0, 0);
+    assert_eq!(certain(&history, 3, vector), Some(9));
+    assert_eq!(assumed(&history, 0, vector), None);
 }
 
 #[test]

@@ -76,6 +76,7 @@ const TESTS: &[Test] = &[
     with("rept-cli/tests/programs/rounds.c", &["walk"]),
     test("rept-cli/tests/programs/signals.c"),
     test("rept-cli/tests/programs/irregular.c"),
+    test("rept-cli/tests/programs/listed.c"),
     with("rept-cli/tests/programs/jit.c", &["."]),
     with("rept-cli/tests/programs/words.c", &["words.c"]),
     test("rept-cli/tests/programs/family.c"),
