@@ -38,9 +38,10 @@ impl Dump {
                 identity: identity(path),
             })
             .collect();
+        let lent = self.lent();
         let mappings = self.memory.mappings().iter();
         space.last = mappings
-            .map(|mapping| self.last_area(mapping, &numbers))
+            .map(|mapping| self.last_area(mapping, &numbers, &lent))
             .collect();
         let kernel = |name: &str| Backing::Kernel(name.to_owned());
         let has = |name: &str| space.last.iter().any(|area| area.backing == kernel(name));
@@ -57,7 +58,7 @@ impl Dump {
         space.first.windows(2).all(apart).then_some(space)
     }
 
-    fn last_area(&self, mapping: &Mapping, numbers: &Numbers<'_>) -> Area {
+    fn last_area(&self, mapping: &Mapping, numbers: &Numbers<'_>, lent: &[Address]) -> Area {
         let start = mapping.start.0;
         let part = modules::part_at(&self.files, start);
         let of_file = part.and_then(|part| {
@@ -71,11 +72,11 @@ impl Dump {
             read: mapping.read,
             write: mapping.write,
             execute: mapping.execute,
-            backing: of_file.unwrap_or_else(|| self.backing_without_file(mapping)),
+            backing: of_file.unwrap_or_else(|| self.backing_without_file(mapping, lent)),
         }
     }
 
-    fn backing_without_file(&self, mapping: &Mapping) -> Backing {
+    fn backing_without_file(&self, mapping: &Mapping, lent: &[Address]) -> Backing {
         let holds = |at: u64| (mapping.start.0..mapping.end.0).contains(&at);
         let stack = self.entry_stack().map(|stack| stack.pointer);
         let vdso = auxiliary(&self.auxv, AT_SYSINFO_EHDR);
@@ -84,28 +85,29 @@ impl Dump {
             (Some(pointer), _) if holds(pointer) => Backing::Stack,
             (_, Some(vdso)) if holds(vdso) => kernel("[vdso]"),
             _ if holds(VSYSCALL) => kernel("[vsyscall]"),
-            (_, Some(vdso)) => match self.lent_below(vdso, mapping) {
+            _ => match lent.binary_search(&mapping.start).ok() {
                 Some(0) => kernel("[vvar]"),
                 // Since Linux 6.13 those of virtual clocks are an area of their own.
                 Some(_) => kernel("[vvar_vclock]"),
                 None => Backing::Anonymous,
             },
-            _ => Backing::Anonymous,
         }
     }
 
-    /// The place of a mapping among those of the kernel's clocks, which end where the vDSO begins, by
-    /// ascending address.
-    fn lent_below(&self, vdso: u64, wanted: &Mapping) -> Option<usize> {
-        let mut lent: Vec<&Mapping> = Vec::new();
-        let mut end = vdso;
+    /// Where the mappings of the kernel's clocks begin, which end where the vDSO begins, by ascending address.
+    fn lent(&self) -> Vec<Address> {
+        let mut lent = Vec::new();
+        let Some(mut end) = auxiliary(&self.auxv, AT_SYSINFO_EHDR) else {
+            return lent;
+        };
         for mapping in self.memory.mappings().iter().rev() {
             if mapping.end.0 == end && !mapping.write && mapping.read && mapping.file.is_none() {
-                lent.insert(0, mapping);
+                lent.push(mapping.start);
                 end = mapping.start.0;
             }
         }
-        lent.iter().position(|&mapping| mapping == wanted)
+        lent.reverse();
+        lent
     }
 
     /// The stack as the kernel made it: it grows when that is not enough.

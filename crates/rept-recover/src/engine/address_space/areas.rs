@@ -230,11 +230,8 @@ impl Areas {
 
     /// Something begins here, in the middle of an area.
     fn split(&mut self, at: u64) {
-        let holder = self
-            .pieces
-            .iter()
-            .position(|of| of.start < at && at < of.end);
-        if let Some(index) = holder {
+        let index = self.pieces.partition_point(|of| of.end <= at);
+        if self.pieces.get(index).is_some_and(|of| of.start < at) {
             let behind = self.pieces[index].from(at);
             self.pieces[index].end = at;
             self.pieces.insert(index + 1, behind);
