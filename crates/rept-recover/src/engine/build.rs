@@ -388,10 +388,15 @@ impl<'a> Builder<'a> {
     /// Forgets all registers but the segment bases, which only system calls of their own change, and
     /// what the system has enabled.
     fn forget_all(&mut self, thread: usize) {
+        self.forget_all_but(thread, |word| {
+            [RegWord::FS_BASE, RegWord::GS_BASE, RegWord::XCR0].contains(&word)
+        });
+    }
+
+    fn forget_all_but(&mut self, thread: usize, is_kept: impl Fn(RegWord) -> bool) {
         for word in (0..RegWord::COUNT as u16).map(RegWord) {
             let known = self.cursors[thread].current[usize::from(word.0)] != NONE;
-            let kept = [RegWord::FS_BASE, RegWord::GS_BASE, RegWord::XCR0].contains(&word);
-            if known && !kept {
+            if known && !is_kept(word) {
                 self.forget(thread, word);
             }
         }

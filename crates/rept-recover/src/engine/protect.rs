@@ -82,13 +82,8 @@ impl Engine<'_> {
         }
         self.protection = protection;
         for cell in 0..self.cells.cells.len() {
-            if self.cells.cells[cell].protected == 0 {
-                continue;
-            }
-            let mut next = self.cells.cells[cell].head;
-            while let Some(&entry) = self.cells.entries.get(next as usize) {
-                next = entry.next;
-                self.block(entry.order);
+            if self.cells.cells[cell].protected != 0 {
+                self.block_cell(cell as u32);
             }
         }
         true

@@ -87,13 +87,7 @@ impl Engine<'_> {
 
     fn tell_all_within(&mut self, start: u64, end: u64) {
         let cells: Vec<u32> = self.cells.within(start, end).collect();
-        for cell in cells {
-            let mut next = self.cells.cells[cell as usize].head;
-            while let Some(&entry) = self.cells.entries.get(next as usize) {
-                next = entry.next;
-                self.block(entry.order);
-            }
-        }
+        cells.into_iter().for_each(|cell| self.block_cell(cell));
     }
 
     /// The kernel may write a cell at any time before an access (`None`: the end): nothing passes.

@@ -48,6 +48,15 @@ impl Engine<'_> {
         self.waiting.get_ready(id);
     }
 
+    /// All accesses of a cell are to be told again at the next occasion.
+    pub(super) fn block_cell(&mut self, cell: u32) {
+        let mut next = self.cells.cells[cell as usize].head;
+        while let Some(&entry) = self.cells.entries.get(next as usize) {
+            next = entry.next;
+            self.block(entry.order);
+        }
+    }
+
     /// The access is to be told again when a value may pass from `after` to `before`, at an address.
     pub(super) fn wait(&mut self, id: u32, address: u64, after: u32, before: u32) {
         match self.store_between(address, after, before) {

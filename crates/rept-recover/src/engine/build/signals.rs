@@ -1,6 +1,6 @@
 //! Signal handlers: what they interrupt, and what they begin with.
 
-use super::super::graph::{NONE, SignalFrame};
+use super::super::graph::SignalFrame;
 use super::Builder;
 use super::frames::Interrupted;
 use rept_trace::{Address, RegWord};
@@ -38,12 +38,7 @@ impl Builder<'_> {
             self.current(thread, word)
         });
         // The handler begins with a new extended state (Linux: `fpu__clear_user_states`).
-        for word in (0..RegWord::COUNT as u16).map(RegWord) {
-            let known = self.cursors[thread].current[usize::from(word.0)] != NONE;
-            if known && !is_kept(word) {
-                self.forget(thread, word);
-            }
-        }
+        self.forget_all_but(thread, is_kept);
         let Some(access) = barrier else { return };
         // What is learned of any of them brings the step before the handler back.
         let before = self.graph.accesses[access as usize].step;
