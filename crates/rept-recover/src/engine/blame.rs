@@ -54,8 +54,8 @@ impl Engine<'_> {
         nodes: &[u32],
         far: u32,
     ) -> Option<Suspect> {
-        self.passed(earlier, later)?;
-        let against = logarithm(self.danger(earlier, later)) - self.in_favour(nodes, far);
+        let passed = self.passed(earlier, later)?;
+        let against = logarithm(self.danger(earlier, later, passed)) - self.in_favour(nodes, far);
         Some(Suspect::Transfer(against, later, earlier))
     }
 
@@ -69,9 +69,12 @@ impl Engine<'_> {
         2 * logarithm(far + 1) + 2 * logarithm(now - first + 1) + logarithm(now - newest + 1)
     }
 
-    /// How likely it is that a transfer passed a store that hit its place, in units of a store of
-    /// another shape.
-    fn danger(&self, earlier: u32, later: u32) -> u32 {
+    /// How likely it is that a transfer, which passed so many pending stores, passed one that hit its
+    /// place, in units of a store of another shape. Stores are told apart in the inferred grade only.
+    fn danger(&self, earlier: u32, later: u32, passed: u32) -> u32 {
+        if self.grade != Grade::Inferred {
+            return passed;
+        }
         let end = later.min(self.graph.accesses.len() as u32);
         let address = self.graph.accesses[earlier as usize].address;
         let shapes = self.cells.shapes(address / CELL);
