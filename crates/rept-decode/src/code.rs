@@ -74,16 +74,25 @@ impl Hot {
     /// The successor that an outcome leads to, whatever it is where the block needs none; `caller`
     /// is where the newest call returns to.
     #[inline]
-    pub(crate) fn successor(&self, taken: bool, caller: Option<BlockId>) -> Option<BlockId> {
+    pub(crate) fn successor(&self, taken: bool, caller: Link) -> Option<BlockId> {
         let link = self.links[usize::from(taken)];
-        let caller = caller.map_or(UNLINKED, |id| id.0);
-        known(select_unpredictable(link == TO_CALLER, caller, link))
+        known(select_unpredictable(link == TO_CALLER, caller.0, link))
     }
 
-    /// Of a call: where it returns to, when that was linked.
+    /// Of a call: where it returns to.
     #[inline]
-    pub(crate) fn back(&self) -> Option<BlockId> {
-        known(self.back)
+    pub(crate) fn back(&self) -> Link {
+        Link(self.back)
+    }
+}
+
+/// Where a call returns to, if that was met: a block that stays the same for an epoch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link(u32);
+
+impl Default for Link {
+    fn default() -> Link {
+        Link(UNLINKED)
     }
 }
 

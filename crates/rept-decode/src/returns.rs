@@ -1,6 +1,8 @@
 //! The call stack that return compression is relative to.
 
+use crate::code::Link;
 use rept_trace::BlockId;
+use std::hint::select_unpredictable;
 
 /// Entries that the processor keeps (SDM "Indirect Transfer Compression for Returns").
 const DEPTH: usize = 64;
@@ -17,9 +19,16 @@ pub(crate) struct Returns {
     depth: Depth,
 }
 
+/// A call, and where it returns to: kept beside it, since a walk that returns waits for it.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    call: BlockId,
+    back: Link,
+}
+
 /// The entries.
 #[derive(Clone, Debug)]
-pub(crate) struct Ring([BlockId; RING]);
+pub(crate) struct Ring([Entry; RING]);
 
 /// Which entries count; by itself, since a walk keeps it at hand.
 #[derive(Clone, Copy, Debug)]
@@ -37,18 +46,30 @@ impl Depth {
 }
 
 impl Ring {
-    /// The newest call, or any block where there is none.
     #[inline]
-    pub(crate) fn newest(&self, depth: Depth) -> BlockId {
+    fn newest(&self, depth: Depth) -> Entry {
         self.0[depth.top.wrapping_sub(1) % RING]
     }
 
-    /// What block `id` does to the stack, without a branch: it `calls`, or it `returns` from a
-    /// call, of which there must be one, or nothing.
+    /// Where the newest call returns to, as far as it was known when it was made.
     #[inline]
-    pub(crate) fn book(&mut self, depth: &mut Depth, id: BlockId, calls: bool, returns: bool) {
+    pub(crate) fn back(&self, depth: Depth) -> Link {
+        let back = self.newest(depth).back;
+        select_unpredictable(depth.is_empty(), Link::default(), back)
+    }
+
+    /// What block `id` does to the stack, without a branch: it `calls`, to return to `back`, or it
+    /// `returns` from a call, of which there must be one, or nothing.
+    #[inline]
+    pub(crate) fn book(
+        &mut self,
+        depth: &mut Depth,
+        (call, back): (BlockId, Link),
+        calls: bool,
+        returns: bool,
+    ) {
         let [calls, returns] = [calls, returns].map(usize::from);
-        self.0[depth.top % RING] = id;
+        self.0[depth.top % RING] = Entry { call, back };
         depth.top = depth.top.wrapping_add(calls).wrapping_sub(returns);
         depth.len = (depth.len + calls).min(DEPTH) - returns;
     }
@@ -56,8 +77,12 @@ impl Ring {
 
 impl Returns {
     pub(crate) fn new() -> Returns {
+        let none = Entry {
+            call: BlockId(0),
+            back: Link::default(),
+        };
         Returns {
-            ring: Ring([BlockId(0); RING]),
+            ring: Ring([none; RING]),
             depth: Depth { top: 0, len: 0 },
         }
     }
@@ -75,15 +100,22 @@ impl Returns {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, call: BlockId) {
-        self.ring.book(&mut self.depth, call, true, false);
+    pub(crate) fn push(&mut self, call: BlockId, back: Link) {
+        self.ring.book(&mut self.depth, (call, back), true, false);
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<BlockId> {
-        let newest = (!self.is_empty()).then(|| self.ring.newest(self.depth))?;
-        self.ring.book(&mut self.depth, newest, false, true);
-        Some(newest)
+        let Entry { call, back } = (!self.is_empty()).then(|| self.ring.newest(self.depth))?;
+        self.ring.book(&mut self.depth, (call, back), false, true);
+        Some(call)
+    }
+
+    /// The code that the calls return to may be other code from here on.
+    pub(crate) fn unlink(&mut self) {
+        for entry in &mut self.ring.0 {
+            entry.back = Link::default();
+        }
     }
 
     #[inline]

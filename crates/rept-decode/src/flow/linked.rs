@@ -7,8 +7,9 @@
 use super::Flow;
 use super::walk::Standing;
 use crate::CodeImage;
-use crate::code::End;
+use crate::code::{End, Link};
 use rept_trace::{BlockId, Run};
+use std::hint::select_unpredictable;
 
 impl<I: CodeImage + ?Sized> Flow<'_, I> {
     /// Uses up outcomes, block by block. Stops, with all that was walked booked, where anything
@@ -21,6 +22,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         };
         let blocks = self.code.hot_blocks();
         let (ring, mut depth) = self.returns.parts();
+        let compressed = self.compression_seen;
         let mut pending = self.pending;
         let mut walked = 0;
         for slot in self.out.room() {
@@ -28,8 +30,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 break;
             }
             let hot = blocks[here.0 as usize];
-            let caller = blocks[ring.newest(depth).0 as usize].back();
-            let caller = caller.filter(|_| self.compression_seen & !depth.is_empty());
+            let caller = select_unpredictable(compressed, ring.back(depth), Link::default());
             let Some(next) = hot.successor(pending.taken(), caller) else {
                 break;
             };
@@ -40,7 +41,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             walked += 1;
             ring.book(
                 &mut depth,
-                here,
+                (here, hot.back()),
                 hot.end == End::Call,
                 hot.end == End::Return,
             );
@@ -77,7 +78,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             };
             walked += 1;
             if hot.end == End::Call {
-                self.returns.push(here);
+                self.returns.push(here, hot.back());
             }
             here = next;
         }

@@ -457,6 +457,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         if !changes.is_empty() {
             let epoch = changes.partition_point(|&change| change.0 <= time) as u32;
             if self.code.enter_epoch(epoch) {
+                self.returns.unlink();
                 self.forget_block();
             }
         }

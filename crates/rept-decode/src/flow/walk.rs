@@ -147,7 +147,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             End::Split | End::Control => Way::Next,
             End::Jump => Way::Taken,
             End::Call => {
-                self.returns.push(id);
+                self.returns.push(id, hot.back());
                 Way::Taken
             }
             end => return Err(end),
@@ -287,7 +287,12 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         let hot = self.code.hot(id);
         let returns = (hot.end == End::Return) & !self.returns.is_empty();
         let (ring, mut depth) = self.returns.parts();
-        ring.book(&mut depth, id, hot.end == End::IndirectCall, returns);
+        ring.book(
+            &mut depth,
+            (id, hot.back()),
+            hot.end == End::IndirectCall,
+            returns,
+        );
         self.returns.set_depth(depth);
         self.run_whole(id, hot.count);
     }
