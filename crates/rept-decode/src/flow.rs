@@ -17,6 +17,7 @@
 //! "Software Implications".
 
 mod effort;
+mod group;
 mod linked;
 mod output;
 mod state;
@@ -31,7 +32,7 @@ use crate::packet::{IpPayload, LastIp, Packet};
 use crate::reader::Sink;
 use crate::returns::Returns;
 use crate::{CodeImage, DecodeOptions, Resync};
-use effort::Effort;
+use effort::{Begun, Effort};
 use output::Output;
 use rept_trace::{
     Address, Code, Event, EventKind, Gap, GapReason, Interval, ThreadTrace, Timestamp,
@@ -117,6 +118,11 @@ impl<I: CodeImage + ?Sized> Sink for Flow<'_, I> {
             Packet::Tnt { bits, len, .. } if self.boundary.is_none() => self.tnt(bits, len),
             _ => self.other(packet),
         }
+    }
+
+    #[inline(always)]
+    fn outcomes(&mut self, offset: u64, bytes: &[u8]) -> (usize, Next) {
+        self.group(offset, bytes)
     }
 
     fn broken(&mut self, offset: u64, reason: GapReason) {
@@ -206,7 +212,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             return self.unexpected(packet.name(), "PSBEND");
         }
         match *packet {
-            Packet::Tip(ip) => self.tip(ip),
+            Packet::Tip(ip) => self.tip(ip, None),
             Packet::TipPge(ip) => self.enable(ip),
             Packet::TipPgd(ip) => self.disable(ip),
             Packet::Fup(ip) => self.fup(ip),
@@ -253,7 +259,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         }
     }
 
-    fn tip(&mut self, payload: IpPayload) -> Next {
+    fn tip(&mut self, payload: IpPayload, group: Option<Begun>) -> Next {
         let Some(to) = self.last_ip.update(payload) else {
             return self.unexpected("TIP without IP", "TIP with IP");
         };
@@ -271,7 +277,9 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
                 self.resume(to);
                 Ok(())
             }
-            None => self.take_indirect(to).and_then(|()| self.use_outcomes()),
+            None => self
+                .take_indirect(to, group)
+                .and_then(|()| self.use_outcomes()),
         };
         let next = self.after_flow("TIP", walked);
         self.resume_if_lost(to);

@@ -8,8 +8,8 @@
 mod parse;
 mod stream;
 
-pub(crate) use parse::common;
 pub use parse::{MAX_PACKET_BYTES, ParseError, ParseErrorKind, parse, parse_with_errata};
+pub(crate) use parse::{common, is_short_tnt, short_outcomes, short_tnt};
 pub(crate) use stream::item_bytes_after;
 pub use stream::{PSB, Packets, find_psb};
 

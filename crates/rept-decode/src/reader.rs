@@ -2,7 +2,8 @@
 
 use crate::flow::Next;
 use crate::packet::{
-    MAX_PACKET_BYTES, Packet, ParseErrorKind, common, find_psb, item_bytes_after, parse_with_errata,
+    MAX_PACKET_BYTES, Packet, ParseErrorKind, common, find_psb, is_short_tnt, item_bytes_after,
+    parse_with_errata, short_tnt,
 };
 use crate::{DecodeOptions, Errata};
 use rept_trace::GapReason;
@@ -11,6 +12,13 @@ use rept_trace::GapReason;
 pub(crate) trait Sink {
     /// The packet at byte `offset` of the stream.
     fn packet(&mut self, offset: u64, packet: &Packet) -> Next;
+
+    /// The short TNT packet at byte `offset`, which `bytes` begin with, and as many packets behind it
+    /// as the sink likes; says how many bytes these had.
+    #[inline]
+    fn outcomes(&mut self, offset: u64, bytes: &[u8]) -> (usize, Next) {
+        (1, self.packet(offset, &short_tnt(bytes[0])))
+    }
 
     /// The stream has a hole or is unreadable at `offset`; the next packet is a PSB.
     fn broken(&mut self, offset: u64, reason: GapReason);
@@ -152,7 +160,13 @@ impl<S: Sink> Reader<S> {
     /// Uses up the packet at `at`; `None` when it is not complete.
     #[inline(always)]
     fn step(&mut self, offset: u64, bytes: &[u8], at: usize) -> Option<usize> {
-        let Some((packet, len)) = common(&bytes[at..], self.item_bytes) else {
+        let rest = &bytes[at..];
+        if is_short_tnt(rest[0]) && self.item_bytes.is_none() {
+            let (used, next) = self.sink.outcomes(offset, rest);
+            self.heed(next);
+            return Some(used);
+        }
+        let Some((packet, len)) = common(rest, self.item_bytes) else {
             return self.step_any(offset, bytes, at);
         };
         let next = self.sink.packet(offset, &packet);

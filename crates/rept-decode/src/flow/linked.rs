@@ -12,11 +12,12 @@ use rept_trace::{BlockId, Run};
 use std::hint::select_unpredictable;
 
 impl<I: CodeImage + ?Sized> Flow<'_, I> {
-    /// Uses up outcomes, block by block. Stops, with all that was walked booked, where anything
-    /// else is needed, and after as many blocks as the output has room for, so that the general
-    /// case bounds those that use up no outcome.
-    #[inline]
-    pub(super) fn use_linked(&mut self) {
+    /// Uses up outcomes, block by block; with `ON` goes on behind the last one, up to the next block
+    /// that needs a packet. Stops, with all that was walked booked, where anything else is needed, and
+    /// after as many blocks as the output has room for, so that the general case bounds those that use
+    /// up no outcome.
+    #[inline(never)]
+    pub(super) fn use_linked<const ON: bool>(&mut self) {
         let Standing::Block(mut here) = self.standing else {
             return;
         };
@@ -26,10 +27,13 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         let mut pending = self.pending;
         let mut walked = 0;
         for slot in self.out.room() {
-            if pending.len == 0 {
+            if !ON && pending.len == 0 {
                 break;
             }
             let hot = blocks[here.0 as usize];
+            if ON && pending.len < hot.outcomes.into() {
+                break;
+            }
             let caller = select_unpredictable(compressed, ring.back(depth), Link::default());
             let Some(next) = hot.successor(pending.taken(), caller) else {
                 break;

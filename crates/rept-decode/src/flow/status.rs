@@ -64,6 +64,12 @@ impl Timing {
         (self.floor, self.sent, self.fresh)
     }
 
+    /// Whether a TNT makes a mark.
+    #[inline]
+    pub(super) fn is_told_by_outcomes(&self) -> bool {
+        self.fresh || self.sent > self.floor
+    }
+
     /// At the begin of a path.
     pub(super) fn within((floor, sent, fresh): (u64, u64, bool)) -> Timing {
         Timing {
@@ -432,7 +438,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     /// timing packet in between. But all its branches ran after the flow packet before it was sent.
     #[inline]
     pub(super) fn mark_late_flow(&mut self) {
-        if self.timing.fresh || self.timing.sent > self.timing.floor {
+        if self.timing.is_told_by_outcomes() {
             self.timing.fresh = false;
             let now = self.clock.now();
             self.timing.floor = self.timing.sent;

@@ -48,6 +48,12 @@ impl Outcomes {
         self.bits <<= count;
         self.len -= count;
     }
+
+    /// Keeps the `len` oldest, of which there must be as many.
+    pub(super) fn keep(&mut self, len: u32) {
+        self.bits = self.bits >> (u64::BITS - len) << (u64::BITS - len);
+        self.len = len;
+    }
 }
 
 /// What a walk that may fail goes back to.
@@ -161,8 +167,11 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     /// branch among them waits for its TIP ("deferred TIP").
     #[inline]
     pub(super) fn use_outcomes(&mut self) -> Walk<()> {
+        if self.pending.len == 0 {
+            return Ok(());
+        }
         let begun = self.begun();
-        self.use_linked();
+        self.use_linked::<false>();
         match self.pending.len {
             0 => Ok(()),
             _ => self.use_unlinked(begun),
@@ -170,7 +179,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     }
 
     /// The general case.
-    fn use_unlinked(&mut self, begun: Begun) -> Walk<()> {
+    pub(super) fn use_unlinked(&mut self, begun: Begun) -> Walk<()> {
         let walked = self.try_use_unlinked(begun);
         self.limited(begun, walked)
     }
@@ -200,7 +209,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 End::Undefined => return Err(Stop::Needs("FUP of the exception")),
                 _ => return Ok(()),
             }
-            self.use_linked();
+            self.use_linked::<false>();
             self.check_effort()?;
             budget = self.budget(begun);
         }
@@ -250,12 +259,14 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         Ok(())
     }
 
-    /// Walks through the next indirect branch or far transfer, which led to `to`.
-    pub(super) fn take_indirect(&mut self, to: Address) -> Walk<()> {
-        let begun = self.begun();
+    /// Walks through the next indirect branch or far transfer, which led to `to`. What lies behind the
+    /// last outcome of a `group` that was begun there was walked.
+    pub(super) fn take_indirect(&mut self, to: Address, group: Option<Begun>) -> Walk<()> {
+        let here = self.begun();
         let id = match self.run_to_decider() {
             Some(id) if self.code.hot(id).end.is_indirect() => id,
             _ => {
+                let begun = group.map_or(here, |group| self.begun_behind(group, 0));
                 let walked = self.walk_to_indirect(begun);
                 self.limited(begun, walked)?
             }

@@ -285,14 +285,27 @@ fn outcomes(stop_and_bits: u64, long: bool) -> Option<Packet> {
     })
 }
 
+/// Whether a byte is a short TNT, where it is not an item of a block.
 #[inline(always)]
-fn short_tnt(first: u8) -> Packet {
-    let len = (first >> 1).ilog2();
+pub(crate) fn is_short_tnt(first: u8) -> bool {
+    first & 1 == 0 && first > 2
+}
+
+#[inline(always)]
+pub(crate) fn short_tnt(first: u8) -> Packet {
+    let (bits, len) = short_outcomes(first);
     Packet::Tnt {
-        bits: u64::from(first >> 1) & !(1 << len),
-        len: len as u8,
+        bits,
+        len,
         long: false,
     }
+}
+
+/// The outcomes of a short TNT, and their number.
+#[inline(always)]
+pub(crate) fn short_outcomes(first: u8) -> (u64, u8) {
+    let len = (first >> 1).ilog2();
+    (u64::from(first >> 1) & !(1 << len), len as u8)
 }
 
 /// A stop bit alone, or none, is no long TNT.

@@ -118,6 +118,31 @@ proptest! {
     }
 
     #[test]
+    fn packets_that_come_alone_lead_where_those_in_a_row_do(
+        pieces in pieces(),
+        choices in choices(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        limits in prop::sample::select(vec![3, 40, 1 << 16]),
+        next_address: bool,
+        compression in prop::option::of(any::<bool>()),
+    ) {
+        let program = Program::new(pieces);
+        let mut packets = Tracer::run(&program, compression != Some(false), &choices).packets;
+        for (place, value) in &flips {
+            let at = place.index(packets.len());
+            packets[at] ^= value;
+        }
+        let mut options = DecodeOptions::default();
+        options.limits.blocks_without_packet = limits;
+        options.return_compression = compression;
+        options.resync = if next_address { Resync::NextAddress } else { Resync::Boundary };
+        let whole = trace(&program, &packets, &options);
+        let chunk = |bytes| Chunk { bytes, lost_before: false };
+        let stream = Stream { thread: ThreadId(7), chunks: packets.chunks(1).map(chunk).collect() };
+        prop_assert_eq!(decode(&[stream], &image(&program), &options), whole);
+    }
+
+    #[test]
     fn a_path_can_be_taken_piece_by_piece(pieces in pieces(), choices in choices(), piece_bytes in 1usize..40) {
         let program = Program::new(pieces);
         let packets = Tracer::run(&program, true, &choices).packets;
