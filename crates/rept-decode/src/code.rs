@@ -40,8 +40,9 @@ pub(crate) struct Hot {
     pub(crate) count: u16,
     /// How the block ends.
     pub(crate) end: End,
-    /// Outcomes that it takes to leave it, 0 or 1.
-    pub(crate) outcomes: u8,
+    // Outcomes that it takes to leave it, 0 or 1, and above that bit by how much it makes the call
+    // stack deeper.
+    flags: i8,
     // Successors, each `UNLINKED` or a block's index: where an outcome of 0 or of 1 leads, the same
     // for both where none is needed; `TO_CALLER` where a compressed return's does. Never linked
     // where a packet with an address is needed.
@@ -59,10 +60,27 @@ impl Hot {
         Hot {
             count,
             end,
-            outcomes: matches!(end, End::Return | End::Conditional).into(),
+            flags: match end {
+                End::Conditional => 1,
+                End::Return => 1 | -1 << 1,
+                End::Call | End::IndirectCall => 1 << 1,
+                _ => 0,
+            },
             links,
             back: UNLINKED,
         }
+    }
+
+    /// Outcomes that it takes to leave it, 0 or 1.
+    #[inline]
+    pub(crate) fn outcomes(&self) -> u32 {
+        u32::from(self.flags as u8 & 1)
+    }
+
+    /// By how much it makes the call stack deeper: -1, 0 or 1.
+    #[inline]
+    pub(crate) fn deepens(&self) -> isize {
+        isize::from(self.flags >> 1)
     }
 
     /// The successor of a block that needs no packet.

@@ -58,20 +58,18 @@ impl Ring {
         select_unpredictable(depth.is_empty(), Link::default(), back)
     }
 
-    /// What block `id` does to the stack, without a branch: it `calls`, to return to `back`, or it
-    /// `returns` from a call, of which there must be one, or nothing.
+    /// What a block does to the stack, without a branch: it makes it deeper by 1, as the call, to
+    /// return to `back`, or by -1, when there is a call, or by 0.
     #[inline]
     pub(crate) fn book(
         &mut self,
         depth: &mut Depth,
         (call, back): (BlockId, Link),
-        calls: bool,
-        returns: bool,
+        deepens: isize,
     ) {
-        let [calls, returns] = [calls, returns].map(usize::from);
         self.0[depth.top % RING] = Entry { call, back };
-        depth.top = depth.top.wrapping_add(calls).wrapping_sub(returns);
-        depth.len = (depth.len + calls).min(DEPTH) - returns;
+        depth.top = depth.top.wrapping_add_signed(deepens);
+        depth.len = depth.len.wrapping_add_signed(deepens).min(DEPTH);
     }
 }
 
@@ -101,13 +99,13 @@ impl Returns {
 
     #[inline]
     pub(crate) fn push(&mut self, call: BlockId, back: Link) {
-        self.ring.book(&mut self.depth, (call, back), true, false);
+        self.ring.book(&mut self.depth, (call, back), 1);
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<BlockId> {
         let Entry { call, back } = (!self.is_empty()).then(|| self.ring.newest(self.depth))?;
-        self.ring.book(&mut self.depth, (call, back), false, true);
+        self.ring.book(&mut self.depth, (call, back), -1);
         Some(call)
     }
 

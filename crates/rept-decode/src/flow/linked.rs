@@ -31,7 +31,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 break;
             }
             let hot = blocks[here.0 as usize];
-            if ON && pending.len < hot.outcomes.into() {
+            if ON && pending.len < hot.outcomes() {
                 break;
             }
             let caller = select_unpredictable(compressed, ring.back(depth), Link::default());
@@ -43,13 +43,8 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 count: hot.count,
             };
             walked += 1;
-            ring.book(
-                &mut depth,
-                (here, hot.back()),
-                hot.end == End::Call,
-                hot.end == End::Return,
-            );
-            pending.use_up(hot.outcomes.into());
+            ring.book(&mut depth, (here, hot.back()), hot.deepens());
+            pending.use_up(hot.outcomes());
             here = next;
         }
         self.out.book_room(walked);

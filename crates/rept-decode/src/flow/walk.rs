@@ -296,14 +296,9 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     #[inline]
     fn run_indirect(&mut self, id: BlockId) {
         let hot = self.code.hot(id);
-        let returns = (hot.end == End::Return) & !self.returns.is_empty();
         let (ring, mut depth) = self.returns.parts();
-        ring.book(
-            &mut depth,
-            (id, hot.back()),
-            hot.end == End::IndirectCall,
-            returns,
-        );
+        let deepens = hot.deepens().max(-isize::from(!depth.is_empty()));
+        ring.book(&mut depth, (id, hot.back()), deepens);
         self.returns.set_depth(depth);
         self.run_whole(id, hot.count);
     }
