@@ -2,8 +2,11 @@
 
 use crate::traces::Sample;
 use rept_decode::packet::Packets;
-use rept_decode::{CodeBuilder, DecodeOptions, Stream, decode_thread};
-use rept_trace::ThreadId;
+use rept_decode::{CodeBuilder, DecodeOptions, Decoder, Stream, decode_thread};
+use rept_trace::{ThreadId, ThreadTrace};
+
+/// Bytes of packets that are fed at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,13 @@ impl<'a> Contender<'a> {
 
 /// All of them, ours first in each kind.
 pub(crate) fn contenders(sample: &Sample) -> Vec<Contender<'_>> {
-    let own = [packets(sample), blocks(sample), addresses(sample)].into_iter();
+    let own = [
+        packets(sample),
+        blocks(sample),
+        kept(sample),
+        addresses(sample),
+    ]
+    .into_iter();
     #[cfg(feature = "baselines")]
     let own = own.chain(baselines::contenders(sample));
     own.collect()
@@ -56,10 +65,30 @@ fn packets(sample: &Sample) -> Contender<'_> {
     })
 }
 
+/// The path as it grows, which is what the others hand out: nothing of it is kept.
 fn blocks(sample: &Sample) -> Contender<'_> {
     let mut code = CodeBuilder::new();
     let image = sample.image();
     Contender::new("blocks, rept", Work::Blocks, move || {
+        let options = DecodeOptions::default();
+        let mut decoder = Decoder::new(ThreadId(1), &image, &options, &mut code);
+        let steps = |path: &ThreadTrace| -> u64 {
+            path.runs().iter().map(|run| u64::from(run.count)).sum()
+        };
+        let mut sum = 0;
+        for piece in sample.packets.chunks(PIECE_BYTES) {
+            decoder.feed(piece);
+            sum += steps(&decoder.take().1);
+        }
+        sum + steps(&decoder.finish())
+    })
+}
+
+/// The whole path, stored.
+fn kept(sample: &Sample) -> Contender<'_> {
+    let mut code = CodeBuilder::new();
+    let image = sample.image();
+    Contender::new("blocks kept, rept", Work::Blocks, move || {
         let stream = Stream::new(ThreadId(1), &sample.packets);
         decode_thread(&stream, &image, &DecodeOptions::default(), &mut code).steps()
     })
