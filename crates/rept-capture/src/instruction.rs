@@ -5,7 +5,7 @@ use crate::mask::Mask;
 use crate::stream::Flow;
 use iced_x86::{
     Code, ConditionCode, Decoder, DecoderOptions, FlowControl, InstructionInfoFactory, MemorySize,
-    Mnemonic, OpAccess, Register, UsedMemory,
+    Mnemonic, OpAccess, OpKind, Register, UsedMemory,
 };
 use libc::user_regs_struct as Registers;
 
@@ -24,6 +24,8 @@ pub(crate) struct Instruction {
     pub(crate) repeats: bool,
     /// Bytes of an element of a string instruction.
     element: usize,
+    /// Elements of the vector that a gather fills or a scatter stores.
+    elements: usize,
     /// Which elements of its memory operand it touches.
     pub(crate) mask: Option<Mask>,
     /// What it leaves is different each time.
@@ -128,6 +130,7 @@ impl Instruction {
             repeats: decoded.is_string_instruction()
                 && (decoded.has_rep_prefix() || decoded.has_repne_prefix()),
             element: decoded.memory_size().size(),
+            elements: vector_elements(&decoded),
             mask: Mask::of(&decoded),
             chance: Chance::of(&decoded),
             memory,
@@ -195,7 +198,7 @@ impl Instruction {
     ) -> Vec<Operand> {
         let mut out = Vec::with_capacity(self.memory.len());
         for (used, read, write) in self.accessed() {
-            let elements = gather_elements(used);
+            let elements = self.gathered(used);
             for element in 0..elements {
                 let address = used.virtual_address(element, |register, lane, bytes| {
                     value(registers, register).or_else(|| vector(register, lane, bytes))
@@ -229,6 +232,15 @@ impl Instruction {
                 .for_each(|operand| stretch(operand, registers));
         }
         out
+    }
+
+    /// How often the operand is addressed: a gather or scatter does as often as it has both indices
+    /// and data.
+    fn gathered(&self, used: &UsedMemory) -> usize {
+        match used.vsib_size() as usize {
+            0 => 1,
+            index_bytes => (used.index().size() / index_bytes).min(self.elements),
+        }
     }
 
     /// Of the `operands` of a REP instruction, the part that was touched when RCX is `after`.
@@ -312,16 +324,15 @@ fn directions(access: OpAccess) -> Option<(bool, bool)> {
     }
 }
 
-// Elements that a gather or scatter addresses one by one; 1 for everything else.
-fn gather_elements(used: &UsedMemory) -> usize {
-    match used.vsib_size() as usize {
-        0 => 1,
-        index_bytes => {
-            let size = used.memory_size();
-            let indices = used.index().size() / index_bytes;
-            indices.min(size.element_count().max(1))
-        }
-    }
+// Elements of the vector that a gather fills, or a scatter stores; 1 for everything else.
+fn vector_elements(decoded: &iced_x86::Instruction) -> usize {
+    let registers = (0..decoded.op_count())
+        .filter(|&operand| decoded.op_kind(operand) == OpKind::Register && decoded.is_vsib());
+    let mut vectors = registers
+        .map(|operand| decoded.op_register(operand))
+        .filter(|register| register.is_vector_register());
+    let element = decoded.memory_size().element_size().max(1);
+    vectors.next().map_or(1, |data| data.size() / element)
 }
 
 // A REP string instruction runs RCX times, upwards or downwards.
@@ -414,5 +425,33 @@ mod tests {
         check(movsb, 0, 0, both, both);
         check(&[0xf2, 0xae], 0, 2, &[(0x2000, 5)], &[(0x2000, 3)]);
         check(&[0xf2, 0xae], RFLAGS_DF, 2, &[(0x1ffc, 5)], &[(0x1ffe, 3)]);
+    }
+
+    /// The addresses and lengths when RAX is 1000h, every mask is set, and index `n` is 16 `n`.
+    #[track_caller]
+    fn check_gathered(bytes: &[u8], count: u64, scale: u64, length: usize) {
+        let instruction = Instruction::decode(bytes, 0x1000).expect("an instruction");
+        // SAFETY: plain numbers, for which zeros are values.
+        let mut registers: Registers = unsafe { std::mem::zeroed() };
+        registers.rax = 0x1000;
+        let operands = instruction.operands(&registers, |register, lane, _| {
+            let is_index = register.number() == 2;
+            Some(if is_index { 16 * lane as u64 } else { u64::MAX })
+        });
+        let places: Vec<_> = operands.iter().map(|o| (o.address, o.length)).collect();
+        let expect = (0..count).map(|n| (0x1000 + 16 * n * scale, length));
+        assert_eq!(places, expect.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn gathers_and_scatters_access_as_many_elements_as_have_data_and_index() {
+        // vpgatherdd ymm1,[rax+ymm2*4],ymm3
+        check_gathered(&[0xc4, 0xe2, 0x65, 0x90, 0x0c, 0x90], 8, 4, 4);
+        // vpgatherqd xmm1,[rax+ymm2],xmm3
+        check_gathered(&[0xc4, 0xe2, 0x65, 0x91, 0x0c, 0x10], 4, 1, 4);
+        // vgatherdpd xmm1,[rax+xmm2],xmm3
+        check_gathered(&[0xc4, 0xe2, 0xe1, 0x92, 0x0c, 0x10], 2, 1, 8);
+        // vpscatterdq [rax+xmm2*2]{k1},ymm1
+        check_gathered(&[0x62, 0xf2, 0xfd, 0x29, 0xa0, 0x0c, 0x50], 4, 2, 8);
     }
 }
