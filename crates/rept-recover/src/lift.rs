@@ -15,6 +15,7 @@ mod forget;
 mod gather;
 mod operand;
 mod path;
+mod pointed;
 mod thread;
 mod value;
 mod vector;
@@ -30,6 +31,7 @@ pub const ALL_FLAGS: u16 = 0xcd5;
 
 pub use flags::{FlagUse, flag_use};
 pub(crate) use path::lift_opener;
+pub(crate) use pointed::lift_reader;
 pub(crate) use thread::lift_thread_maker;
 
 /// What a family says about a mnemonic.

@@ -10,7 +10,7 @@
 //! 0   read     - 2:ret<=a3!            at argument 2, as many bytes as the result says
 //! 262 newfstatat - 3:144               at argument 3, a struct stat, if it succeeded
 //! 435 clone3   clone [1+16]:4!~ …      through a pointer in memory, also later
-//! 47  recvmsg  all                     who knows
+//! 16  ioctl    all                     who knows
 //! ```
 //!
 //! To add a call, add a row; the tests check that it parses, that number and name agree
@@ -86,9 +86,10 @@ pub enum Length {
     Bits(Argument),
     /// One byte for each 4096 that an argument says, rounded up.
     Pages(Argument),
-    /// The buffers of an array of `struct iovec`, an argument their number; together no
-    /// more than the result.
-    Vector(Argument),
+    /// The eight bytes at an argument plus an offset, before the call, in bytes.
+    Pointed(Argument, u64),
+    /// The buffers of an array of `struct iovec`, so many; together no more than the result.
+    Vector(Operand),
 }
 
 /// Bytes that a call may write.
@@ -278,7 +279,7 @@ impl Write {
         }
         let address = pointer.map(|pointer| pointer.wrapping_add(self.offset));
         if let Length::Vector(count) = self.length {
-            self.vector(address, frame.argument(count), frame, extents);
+            self.vector(address, count.value(frame), frame, extents);
             return;
         }
         let length = self.length.bytes(frame);
@@ -339,6 +340,7 @@ impl Length {
                 Some(frame.argument(argument)?.saturating_mul(size))
             }
             Length::At(argument) => frame.memory(frame.argument(argument)?, 4),
+            Length::Pointed(argument, offset) => Operand::Pointed(argument, offset).value(frame),
             Length::Result(limit, size) => {
                 let count = match (result, frame.argument(limit)) {
                     (Some(result), Some(limit)) => result.min(limit),

@@ -520,3 +520,33 @@ fn memory_that_was_mapped_somewhere_leaves_the_list_open() {
     // mmap, of which nothing is known but that it succeeded
     check_opened(&[call(9), of_list, read], &load(0), &listing(0), None);
 }
+
+/// What the program left in the buffer of `readv` does not outlive the call; what lies behind it does.
+#[test]
+fn a_call_that_fills_an_array_of_buffers_writes_those_alone() {
+    let store = |at: u32, value: u32| {
+        let (at, value) = (at.to_le_bytes(), value.to_le_bytes());
+        [&[0x48, 0xc7, 0x04, 0x25][..], &at, &value].concat()
+    };
+    let code = |load: u8| -> Vec<Vec<u8>> {
+        vec![
+            // The only buffer: eight bytes at 70002020h, of which four are read.
+            store(0x7000_2000, 0x7000_2020),
+            store(0x7000_2008, 8),
+            store(0x7000_2020, 0x11),
+            store(0x7000_2028, 0x22),
+            vec![0xbe, 0, 0x20, 0, 0x70], // mov esi,70002000h
+            vec![0xba, 1, 0, 0, 0],       // mov edx,1
+            vec![0xb8, 19, 0, 0, 0],      // mov eax,19
+            SYSCALL.to_vec(),
+            vec![0x48, 0x8b, 0x1c, 0x25, load, 0x20, 0, 0x70], // mov rbx,[700020??h]
+        ]
+    };
+    for (load, expect) in [(0x20, None), (0x28, Some(0x22)), (0x00, Some(0x7000_2020))] {
+        let code = code(load);
+        let code: Vec<&[u8]> = code.iter().map(Vec::as_slice).collect();
+        let found = behind(&code, RegWord::RBX, &Options::default());
+        assert_eq!(whole(found), expect, "{load:#x}");
+        assert_eq!(found.certain, expect.map_or(0, |_| u64::MAX), "{load:#x}");
+    }
+}

@@ -52,8 +52,8 @@ struct Numbers {
     result: Option<u64>,
     /// Where the heap ended before.
     end_of_heap: Option<u64>,
-    /// Eight bytes each that the kernel read for the call, by address.
-    read: SmallVec<[(u64, u64); 8]>,
+    /// What the kernel read for the call: where, how many bytes, and what.
+    read: SmallVec<[(u64, u8, u64); 8]>,
 }
 
 impl Frame for Numbers {
@@ -69,8 +69,8 @@ impl Frame for Numbers {
 
     fn memory(&self, address: u64, size: u8) -> Option<u64> {
         let mut read = self.read.iter();
-        let found = read.find(|&&(at, _)| size == 8 && at == address);
-        found.map(|&(_, value)| value)
+        let found = read.find(|&&(at, bytes, _)| (at, bytes) == (address, size));
+        found.map(|&(.., value)| value)
     }
 }
 
@@ -182,15 +182,15 @@ impl Engine<'_> {
         }
     }
 
-    /// What is known of the words that the kernel read for a call, by address.
-    pub(super) fn read_by_kernel(&self, step: u32) -> SmallVec<[(u64, u64); 8]> {
+    /// What is known of what the kernel read for a call: where, how many bytes, and what.
+    pub(super) fn read_by_kernel(&self, step: u32) -> SmallVec<[(u64, u8, u64); 8]> {
         let loads = self.graph.accesses_of(step);
         let loads = loads.map(|id| &self.graph.accesses[id as usize]);
         loads
             .filter(|load| load.kind == AccessKind::Load && load.state == AccessState::Placed)
             .filter_map(|load| {
                 let value = self.graph.nodes.bits[load.node as usize].get()?;
-                Some((load.address, value))
+                Some((load.address, load.size, value))
             })
             .collect()
     }

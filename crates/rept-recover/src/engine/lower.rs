@@ -2,7 +2,9 @@
 //! that somebody may read after it.
 
 use crate::effect::Effect;
-use crate::lift::{ALL_FLAGS, FlagUse, flag_use, lift, lift_opener, lift_part, lift_thread_maker};
+use crate::lift::{
+    ALL_FLAGS, FlagUse, flag_use, lift, lift_opener, lift_part, lift_reader, lift_thread_maker,
+};
 use crate::syscall::number_before;
 use hashbrown::HashMap;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
@@ -78,6 +80,7 @@ impl<'a> Lowered<'a> {
             .and_then(|number| {
                 lift_thread_maker(bytes, at, number, live)
                     .or_else(|| lift_opener(bytes, at, number, live))
+                    .or_else(|| lift_reader(bytes, at, number, live))
             })
             .unwrap_or_else(|| lift(bytes, at, block.bitness, live));
         // Overlapping blocks hold the same instruction twice; code that changed holds another there.

@@ -120,8 +120,8 @@ impl Engine<'_> {
             let at = first?.wrapping_add(offset);
             words
                 .iter()
-                .find(|&&(address, _)| address == at)
-                .map(|&(_, value)| value)
+                .find(|&&(address, ..)| address == at)
+                .map(|&(.., value)| value)
         };
         let (flags, place) = match number {
             Some(CLONE) => (first, third),

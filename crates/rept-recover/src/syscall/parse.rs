@@ -87,10 +87,7 @@ fn condition(word: &str) -> Option<Condition> {
         Some((operand, mask)) => (operand, number(mask)?),
         None => (left, u64::MAX),
     };
-    let operand = match operand.strip_prefix('a') {
-        Some(n) => Operand::Argument(argument(n)?),
-        None => pointed(operand)?,
-    };
+    let operand = self::operand(operand)?;
     let values = values.split('|').map(number).collect::<Option<_>>()?;
     Some(Condition {
         operand,
@@ -126,18 +123,18 @@ fn length(word: &str) -> Option<Length> {
         };
         return Some(Length::Result(argument(limit.strip_prefix('a')?)?, size));
     }
-    if let Some((function, operand)) = word
-        .strip_suffix(')')
-        .and_then(|word| word.split_once("(a"))
+    if let Some((function, operand)) = word.strip_suffix(')').and_then(|word| word.split_once('('))
     {
-        let argument = argument(operand)?;
-        return match function {
-            "at" => Some(Length::At(argument)),
-            "bits" => Some(Length::Bits(argument)),
-            "pages" => Some(Length::Pages(argument)),
-            "iov" => Some(Length::Vector(argument)),
+        return match (function, self::operand(operand)?) {
+            ("iov", count) => Some(Length::Vector(count)),
+            ("at", Operand::Argument(argument)) => Some(Length::At(argument)),
+            ("bits", Operand::Argument(argument)) => Some(Length::Bits(argument)),
+            ("pages", Operand::Argument(argument)) => Some(Length::Pages(argument)),
             _ => None,
         };
+    }
+    if let Some(Operand::Pointed(argument, offset)) = pointed(word) {
+        return Some(Length::Pointed(argument, offset));
     }
     match word
         .strip_prefix('a')
@@ -145,6 +142,14 @@ fn length(word: &str) -> Option<Length> {
     {
         Some((n, size)) => Some(Length::Argument(argument(n)?, number(size)?)),
         None => Some(Length::Fixed(number(word)?)),
+    }
+}
+
+/// `aN` or `[N+D]`
+fn operand(word: &str) -> Option<Operand> {
+    match word.strip_prefix('a') {
+        Some(n) => Some(Operand::Argument(argument(n)?)),
+        None => pointed(word),
     }
 }
 
