@@ -521,6 +521,37 @@ fn memory_that_was_mapped_somewhere_leaves_the_list_open() {
     check_opened(&[call(9), of_list, read], &load(0), &listing(0), None);
 }
 
+/// `xor edi,edi; brk`, `brk` to rdi = 556000h, `xor edi,edi; brk`, with the number in esi, as in a C
+/// library that is linked in: only `mov eax,esi` stands before each call.
+#[test]
+fn the_break_is_followed_through_calls_whose_number_lies_in_a_register() {
+    let mut options = Options::default();
+    options.initial_break = Some(Address(0x55_5000));
+    options.anchors.push(BEGIN);
+    let number: &[u8] = &[0xbe, 12, 0, 0, 0]; // mov esi,12
+    let take: &[u8] = &[0x89, 0xf0]; // mov eax,esi
+    let ask: &[u8] = &[0x31, 0xff]; // xor edi,edi
+    let set: &[u8] = &[0xbf, 0, 0x60, 0x55, 0]; // mov edi,556000h
+    let first = [number, ask, take, SYSCALL, KEEP];
+    check_assumed(&first, &options, 0x55_5000);
+    let moved = [
+        number, ask, take, SYSCALL, set, take, SYSCALL, ask, BRK[0], BRK[1], KEEP,
+    ];
+    check_assumed(&moved, &options, 0x55_6000);
+}
+
+#[test]
+fn another_call_whose_number_lies_in_a_register_leaves_the_break() {
+    let mut options = Options::default();
+    options.initial_break = Some(Address(0x55_5000));
+    options.anchors.push(BEGIN);
+    let number: &[u8] = &[0xbe, 39, 0, 0, 0]; // mov esi,39 (getpid)
+    let take: &[u8] = &[0x89, 0xf0]; // mov eax,esi
+    let ask: &[u8] = &[0x31, 0xff]; // xor edi,edi
+    let code = [number, take, SYSCALL, ask, BRK[0], BRK[1], KEEP];
+    check_assumed(&code, &options, 0x55_5000);
+}
+
 /// What the program left in the buffer of `readv` does not outlive the call; what lies behind it does.
 #[test]
 fn a_call_that_fills_an_array_of_buffers_writes_those_alone() {

@@ -223,6 +223,9 @@ pub(crate) struct Graph {
     pub(crate) failed: HashMap<u32, bool>,
     /// Node that tells where the heap ended before a `brk`, by its access.
     pub(crate) breaks: HashMap<u32, u32>,
+    /// Nodes that tell where the heap ended before and after a call whose number the code does not
+    /// tell, by its access.
+    pub(crate) perhaps_breaks: HashMap<u32, [u32; 2]>,
     /// The first step is the first instruction of the process.
     pub(crate) begins: bool,
     /// Steps that are none of the trace: parts of instructions that were stopped, ascending.

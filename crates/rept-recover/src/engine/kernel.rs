@@ -85,6 +85,7 @@ impl Engine<'_> {
         };
         self.learn_mapped(step, &call);
         self.learn_outcome(step, &call);
+        self.learn_break(step, &call);
         self.learn_file(step, &call);
         self.learn_count(step, &call);
         match self.graph.accesses[call.access as usize].state {

@@ -17,6 +17,7 @@ const READ: u64 = 0;
 const STAT: u64 = 4;
 pub(super) const FSTAT: u64 = 5;
 const LSTAT: u64 = 6;
+const BRK: u64 = 12;
 const PREAD64: u64 = 17;
 const SCHED_GETAFFINITY: u64 = 204;
 pub(super) const NEWFSTATAT: u64 = 262;
@@ -72,13 +73,14 @@ pub(super) fn stat_buffer(arguments: [Option<u64>; 7]) -> Option<u64> {
 }
 
 impl Engine<'_> {
-    /// What system calls read of files, and whether they failed, is assumed, so that it was not learned
-    /// before.
+    /// What system calls read of files, whether they failed, and where the heap ends behind them, is
+    /// assumed, so that it was not learned before.
     pub(super) fn learn_calls(&mut self) {
         for index in 0..self.graph.kernel_calls.len() {
             let call = self.graph.kernel_calls[index];
             let step = self.graph.accesses[call.access as usize].step;
             self.learn_outcome(step, &call);
+            self.learn_break(step, &call);
             self.learn_file(step, &call);
         }
     }
@@ -197,6 +199,33 @@ impl Engine<'_> {
             learned = learned.and_then(|_| self.learn(call.arguments[1], start, cause));
         }
         if learned.is_err() {
+            self.conflict_at(step);
+        }
+    }
+
+    /// Where the heap ends behind a call whose number the code does not tell: where a `brk` says, else
+    /// where it did; `brk(0)` says where it did.
+    pub(super) fn learn_break(&mut self, step: u32, call: &KernelCall) {
+        let Some(&[before, after]) = self.graph.perhaps_breaks.get(&call.access) else {
+            return;
+        };
+        let value = |node: u32| self.graph.nodes.bits[node as usize];
+        let Some(number) = value(call.arguments[0]).get() else {
+            return;
+        };
+        if self.grade == Grade::Certain {
+            return;
+        }
+        let cause = Cause::Step(step);
+        let mut learned = Ok(false);
+        let mut end = value(before);
+        if number == BRK {
+            let asked = value(call.arguments[1]);
+            let told = if asked == Bits::ZERO { end } else { asked };
+            learned = self.learn(call.result, told, cause);
+            end = self.graph.nodes.bits[call.result as usize];
+        }
+        if learned.and_then(|_| self.learn(after, end, cause)).is_err() {
             self.conflict_at(step);
         }
     }

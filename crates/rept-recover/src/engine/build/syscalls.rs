@@ -74,8 +74,10 @@ impl Builder<'_> {
             result,
         });
         let number = number_before(block, index);
-        if number == Some(BRK) {
-            self.brk(thread, access, arguments[1], result);
+        match number {
+            Some(BRK) => self.brk(thread, access, arguments[1], result),
+            Some(_) => {}
+            None => self.perhaps_brk(access),
         }
         if number.is_none_or(|number| number == ARCH_PRCTL) {
             for word in [RegWord::FS_BASE, RegWord::GS_BASE] {
@@ -110,6 +112,20 @@ impl Builder<'_> {
             self.pair(before, result);
         }
         self.end_of_heap = Some(result);
+    }
+
+    /// A call whose number is not in sight: once that is known, it tells where the heap ends behind it.
+    fn perhaps_brk(&mut self, access: u32) {
+        let Some(before) = self.end_of_heap else {
+            return;
+        };
+        let step = self.graph.accesses[access as usize].step;
+        let after = self.graph.nodes.push(Bits::UNKNOWN, NONE);
+        self.add_use(before, step);
+        self.add_use(after, step);
+        self.graph.breaks.insert(access, before);
+        self.graph.perhaps_breaks.insert(access, [before, after]);
+        self.end_of_heap = Some(after);
     }
 
     /// A system call may have set a segment base; one whose number is not in sight most likely did not.
