@@ -56,16 +56,30 @@ impl Dump {
     pub(crate) fn initial_break(&self) -> Option<Address> {
         /// The kernel draws it from a gigabyte at most (`arch_randomize_brk`).
         const FARTHEST: u64 = 1 << 30;
-        let program = self.program()?;
-        let segments = program.layout()?.segments.iter();
-        let ends = segments.map(|of| of.address.wrapping_add(of.memory_size));
-        let behind = page_up(ends.max()?.wrapping_add(program.bias));
+        let behind = self.before_heap()?;
         let mut mappings = self.memory.mappings().iter();
         // Without a random distance, the kernel joins the heap with the program's zeroed memory.
         let heap = mappings.find(|mapping| mapping.end.0 > behind)?;
         let start = heap.start.0.max(behind);
         let is_heap = heap.write && heap.file.is_none() && start - behind <= FARTHEST;
         is_heap.then_some(Address(start))
+    }
+
+    /// What the heap began behind.
+    fn before_heap(&self) -> Option<u64> {
+        const AT_BASE: u64 = 7;
+        /// Two thirds of what a program can address (`ELF_ET_DYN_BASE`).
+        const DYNAMIC_BASE: u64 = ((1 << 47) - 4096) / 3 * 2;
+        let program = self.program()?;
+        // Among what is mapped, where a program that can lie anywhere is put when it names no loader,
+        // there is no room to grow (`load_elf_binary`).
+        let alone = auxiliary(&self.auxv, AT_BASE) == Some(0);
+        if alone && program.bias > DYNAMIC_BASE + (1 << 40) {
+            return Some(page_up(DYNAMIC_BASE));
+        }
+        let segments = program.layout()?.segments.iter();
+        let ends = segments.map(|of| of.address.wrapping_add(of.memory_size));
+        Some(page_up(ends.max()?.wrapping_add(program.bias)))
     }
 
     /// The module that holds the program's entry point.
