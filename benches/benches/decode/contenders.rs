@@ -3,7 +3,7 @@
 use crate::traces::Sample;
 use rept_decode::packet::Packets;
 use rept_decode::{CodeBuilder, DecodeOptions, Decoder, Stream, decode_thread};
-use rept_trace::{ThreadId, ThreadTrace};
+use rept_trace::{Code, ThreadId, ThreadTrace};
 
 /// Bytes of packets that are fed at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -65,22 +65,31 @@ fn packets(sample: &Sample) -> Contender<'_> {
     })
 }
 
-/// The path as it grows, which is what the others hand out: nothing of it is kept.
+/// Hands the path to `visit` as it grows, which is what the others do: nothing of it is kept.
+fn each_piece(sample: &Sample, code: &mut CodeBuilder, mut visit: impl FnMut(&ThreadTrace, &Code)) {
+    let image = sample.image();
+    let mut decoder = Decoder::new(ThreadId(1), &image, &DecodeOptions::default(), code);
+    for piece in sample.packets.chunks(PIECE_BYTES) {
+        decoder.feed(piece);
+        let path = decoder.take().1;
+        visit(&path, decoder.code());
+    }
+    let rest = decoder.finish();
+    visit(&rest, code.code());
+}
+
 fn blocks(sample: &Sample) -> Contender<'_> {
     let mut code = CodeBuilder::new();
-    let image = sample.image();
     Contender::new("blocks, rept", Work::Blocks, move || {
-        let options = DecodeOptions::default();
-        let mut decoder = Decoder::new(ThreadId(1), &image, &options, &mut code);
-        let steps = |path: &ThreadTrace| -> u64 {
-            path.runs().iter().map(|run| u64::from(run.count)).sum()
-        };
-        let mut sum = 0;
-        for piece in sample.packets.chunks(PIECE_BYTES) {
-            decoder.feed(piece);
-            sum += steps(&decoder.take().1);
-        }
-        sum + steps(&decoder.finish())
+        let mut steps = 0;
+        each_piece(sample, &mut code, |path, _| {
+            steps += path
+                .runs()
+                .iter()
+                .map(|run| u64::from(run.count))
+                .sum::<u64>();
+        });
+        steps
     })
 }
 
@@ -96,12 +105,13 @@ fn kept(sample: &Sample) -> Contender<'_> {
 
 fn addresses(sample: &Sample) -> Contender<'_> {
     let mut code = CodeBuilder::new();
-    let image = sample.image();
     Contender::new("addresses, rept", Work::Addresses, move || {
-        let stream = Stream::new(ThreadId(1), &sample.packets);
-        let thread = decode_thread(&stream, &image, &DecodeOptions::default(), &mut code);
-        let addresses = thread.addresses(code.code(), 0);
-        addresses.fold(0, |sum: u64, at| sum.wrapping_mul(31).wrapping_add(at.0))
+        let mut sum: u64 = 0;
+        each_piece(sample, &mut code, |path, code| {
+            let addresses = path.addresses(code, 0);
+            sum = addresses.fold(sum, |sum, at| sum.wrapping_mul(31).wrapping_add(at.0));
+        });
+        sum
     })
 }
 
