@@ -45,7 +45,8 @@ impl Engine<'_> {
         let end = to.unwrap_or(from);
         let behind = self.first_access(self.order.concurrent_window(end.segment).end);
         if !self.writes_elsewhere(earlier.cell, from, to, first, behind) {
-            self.block(later.map_or(earlier.order, |later| later.order));
+            let id = later.map_or(earlier.order, |later| later.order);
+            self.wait_elsewhere(id, from, to, first, behind);
             return false;
         }
         let bytes = later.map_or(earlier.bytes, |later| later.bytes & earlier.bytes);
@@ -112,6 +113,31 @@ impl Engine<'_> {
         };
         let likely_before = before > 0 && likely(first.saturating_sub(1), from.order, from.thread);
         !likely_before && (after == 0 || !to.is_some_and(|to| likely(to.order, behind, to.thread)))
+    }
+
+    /// The access is to be told again when a pending store of another thread, of those that
+    /// [`Engine::writes_elsewhere`] counts, is known better.
+    fn wait_elsewhere(&mut self, id: u32, from: Place, to: Option<Place>, first: u32, behind: u32) {
+        let after = to.and_then(|to| self.last_foreign(to.order, behind, to.thread));
+        let store = after.or_else(|| self.last_foreign(first, from.order, from.thread));
+        self.wait_for(id, store);
+    }
+
+    /// The last pending store that [`Engine::foreign_pending`] counts, if it is found soon.
+    fn last_foreign(&self, first: u32, before: u32, thread: u32) -> Option<u32> {
+        let own = self.pending_of.get(thread as usize);
+        let mut end = before;
+        for _ in 0..MAX_NEAR {
+            let last = self.pending.last_between(first, end).or_else(|| {
+                let at_first = first < end && self.pending.contains(first);
+                at_first.then_some(first)
+            })?;
+            if !own.is_some_and(|own| own.contains(last)) {
+                return Some(last);
+            }
+            end = last;
+        }
+        None
     }
 
     /// Pending stores from one access on to before another that another thread than `thread` may make.

@@ -59,7 +59,14 @@ impl Engine<'_> {
 
     /// The access is to be told again when a value may pass from `after` to `before`, at an address.
     pub(super) fn wait(&mut self, id: u32, address: u64, after: u32, before: u32) {
-        match self.store_between(address, after, before) {
+        let store = self.store_between(address, after, before);
+        self.wait_for(id, store);
+    }
+
+    /// The access is to be told again when a store that alone is in its way is known better; without
+    /// one, at the next occasion.
+    pub(super) fn wait_for(&mut self, id: u32, store: Option<u32>) {
+        match store.filter(|_| self.grade < Grade::Inferred) {
             Some(store) => {
                 let behind = self.waiting.behind.entry(store).or_default();
                 if behind.last() != Some(&id) {
