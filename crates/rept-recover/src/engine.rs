@@ -451,21 +451,27 @@ impl<'a> Engine<'a> {
 
     /// Visits and tells until nothing changes under the current limit.
     fn fixpoint(&mut self) {
-        let mut all = false;
-        loop {
-            self.sweep();
-            let before = self.pending.len();
-            if all {
-                self.waiting.wake_all();
-            }
-            self.retry_blocked();
-            let still = self.work.is_empty() && self.pending.len() == before;
+        while !self.pace.is_stopped() {
+            self.settle();
             // An access may wait for more than the store that is known.
-            if (all && still) || self.pace.is_stopped() {
+            self.waiting.wake_all();
+            if !self.advance() {
                 return;
             }
-            all = still;
         }
+    }
+
+    /// Visits and tells until nothing changes for those that wait for no store.
+    fn settle(&mut self) {
+        while self.advance() && !self.pace.is_stopped() {}
+    }
+
+    /// Visits what may learn something, then tells what is ready; something may have changed.
+    fn advance(&mut self) -> bool {
+        self.sweep();
+        let before = self.pending.len();
+        self.retry_blocked();
+        !self.work.is_empty() || self.pending.len() != before
     }
 
     /// Alternating sweeps over the steps that may learn something, until a trial fails or recovery

@@ -119,22 +119,26 @@ impl Engine<'_> {
         if !self.pairing || self.without.has(Technique::SystemCalls) {
             return;
         }
+        let mut all_told = true;
         for walk in 1..=MAX_WALKS {
             let known = self.inputs.learned(&self.graph);
             self.walk_calls();
             self.assume_processor_sets();
             // One at a time, as what follows from one may tell of which file the next call asks.
             let all = walk == MAX_WALKS || !self.graph.begins;
-            let more = self.inputs.learned(&self.graph) != known;
-            if !more && !self.assume_block_sizes(all) {
-                return;
+            let more = self.inputs.learned(&self.graph) != known || self.assume_block_sizes(all);
+            match (more, all_told) {
+                (true, _) => self.settle(),
+                (false, false) => self.fixpoint(),
+                (false, true) => return,
             }
-            self.fixpoint();
+            all_told = !more;
             self.trust_protection();
             if self.pace.is_stopped() {
                 return;
             }
         }
+        self.fixpoint();
     }
 
     /// Follows the descriptors over all calls, as far as they are known by now.
