@@ -19,7 +19,7 @@
 mod number;
 mod parse;
 
-pub use number::number_before;
+pub use number::{number_along, number_before};
 
 use rept_trace::RegWord;
 use std::sync::OnceLock;

@@ -1,7 +1,7 @@
 //! Which system call of which thread made which thread.
 //!
 //! The kernel writes a FORK record for each thread made, in the order in which its maker's
-//! system calls succeed; the trace shows the system calls, and the code in front of most says
+//! system calls succeed; the trace shows the system calls, and the code on the way to most says
 //! which they are. Counted from where the maker's trace begins, up to its first missing step, the
 //! n-th thread was made by the n-th system call that may make threads, or by a later one: that
 //! orders them. A record that is lost or not counted only makes the call an earlier one. When no
@@ -120,14 +120,14 @@ fn calls(code: &Code, thread: &ThreadTrace, numbers: &mut Numbers) -> Calls {
         exact: whole == u64::MAX,
     };
     let mut first = 0u64;
-    for run in thread.runs() {
+    for (index, run) in thread.runs().iter().enumerate() {
         let last = usize::from(run.count) - 1;
         let step = first + last as u64;
         first += u64::from(run.count);
         if step >= whole {
             break;
         }
-        let Some(call) = numbers.of(code, run.block, last) else {
+        let Some(call) = numbers.of(code, thread, index, step) else {
             continue;
         };
         if call.is_none_or(|number| MAKERS.contains(&number)) {

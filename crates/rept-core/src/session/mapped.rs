@@ -146,7 +146,7 @@ fn calls_between(
         return found;
     };
     let mut first = steps.start() - index as u64;
-    for run in &thread.runs()[run..] {
+    for (index, run) in thread.runs().iter().enumerate().skip(run) {
         if first > *steps.end() {
             break;
         }
@@ -154,7 +154,7 @@ fn calls_between(
         let last = usize::from(run.count) - 1;
         let step = first + last as u64;
         first = step + 1;
-        let number = numbers.of(&trace.code, run.block, last);
+        let number = numbers.of(&trace.code, thread, index, step);
         if let Some(number) = number
             && steps.contains(&step)
         {
