@@ -275,9 +275,15 @@ impl Engine<'_> {
             return;
         }
         if self.wides.contains_key(&id) {
-            if self.nodes_of_access(id).contains(&node) {
+            let nodes = self.nodes_of_access(id);
+            if nodes.contains(&node) {
                 self.untold(id);
                 self.transfer_dependents(id, moment, stack);
+            } else {
+                // What a system call wrote may follow from its result.
+                let cause = Cause::Step(access.step);
+                let follow = |&other: &u32| self.tracking.may_follow(other, moment, cause);
+                stack.extend(nodes.into_iter().filter(follow));
             }
         } else if access.node == node {
             // Not told of what is known now, whatever that is.
