@@ -90,6 +90,16 @@ impl Dump {
         modules.find(|of| of.start.0 <= entry && entry < of.end.0)
     }
 
+    /// The program's path, as the kernel's link to it named it while the program ran; `None` where it has
+    /// been removed, nobody knows when, or has a name that is no text.
+    pub(crate) fn program_path(&self) -> Option<&str> {
+        let path = self.program()?.path.as_str();
+        let known = path.starts_with('/')
+            && !path.ends_with(" (deleted)")
+            && !path.contains(char::REPLACEMENT_CHARACTER);
+        known.then_some(path)
+    }
+
     /// The working directory in which the program was started, where its name was relative to it
     /// (`AT_EXECFN`): what of its path is before that.
     pub(crate) fn directory_of_start(&self) -> Option<PathBuf> {

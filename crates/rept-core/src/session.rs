@@ -229,6 +229,7 @@ impl Session {
             options.anchors.extend(known);
             options.initial_break = dump.initial_break();
             options.process = dump.process();
+            options.program = dump.program_path().map(|path| path.as_bytes().to_vec());
             options.extended_state_bytes = dump.extended_state_bytes();
             options.processor_set_bytes = self.inner.inherited.processor_set_bytes;
             let identities = self.inner.capture.as_ref().map(Identities::new);

@@ -30,7 +30,7 @@ use rept_trace::Address;
 pub const ALL_FLAGS: u16 = 0xcd5;
 
 pub use flags::{FlagUse, flag_use};
-pub(crate) use path::lift_opener;
+pub(crate) use path::lift_path_reader;
 pub(crate) use pointed::lift_reader;
 pub(crate) use thread::lift_thread_maker;
 

@@ -9,6 +9,7 @@
 
 mod block_sizes;
 mod files;
+mod links;
 mod numbers;
 mod order;
 mod reads;
@@ -20,6 +21,7 @@ use super::{AddressSpace, Creation, Descriptor, Engine, OpenedFiles, Options};
 use crate::experiment::Technique;
 use block_sizes::is_of_kernel;
 use hashbrown::{HashMap, HashSet};
+pub(super) use links::link_buffer;
 use rept_trace::{FinalState, ThreadId, Trace};
 use role::{Role, role};
 use std::sync::Arc;
@@ -66,6 +68,9 @@ pub(super) struct Inputs {
     listed: HashMap<u32, u32>,
     /// Bytes of the kernel's sets of processors.
     pub(super) processor_set_bytes: Option<u64>,
+    /// The program's path, and the graph's file that stands for a link to it.
+    program: Option<Vec<u8>>,
+    program_link: Option<u32>,
     /// The process, and the threads of the trace.
     pub(super) process: Option<u32>,
     pub(super) threads: Vec<ThreadId>,
@@ -91,6 +96,7 @@ impl Inputs {
             makers: makers.collect(),
             alive: last.threads.iter().map(|thread| thread.thread).collect(),
             processor_set_bytes: options.processor_set_bytes,
+            program: options.program.clone(),
             process: options.process,
             threads: trace.threads.iter().map(|thread| thread.thread).collect(),
             ..Inputs::default()
@@ -124,6 +130,7 @@ impl Engine<'_> {
             let known = self.inputs.learned(&self.graph);
             self.walk_calls();
             self.assume_processor_sets();
+            self.assume_links();
             // One at a time, as what follows from one may tell of which file the next call asks.
             let all = walk == MAX_WALKS || !self.graph.begins;
             let more = self.inputs.learned(&self.graph) != known || self.assume_block_sizes(all);

@@ -4,7 +4,7 @@
 //! Records are facts; the rest is assumed.
 
 use super::cells::{CELL, bits_at};
-use super::descriptors::Outcome;
+use super::descriptors::{Outcome, link_buffer};
 use super::graph::{AccessState, KernelCall, ReadOf};
 use super::kernel::{MAP_FIXED, MMAP, whole_pages};
 use super::ranges::bounds;
@@ -104,6 +104,13 @@ impl Engine<'_> {
             Some(PREAD64) => arguments[2]
                 .zip(arguments[4])
                 .map(|(buffer, offset)| (buffer, FileContent::Bytes(read, offset))),
+            _ if link_buffer(arguments).is_some() => {
+                // What was read, and how long it is, hold or fall together.
+                let length = self.length_of_link(call);
+                let told = length.is_some() && length == value(call.result);
+                let buffer = link_buffer(arguments).filter(|_| told);
+                buffer.map(|(buffer, _)| (buffer, FileContent::Bytes(read, 0)))
+            }
             _ => stat_buffer(arguments).map(|buffer| (buffer, FileContent::Stat(read))),
         };
         let Some((buffer, content)) = content else {

@@ -3,7 +3,7 @@
 
 use crate::effect::Effect;
 use crate::lift::{
-    ALL_FLAGS, FlagUse, flag_use, lift, lift_opener, lift_part, lift_reader, lift_thread_maker,
+    ALL_FLAGS, FlagUse, flag_use, lift, lift_part, lift_path_reader, lift_reader, lift_thread_maker,
 };
 use crate::syscall::number_before;
 use hashbrown::HashMap;
@@ -79,7 +79,7 @@ impl<'a> Lowered<'a> {
         let effect = number_of(block, index)
             .and_then(|number| {
                 lift_thread_maker(bytes, at, number, live)
-                    .or_else(|| lift_opener(bytes, at, number, live))
+                    .or_else(|| lift_path_reader(bytes, at, number, live))
                     .or_else(|| lift_reader(bytes, at, number, live))
             })
             .unwrap_or_else(|| lift(bytes, at, block.bitness, live));

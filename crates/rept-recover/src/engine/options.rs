@@ -198,6 +198,8 @@ pub struct Options {
     pub address_space: Option<Arc<AddressSpace>>,
     /// The process, as it knows itself (getpid); threads are known to themselves by their ids.
     pub process: Option<u32>,
+    /// Path of the program, as the kernel's link to it (`/proc/self/exe`) names it.
+    pub program: Option<Vec<u8>>,
     /// Bytes of the kernel's sets of processors: as many as `sched_getaffinity` tells at most.
     pub processor_set_bytes: Option<u64>,
     /// Bytes of the processor's extended state in a signal frame: as many as the dump's XSAVE area has.
@@ -225,6 +227,7 @@ impl Default for Options {
             descriptors: None,
             address_space: None,
             process: None,
+            program: None,
             processor_set_bytes: None,
             extended_state_bytes: None,
             initial_break: None,

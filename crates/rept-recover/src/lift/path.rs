@@ -1,4 +1,4 @@
-//! System calls that open a file: the kernel reads its path (open(2)).
+//! System calls that open a file or read a link: the kernel reads its path (open(2), readlink(2)).
 
 use crate::effect::Effect;
 use crate::lift::builder::Place;
@@ -7,19 +7,21 @@ use rept_trace::{Address, RegWord};
 
 const OPEN: u32 = 2;
 const OPENAT: u32 = 257;
+const READLINK: u32 = 89;
+const READLINKAT: u32 = 267;
 /// Bytes of a path that are looked at: the kernel takes longer ones (PATH_MAX), programs seldom have them.
 const MAX_PATH: u32 = 256;
 
-/// Lowers `syscall` where its number is one that opens a file; `None` where it is not.
-pub(crate) fn lift_opener(
+/// Lowers `syscall` where its number is one that opens a file or reads a link; `None` where it is not.
+pub(crate) fn lift_path_reader(
     bytes: &[u8],
     at: Address,
     number: u32,
     live_flags: u16,
 ) -> Option<Effect> {
     let pointer = match number {
-        OPEN => RegWord::RDI,
-        OPENAT => RegWord::RSI,
+        OPEN | READLINK => RegWord::RDI,
+        OPENAT | READLINKAT => RegWord::RSI,
         _ => return None,
     };
     let builder = forget::builder(&decode(bytes, at, 64)?, 64, live_flags);
@@ -41,8 +43,14 @@ mod tests {
 
     #[test]
     fn the_path_is_read_where_the_argument_says() {
-        for (number, register) in [(OPEN, RegWord::RDI), (OPENAT, RegWord::RSI)] {
-            let effect = lift_opener(SYSCALL, Address(0x1000), number, 0).expect("opens");
+        let calls = [
+            (OPEN, RegWord::RDI),
+            (OPENAT, RegWord::RSI),
+            (READLINK, RegWord::RDI),
+            (READLINKAT, RegWord::RSI),
+        ];
+        for (number, register) in calls {
+            let effect = lift_path_reader(SYSCALL, Address(0x1000), number, 0).expect("a path");
             let places: Vec<(RegWord, u32)> = effect
                 .accesses
                 .iter()
@@ -52,6 +60,6 @@ mod tests {
             assert_eq!(places, expect);
             assert!(effect.accesses.iter().all(|access| !access.store));
         }
-        assert_eq!(lift_opener(SYSCALL, Address(0x1000), 3, 0), None);
+        assert_eq!(lift_path_reader(SYSCALL, Address(0x1000), 3, 0), None);
     }
 }

@@ -433,3 +433,16 @@ fn foreign_files_are_named() {
     arm[18] = 183;
     assert!(say(arm).contains("the machine is 183, not x86-64"));
 }
+
+#[test]
+fn the_link_to_the_program_names_what_holds_the_entry() {
+    let path = |path: &str, entry| {
+        let dump = open(core_of(path, &[7; 20], entry)).unwrap();
+        dump.program_path().map(str::to_owned)
+    };
+    let entry = Some(BASE + 0x1010);
+    assert_eq!(path("/opt/p", entry).as_deref(), Some("/opt/p"));
+    assert_eq!(path("/opt/p", Some(BASE - 8)), None);
+    assert_eq!(path("/opt/p", None), None);
+    assert_eq!(path("/opt/p (deleted)", entry), None);
+}
