@@ -6,6 +6,7 @@
 //! replaces it, or a file is mapped in its place. Mappings of anonymous memory do not replace it, as
 //! every change of protection is told as one (`perf inject --jit` leaves them out for that reason).
 
+mod changeable;
 mod jit;
 mod sources;
 mod timeline;
@@ -16,6 +17,7 @@ use crate::binaries::Binaries;
 use crate::capture::Capture;
 use crate::dump::Dump;
 use crate::mmap::FileBytes;
+use changeable::{Changeable, State};
 use rept_decode::{CodeBytes, CodeImage, MissingCode};
 use rept_trace::{Address, Timestamp};
 use sources::Sources;
@@ -35,6 +37,7 @@ pub(crate) struct ProcessImage<'a> {
     dump: Option<&'a Dump>,
     /// Times of records count the packets' clock.
     timed: bool,
+    changeable: Changeable,
 }
 
 /// Versions of code, later ones replacing earlier ones where they overlap.
@@ -66,6 +69,10 @@ enum Code {
 enum Answer {
     /// What the dump holds there.
     Dump,
+    /// The same, which may have been other code at the time.
+    Changeable,
+    /// It was other code at the time.
+    Rewritten,
     Mapped(usize),
     Made(usize),
     Nothing,
@@ -101,6 +108,7 @@ impl<'a> ProcessImage<'a> {
         changes.dedup();
         let timed = capture.clock.comparable;
         ProcessImage {
+            changeable: Changeable::new(dump, &mapped, timed),
             mapped,
             made,
             changes: if timed { changes } else { Vec::new() },
@@ -121,12 +129,48 @@ impl<'a> ProcessImage<'a> {
             return (Answer::Made(made), last);
         }
         let in_dump = !mapped.replaced && self.dumped(Address(at)).is_some();
-        let answer = match mapped.newest {
-            _ if in_dump => Answer::Dump,
-            Some(index) => Answer::Mapped(index),
-            None => Answer::Nothing,
-        };
-        (answer, last)
+        match mapped.newest {
+            _ if in_dump => {
+                let (state, last_alike) = self.changeable.state(at, time);
+                (Answer::of_dump(state), last.min(last_alike))
+            }
+            Some(index) => (Answer::Mapped(index), last),
+            None => (Answer::Nothing, last),
+        }
+    }
+
+    /// Where the memory begins that holds `at`, if its code is the dump's and may have been other code
+    /// before.
+    pub(crate) fn changeable(&self, at: Address) -> Option<Address> {
+        self.changeable.start(at)
+    }
+
+    /// There is memory that may be run, whose code is the dump's and may have been other code before.
+    pub(crate) fn has_changeable(&self) -> bool {
+        self.changeable.runs()
+    }
+
+    /// The code in memory that begins at `start` ([`ProcessImage::changeable`]) was not the dump's before
+    /// `until`; or, if that is not known, perhaps never. Whether that was not known yet.
+    pub(crate) fn rewritten(&mut self, start: Address, until: Option<Timestamp>) -> bool {
+        let until = until.filter(|_| self.timed);
+        let is_new = self.changeable.rewritten(start, until);
+        if let Some(until) = until.filter(|_| is_new) {
+            let index = self.changes.partition_point(|&change| change < until);
+            self.changes.insert(index, until);
+            self.changes.dedup();
+        }
+        is_new
+    }
+
+    /// Where code was rewritten as far as is known, and before when that was.
+    pub(crate) fn all_rewritten(&self) -> impl Iterator<Item = (Address, Option<Timestamp>)> + '_ {
+        self.changeable.changes()
+    }
+
+    /// Code was given that may have been other code at the time.
+    pub(crate) fn gave_changeable(&self) -> bool {
+        self.changeable.is_used()
     }
 
     /// Code that a JIT made is not replaced by what is mapped there.
@@ -174,7 +218,11 @@ impl<'a> ProcessImage<'a> {
         let code = match answer {
             Answer::Mapped(index) => Some(&self.mapped.versions[index].code),
             Answer::Made(index) => Some(&self.made.versions[index].code),
-            Answer::Dump | Answer::Nothing => None,
+            Answer::Rewritten => {
+                let wanted = format!("the code of the time at {at}, which was written anew later");
+                return MissingCode { wanted };
+            }
+            Answer::Dump | Answer::Changeable | Answer::Nothing => None,
         };
         let wanted = match code {
             Some(Code::Missing(wanted)) => wanted.clone(),
@@ -194,6 +242,11 @@ impl CodeImage for ProcessImage<'_> {
         let (answer, last) = self.answer(at.0, time);
         let bytes = match answer {
             Answer::Dump => self.dumped(at),
+            Answer::Changeable => {
+                self.changeable.mark_used();
+                self.dumped(at)
+            }
+            Answer::Rewritten => None,
             Answer::Mapped(index) => self.mapped.versions[index].bytes(at.0),
             Answer::Made(index) => self.made.versions[index].bytes(at.0),
             Answer::Nothing => None,
@@ -215,12 +268,22 @@ impl CodeImage for ProcessImage<'_> {
 }
 
 impl Answer {
+    fn of_dump(state: State) -> Answer {
+        match state {
+            State::Constant => Answer::Dump,
+            State::Changeable => Answer::Changeable,
+            State::Rewritten => Answer::Rewritten,
+        }
+    }
+
     fn number(self) -> u64 {
         match self {
             Answer::Nothing => 0,
             Answer::Dump => 1,
-            Answer::Mapped(index) => 2 + 2 * index as u64,
-            Answer::Made(index) => 3 + 2 * index as u64,
+            Answer::Changeable => 2,
+            Answer::Rewritten => 3,
+            Answer::Mapped(index) => 4 + 2 * index as u64,
+            Answer::Made(index) => 5 + 2 * index as u64,
         }
     }
 }
@@ -256,6 +319,22 @@ impl Layer {
     fn cover(&self, at: u64, time: Option<Timestamp>) -> (Cover, u64) {
         let piece = self.timeline.piece(at);
         (self.timeline.cover(piece, time), self.timeline.last(piece))
+    }
+
+    /// All of a range is of versions of which is known since when they are there.
+    fn is_told(&self, first: u64, last: u64) -> bool {
+        let mut at = first;
+        loop {
+            let (cover, end) = self.cover(at, None);
+            let version = cover.newest.map(|index| &self.versions[index]);
+            if version.is_none_or(|version| version.time.is_none()) {
+                return false;
+            }
+            match end.checked_add(1).filter(|&next| next <= last) {
+                Some(next) => at = next,
+                None => return true,
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod mapped;
 mod numbers;
 mod percpu;
 mod recovery;
+mod rewritten;
 mod time;
 mod watch;
 mod workers;
@@ -83,6 +84,8 @@ struct Decoded {
     file_reads: Vec<rept_recover::FileRead>,
     /// The bytes of files that were mapped.
     files: Vec<Arc<[u8]>>,
+    /// Code ran of which only the dump tells, and which may have been other code when it ran.
+    code_may_differ: bool,
 }
 
 impl Session {
@@ -247,6 +250,7 @@ impl Session {
         options.mapped.extend(&self.decoded().mapped);
         options.file_reads.extend(&self.decoded().file_reads);
         options.files.clone_from(&self.decoded().files);
+        options.code_may_differ |= self.decoded().code_may_differ;
         if options.opened_files.is_none() {
             options.opened_files = self.inputs().map(|inputs| Arc::new(inputs) as _);
             let descriptors = &self.inner.inherited.descriptors;
@@ -359,7 +363,7 @@ impl Inner {
                 let dump = self.dump.as_ref();
                 let (binaries, process) = (&self.binaries, self.process);
                 let image = ProcessImage::new(capture, process, dump, binaries, &self.jit);
-                decode::decode(capture, dump, &image, process, self.limits, tell)
+                decode::decode(capture, dump, image, process, self.limits, tell)
             }
             None => Decoded {
                 trace: Trace::default(),
@@ -370,6 +374,7 @@ impl Inner {
                 mapped: Vec::new(),
                 file_reads: Vec::new(),
                 files: Vec::new(),
+                code_may_differ: false,
             },
         }
     }

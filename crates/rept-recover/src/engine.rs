@@ -45,6 +45,7 @@ mod protect;
 mod race;
 mod ranges;
 mod retract;
+mod rewrites;
 mod rounds;
 mod second_chance;
 mod shapes;
@@ -168,7 +169,7 @@ pub fn recover_observed<'a>(
     }
     #[cfg(feature = "experiments")]
     engine.withhold_given();
-    Some(History::new(engine, trace))
+    Some(History::new(engine, trace, options))
 }
 
 /// The state of one recovery.

@@ -16,6 +16,7 @@ mod live;
 mod partial;
 mod perf;
 mod questions;
+mod rewritten;
 mod rounds;
 mod shown;
 mod subjects;

@@ -4,7 +4,7 @@ use super::agree::{self, End};
 use super::files::Files;
 use super::watch::{Limits, Progress};
 use super::workers::{self, Share};
-use super::{Decoded, births, mapped, percpu};
+use super::{Decoded, births, mapped, percpu, rewritten};
 use crate::capture::{Capture, Stream};
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::Dump;
@@ -56,64 +56,29 @@ fn bytes_of(stream: &Stream) -> u64 {
     stream.pieces.iter().map(|piece| piece.len).sum()
 }
 
+/// The paths of all threads of the process.
+pub(super) struct Paths {
+    trace: Trace,
+    stretches: Vec<Vec<percpu::Stretch>>,
+    diagnostics: Vec<Diagnostic>,
+}
+
 /// Decodes all threads of the process, and joins their ends to the dump. Once it was told to stop,
 /// what it gives is of no use.
 pub(super) fn decode(
     capture: &Capture,
     dump: Option<&Dump>,
-    image: &ProcessImage<'_>,
+    mut image: ProcessImage<'_>,
     process: Option<u32>,
     limits: Limits,
     tell: &dyn Fn(Progress) -> ControlFlow<()>,
 ) -> Decoded {
-    let pace = Pace::of(&capture.streams, limits, tell);
-    let options = options(capture);
-    let mut code = CodeBuilder::new();
-    let mut diagnostics = Vec::new();
-    let mut threads: Vec<ThreadTrace> = Vec::new();
-    let processes = capture.processes();
-    for stream in capture.streams.iter().filter(|stream| stream.cpu.is_none()) {
-        let thread = stream.thread.unwrap_or_default();
-        if is_of(process, &processes, thread) {
-            threads.push(one(
-                capture, stream, thread, image, &options, &mut code, &pace,
-            ));
-        }
-    }
-    let per_cpu: Vec<(u32, ThreadTrace)> = capture
-        .streams
-        .iter()
-        .filter_map(|stream| Some((stream.cpu?, stream)))
-        .map(|(cpu, stream)| {
-            (
-                cpu,
-                one(
-                    capture,
-                    stream,
-                    ThreadId(cpu),
-                    image,
-                    &options,
-                    &mut code,
-                    &pace,
-                ),
-            )
-        })
-        .collect();
-    let mut stretches = Vec::new();
-    if !per_cpu.is_empty() {
-        let split = percpu::split(
-            &per_cpu,
-            &capture.switches,
-            percpu::only_thread(capture, process),
-            process,
-            &mut diagnostics,
-        );
-        threads.extend(split.threads);
-        stretches = split.stretches;
-    }
-    threads.sort_by_key(|thread| thread.thread);
-    let code = code.finish();
-    let mut trace = Trace { code, threads };
+    let Paths {
+        mut trace,
+        stretches,
+        mut diagnostics,
+    } = settle(capture, &mut image, process, limits, tell);
+    diagnostics.extend(rewritten::findings(&image));
     let joined = join(&mut trace, dump, &mut diagnostics);
     if let Some(dump) = dump {
         diagnostics.extend(agree::missing_from_dump(&trace, dump, capture));
@@ -133,6 +98,71 @@ pub(super) fn decode(
         file_reads,
         files: files.into_contents(),
         mapped,
+        code_may_differ: image.gave_changeable(),
+    }
+}
+
+/// Decodes all threads, once more whenever their paths prove that code was written anew.
+pub(super) fn settle(
+    capture: &Capture,
+    image: &mut ProcessImage<'_>,
+    process: Option<u32>,
+    limits: Limits,
+    tell: &dyn Fn(Progress) -> ControlFlow<()>,
+) -> Paths {
+    let mut round = 0;
+    // It ends: of each range of memory only so much can be learned.
+    loop {
+        let pace = Pace::of(&capture.streams, limits, tell);
+        let paths = paths(capture, image, process, &pace);
+        if !rewritten::learn(image, &paths.trace, round) {
+            return paths;
+        }
+        round += 1;
+    }
+}
+
+fn paths(
+    capture: &Capture,
+    image: &ProcessImage<'_>,
+    process: Option<u32>,
+    pace: &Pace<'_>,
+) -> Paths {
+    let options = options(capture);
+    let mut code = CodeBuilder::new();
+    let mut diagnostics = Vec::new();
+    let mut threads: Vec<ThreadTrace> = Vec::new();
+    let mut per_cpu: Vec<(u32, ThreadTrace)> = Vec::new();
+    let processes = capture.processes();
+    for stream in &capture.streams {
+        let thread = stream.thread.unwrap_or_default();
+        let mut path_of = |thread| one(capture, stream, thread, image, &options, &mut code, pace);
+        match stream.cpu {
+            Some(cpu) => per_cpu.push((cpu, path_of(ThreadId(cpu)))),
+            None if is_of(process, &processes, thread) => threads.push(path_of(thread)),
+            None => {}
+        }
+    }
+    let mut stretches = Vec::new();
+    if !per_cpu.is_empty() {
+        let split = percpu::split(
+            &per_cpu,
+            &capture.switches,
+            percpu::only_thread(capture, process),
+            process,
+            &mut diagnostics,
+        );
+        threads.extend(split.threads);
+        stretches = split.stretches;
+    }
+    threads.sort_by_key(|thread| thread.thread);
+    Paths {
+        trace: Trace {
+            code: code.finish(),
+            threads,
+        },
+        stretches,
+        diagnostics,
     }
 }
 

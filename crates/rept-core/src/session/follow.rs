@@ -4,7 +4,7 @@
 //! shows when all of it is decoded.
 
 use super::decode::{self, Pace};
-use super::{Inner, Session, agree};
+use super::{Inner, Session, agree, rewritten};
 use crate::capture::{Capture, Stream};
 use crate::diagnostics::Diagnostic;
 use crate::image::ProcessImage;
@@ -35,7 +35,8 @@ impl Session {
     /// Hands out the path of a thread piece by piece, oldest first, without keeping it: what is in
     /// memory is the path of some kilobytes of packets, however long the trace is. Together the
     /// pieces are the thread's path in [`Session::decode`], but for upper bounds in time that only
-    /// later packets tell.
+    /// later packets tell. Where code lies in memory that can be written, all of the trace is decoded
+    /// before, to see what of that code is the dump's.
     ///
     /// `None` where the path cannot be told alone: without `thread` when there are several, and
     /// when threads share the buffers of processors.
@@ -44,7 +45,13 @@ impl Session {
         let capture = inner.capture.as_ref()?;
         let stream = inner.stream_of(capture, thread)?;
         let dump = inner.dump.as_ref();
-        let image = ProcessImage::new(capture, inner.process, dump, &inner.binaries, &inner.jit);
+        let mut image =
+            ProcessImage::new(capture, inner.process, dump, &inner.binaries, &inner.jit);
+        if image.has_changeable() {
+            // Which code was written anew shows at the end only.
+            let tell = |progress| inner.watch.tell(progress);
+            decode::settle(capture, &mut image, inner.process, inner.limits, &tell);
+        }
         Some(inner.follow(capture, stream, &image, visit))
     }
 }
@@ -77,7 +84,10 @@ impl Inner {
         let pace = Pace::of(std::slice::from_ref(stream), self.limits, &tell);
         let mut code = CodeBuilder::new();
         let mut decoder = Decoder::new(thread, image, &decode::options(capture), &mut code);
-        let mut path = Followed::default();
+        let mut path = Followed {
+            diagnostics: rewritten::findings(image).collect(),
+            ..Followed::default()
+        };
         let mut tail = ThreadTrace::new(thread);
         for chunk in decode::chunks(capture, stream, pace.skipped(stream)) {
             if chunk.lost_before {

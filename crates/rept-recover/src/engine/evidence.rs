@@ -122,7 +122,7 @@ impl History {
 
     fn evidence(&self, node: u32, asked: Position) -> Evidence {
         let grade = self.grade_of(node);
-        let stage = match grade {
+        let stage = match grade.max(self.trust) {
             Grade::Certain => Stage::Certain,
             Grade::Assumed => Stage::Assumed,
             Grade::Inferred => Stage::Inferred(self.lessons.stages[node as usize]),
@@ -156,9 +156,9 @@ impl History {
         }
     }
 
-    /// The grade of the least trusted bit of a node.
+    /// The grade in which the least trusted bit of a node was learned.
     fn grade_of(&self, node: u32) -> Grade {
-        let value = self.value(node);
+        let value = self.learned(node);
         match value.known {
             known if known & !value.certain == 0 => Grade::Certain,
             known if known & !value.assumed == 0 => Grade::Assumed,

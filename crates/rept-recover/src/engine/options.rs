@@ -206,6 +206,9 @@ pub struct Options {
     pub extended_state_bytes: Option<u64>,
     /// Where the heap ended when the process began: what its first `brk(0)` tells.
     pub initial_break: Option<Address>,
+    /// Some of the code may have been other code when it ran: what rests on the path is assumed at
+    /// most, never certain; and only inferred where a store writes over code that had run.
+    pub code_may_differ: bool,
     /// For measuring recovery, never for using it.
     #[cfg(feature = "experiments")]
     pub experiment: crate::experiment::Experiment,
@@ -231,6 +234,7 @@ impl Default for Options {
             processor_set_bytes: None,
             extended_state_bytes: None,
             initial_break: None,
+            code_may_differ: false,
             #[cfg(feature = "experiments")]
             experiment: crate::experiment::Experiment::default(),
         }

@@ -5,8 +5,9 @@ use super::evidence::Lessons;
 use super::graph::{Access, AccessKind, AccessState, Graph, NONE};
 use super::pending::PendingSet;
 use super::protect::Protection;
+use super::rewrites::is_code_rewritten;
 use super::wide::Wide;
-use super::{Engine, Grade, Statistics};
+use super::{Engine, Grade, Options, Statistics};
 use crate::bits::{Bits, mask};
 use crate::effect::Flow;
 use crate::history::{AccessView, Position, Recovered, Unknown, Value};
@@ -37,6 +38,8 @@ pub struct History {
     /// With one thread; with several, what the sequence says is no proof.
     /// By what is certain, and by what is assumed.
     protection: Option<[Protection; 2]>,
+    /// The best grade of what rests on the path; see [`Options::code_may_differ`].
+    pub(super) trust: Grade,
     statistics: Statistics,
 }
 
@@ -71,7 +74,7 @@ impl Timelines {
 }
 
 impl History {
-    pub(super) fn new(engine: Engine<'_>, trace: &Trace) -> History {
+    pub(super) fn new(engine: Engine<'_>, trace: &Trace, options: &Options) -> History {
         let observed = engine.observed();
         let mut conflicts = engine.conflicts;
         conflicts.sort_unstable();
@@ -81,7 +84,7 @@ impl History {
             segments[segment.thread as usize].push((segment.first, segment.global));
         }
         let (cell_index, cells, entries) = engine.cells.into_parts();
-        History {
+        let mut history = History {
             timelines: Timelines::new(&cells, &entries),
             graph: engine.graph,
             lessons: engine.lessons,
@@ -102,8 +105,16 @@ impl History {
             conflicts,
             protection: (!engine.threaded)
                 .then_some([engine.protected_certainly, engine.protection]),
+            trust: Grade::Certain,
             statistics: engine.statistics,
+        };
+        if options.code_may_differ {
+            history.trust = match is_code_rewritten(&history, trace) {
+                true => Grade::Inferred,
+                false => Grade::Assumed,
+            };
         }
+        history
     }
 
     /// What recovery did.
@@ -150,6 +161,18 @@ impl History {
     }
 
     pub(super) fn value(&self, node: u32) -> Value {
+        let mut value = self.learned(node);
+        if self.trust > Grade::Certain {
+            value.certain = 0;
+        }
+        if self.trust > Grade::Assumed {
+            value.assumed = 0;
+        }
+        value
+    }
+
+    /// What a node holds, by the grades in which it was learned.
+    pub(super) fn learned(&self, node: u32) -> Value {
         if node == NONE {
             return Value::default();
         }
@@ -163,13 +186,18 @@ impl History {
         }
     }
 
+    /// What is known of a grade, or of a better one, is shown as such.
+    fn is_trusted(&self, known: u8, grade: Grade) -> bool {
+        known <= grade as u8 && self.trust <= grade
+    }
+
     fn access_view(&self, access: &Access) -> AccessView {
         let placed = access.state == AccessState::Placed;
         let size = access.size;
         AccessView {
             address: placed.then_some(Address(access.address)),
-            address_certain: placed && access.phase == Grade::Certain as u8,
-            address_assumed: placed && access.phase <= Grade::Assumed as u8,
+            address_certain: placed && self.is_trusted(access.phase, Grade::Certain),
+            address_assumed: placed && self.is_trusted(access.phase, Grade::Assumed),
             size,
             store: access.kind.writes(),
             value: self.value(access.node).masked(mask(u32::from(size) * 8)),
@@ -229,8 +257,8 @@ impl History {
         let part = |bits: u64| (bits >> (8 * first)) & mask(u32::from(size) * 8);
         AccessView {
             address: Some(Address(number * CELL + u64::from(first))),
-            address_certain: access.phase == Grade::Certain as u8,
-            address_assumed: access.phase <= Grade::Assumed as u8,
+            address_certain: self.is_trusted(access.phase, Grade::Certain),
+            address_assumed: self.is_trusted(access.phase, Grade::Assumed),
             size,
             store: access.kind.writes(),
             value: Value {
@@ -299,9 +327,11 @@ impl History {
         };
         let constant = dump.constant_len(address) > 0;
         // The access at the position itself is still to come.
-        let clear = |grade: Grade| {
-            constant || protected(grade) || (self.pending[grade as usize].within(after, end) == 0)
+        let rests_on_path = |grade: Grade| {
+            let unwritten = || self.pending[grade as usize].within(after, end) == 0;
+            protected(grade) || unwritten()
         };
+        let clear = |grade: Grade| constant || (self.trust <= grade && rests_on_path(grade));
         let known = |yes: bool| if yes { 0xff } else { 0 };
         Value {
             bits: u64::from(byte),
