@@ -20,6 +20,8 @@ pub(crate) struct Stretch {
 
 /// Addresses that must agree for a place to be believed, or all there are.
 const PROBE: usize = 32;
+/// Places that are compared at most in one search.
+const MAX_PLACES: usize = 16;
 /// Searches at most; a trace that parts from the truth more often is another run's.
 const MAX_STRETCHES: usize = 1_000;
 
@@ -36,11 +38,10 @@ pub(crate) fn align(trace: &[Address], gaps: &[usize], truth: &[Address]) -> Vec
             .filter(|&gap| gap < end)
             .max()
             .unwrap_or(0);
-        let Some(found) = find(&trace[floor..end], &truth[..truth_end]) else {
+        let Some((found, length)) = find(&trace[floor..end], &truth[..truth_end]) else {
             end = floor;
             continue;
         };
-        let length = common_suffix(&trace[floor..end], &truth[..found]);
         stretches.push(Stretch {
             trace: end - length..end,
             truth: found - length,
@@ -51,12 +52,24 @@ pub(crate) fn align(trace: &[Address], gaps: &[usize], truth: &[Address]) -> Vec
     stretches
 }
 
-/// The last place of the truth at which the end of `trace` fits: the index behind it.
-fn find(trace: &[Address], truth: &[Address]) -> Option<usize> {
+/// Where in the truth `trace` ends: the index behind it, and the number of steps that agree. The last place
+/// at which all of it fits, or the one of the last few places at which most of it does: what runs again
+/// later ends alike.
+fn find(trace: &[Address], truth: &[Address]) -> Option<(usize, usize)> {
     let probe = &trace[trace.len() - trace.len().min(PROBE)..];
-    (probe.len()..=truth.len())
-        .rev()
-        .find(|&end| truth[..end].ends_with(probe))
+    let places = (probe.len()..=truth.len()).rev();
+    let places = places.filter(|&end| truth[..end].ends_with(probe));
+    let mut best: Option<(usize, usize)> = None;
+    for end in places.take(MAX_PLACES) {
+        let length = common_suffix(trace, &truth[..end]);
+        if best.is_none_or(|(_, longest)| length > longest) {
+            best = Some((end, length));
+        }
+        if length == trace.len() {
+            break;
+        }
+    }
+    best
 }
 
 fn common_suffix(a: &[Address], b: &[Address]) -> usize {
@@ -93,6 +106,15 @@ mod tests {
                 truth: 50
             }]
         );
+    }
+
+    #[test]
+    fn what_runs_again_later_ends_alike() {
+        let again = [run(0..100), run(200..300), run(40..100), run(300..400)].concat();
+        let trace = [run(0..100), run(350..400)].concat();
+        let expect = [(0..100, 0), (100..150, 310)];
+        let expect = expect.map(|(trace, truth)| Stretch { trace, truth });
+        assert_eq!(align(&trace, &[100], &again), expect);
     }
 
     #[test]
