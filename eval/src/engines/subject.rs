@@ -78,6 +78,8 @@ const TESTS: &[Test] = &[
     test("rept-cli/tests/programs/irregular.c"),
     test("rept-cli/tests/programs/listed.c"),
     with("rept-cli/tests/programs/jit.c", &["."]),
+    with("rept-cli/tests/programs/rewritten.c", &["path"]),
+    with("rept-cli/tests/programs/rewritten.c", &["constant"]),
     with("rept-cli/tests/programs/words.c", &["words.c"]),
     test("rept-cli/tests/programs/family.c"),
     differs("rept-cli/tests/programs/busy.c", THREADS),
