@@ -1,6 +1,9 @@
 //! What is known of system calls from outside of the trace: which memory they mapped, where the heap
 //! began, which files they read, by which descriptors.
 
+mod common;
+
+use common::run_block;
 use rept_order::Order;
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{
@@ -8,8 +11,7 @@ use rept_recover::{
     OpenedFiles, Options, recover,
 };
 use rept_trace::{
-    Address, Block, FinalState, Mapping, Memory, RegWord, Registers, Run, ThreadId, ThreadTrace,
-    Trace,
+    Address, FinalState, Mapping, Memory, RegWord, Registers, ThreadId, ThreadTrace, Trace,
 };
 use std::sync::Arc;
 
@@ -76,21 +78,7 @@ fn behind(code: Code<'_>, word: RegWord, options: &Options) -> Value {
     let mut at = 0x40_1000;
     // A branch ends its block.
     for code in code.split_inclusive(|instruction| *instruction == UNLESS_ERROR) {
-        let (mut bytes, mut starts) = (Vec::new(), Vec::new());
-        for instruction in code {
-            starts.push(bytes.len() as u16);
-            bytes.extend_from_slice(instruction);
-        }
-        let count = starts.len() as u16;
-        let size = bytes.len() as u64;
-        let block = trace.code.push(Block {
-            at: Address(at),
-            bytes: bytes.into(),
-            starts: starts.into(),
-            bitness: 64,
-        });
-        thread.push(Run { block, count });
-        at += size;
+        at = run_block(&mut trace, &mut thread, at, code);
     }
     trace.threads.push(thread);
     let order = Order::new(&trace);

@@ -1,11 +1,13 @@
 //! What the program read of the kernel's link to it (`/proc/self/exe`), and what follows from its length.
 
+mod common;
+
+use common::run_block;
 use rept_order::Order;
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{Options, recover};
 use rept_trace::{
-    Address, Block, FinalState, Mapping, Memory, RegWord, Registers, Run, ThreadId, ThreadTrace,
-    Trace,
+    Address, FinalState, Mapping, Memory, RegWord, Registers, ThreadId, ThreadTrace, Trace,
 };
 
 const THREAD: ThreadId = ThreadId(1);
@@ -135,20 +137,7 @@ fn trace(code: &[Vec<u8>]) -> Trace {
     let mut thread = ThreadTrace::new(THREAD);
     let mut at = 0x40_1000;
     for code in code.split_inclusive(|instruction| instruction == UNLESS_EQUAL) {
-        let (mut bytes, mut starts) = (Vec::new(), Vec::new());
-        for instruction in code {
-            starts.push(bytes.len() as u16);
-            bytes.extend_from_slice(instruction);
-        }
-        let (count, size) = (starts.len() as u16, bytes.len() as u64);
-        let block = trace.code.push(Block {
-            at: Address(at),
-            bytes: bytes.into(),
-            starts: starts.into(),
-            bitness: 64,
-        });
-        thread.push(Run { block, count });
-        at += size;
+        at = run_block(&mut trace, &mut thread, at, code);
     }
     trace.threads.push(thread);
     trace

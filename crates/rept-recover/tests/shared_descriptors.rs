@@ -1,12 +1,14 @@
 //! Descriptors that threads share: a new one has the lowest free number as long as it is known which
 //! thread made and closed which before.
 
+mod common;
+
+use common::run_block;
 use rept_order::{Edge, EdgeKind, Order, Point};
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{Anchor, AnchorPoint, Creation, Options, recover};
 use rept_trace::{
-    Address, Block, FinalState, Mapping, Memory, RegWord, Registers, Run, ThreadId, ThreadTrace,
-    Trace,
+    Address, FinalState, Mapping, Memory, RegWord, Registers, ThreadId, ThreadTrace, Trace,
 };
 
 struct Nothing;
@@ -49,21 +51,7 @@ fn thread(trace: &mut Trace, id: u32, at: u64, calls: &[u16]) {
     for &number in calls {
         let code = call(number);
         for code in [&code[..4], &code[4..]] {
-            let (mut bytes, mut starts) = (Vec::new(), Vec::new());
-            for instruction in code {
-                starts.push(bytes.len() as u16);
-                bytes.extend_from_slice(instruction);
-            }
-            let count = starts.len() as u16;
-            let size = bytes.len() as u64;
-            let block = trace.code.push(Block {
-                at: Address(at),
-                bytes: bytes.into(),
-                starts: starts.into(),
-                bitness: 64,
-            });
-            thread.push(Run { block, count });
-            at += size;
+            at = run_block(trace, &mut thread, at, code);
         }
     }
     trace.threads.push(thread);
