@@ -99,8 +99,7 @@ pub(crate) fn record(program: &Path, from: &str, directory: &Path) {
 /// these grades are not forgiven.
 #[track_caller]
 pub(crate) fn sure(recording: &Path) -> f64 {
-    let score = succeed("score --json", recording);
-    let score: Value = serde_json::from_str(&score).unwrap();
+    let score = score(recording);
     for grade in ["certain", "assumed"] {
         assert_eq!(score["wrong"][grade], 0, "{}: {grade}", recording.display());
     }
@@ -113,4 +112,22 @@ pub(crate) fn sure(recording: &Path) -> f64 {
     let all = sum("correct") + sum("partial") + sum("wrong") + count(&reads["unknown"]);
     let right = &reads["correct"];
     100.0 * (count(&right["certain"]) + count(&right["assumed"])) / all
+}
+
+/// Records what a program does when it is told one word, from its `main` on, with the truth.
+pub(crate) fn record_way(program: &Path, scratch: &Scratch, engine: &str, way: &str) -> PathBuf {
+    let recording = scratch.join(&format!("{engine}-{way}"));
+    // The words of the line end with the program's argument.
+    let record = format!(
+        "record --truth --engine {engine} --from main --buffer 4M -o {} -- {}",
+        recording.display(),
+        program.display()
+    );
+    succeed(&record, Path::new(way));
+    recording
+}
+
+/// A recording held against its truth.
+pub(crate) fn score(recording: &Path) -> Value {
+    serde_json::from_str(&succeed("score --json", recording)).unwrap()
 }

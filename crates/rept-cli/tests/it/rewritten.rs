@@ -1,25 +1,7 @@
 //! Programs that write code anew where other code ran before, and tell no one: the dump has the last
 //! version only.
 
-use crate::common::{Scratch, build, succeed};
-use serde_json::Value;
-use std::path::{Path, PathBuf};
-
-fn record(program: &Path, scratch: &Scratch, engine: &str, way: &str) -> PathBuf {
-    let recording = scratch.join(&format!("{engine}-{way}"));
-    // The words of the line end with the program's argument.
-    let record = format!(
-        "record --truth --engine {engine} --from main --buffer 4M -o {} -- {}",
-        recording.display(),
-        program.display()
-    );
-    succeed(&record, Path::new(way));
-    recording
-}
-
-fn score(recording: &Path) -> Value {
-    serde_json::from_str(&succeed("score --json", recording)).unwrap()
-}
+use crate::common::{Scratch, build, record_way, score, succeed};
 
 #[test]
 fn code_that_was_written_anew_is_not_taken_for_that_of_before() {
@@ -28,7 +10,7 @@ fn code_that_was_written_anew_is_not_taken_for_that_of_before() {
         return;
     };
     for engine in ["step", "fast"] {
-        let recording = record(&program, &scratch, engine, "path");
+        let recording = record_way(&program, &scratch, engine, "path");
         let decoded = succeed("decode", &recording);
         assert!(decoded.contains("which was written anew later"), "{engine}");
         let score = score(&recording);
@@ -47,7 +29,7 @@ fn nothing_is_sure_by_code_that_is_seen_to_be_written_anew() {
         return;
     };
     for engine in ["step", "fast"] {
-        let recording = record(&program, &scratch, engine, "constant");
+        let recording = record_way(&program, &scratch, engine, "constant");
         let score = score(&recording);
         for grade in ["certain", "assumed"] {
             assert_eq!(score["wrong"][grade], 0, "{engine}: {}", score["wrong"]);

@@ -1,27 +1,19 @@
 //! Programs that end in a loop without packets: how often it ran is not told, and nothing is claimed that
 //! depends on it.
 
-use crate::common::{Scratch, build, succeed};
-use serde_json::Value;
+use crate::common::{Scratch, build, record_way, score, succeed};
 use std::path::Path;
 
 #[track_caller]
 fn check(program: &Path, scratch: &Scratch, engine: &str, way: &str) {
-    let recording = scratch.join(&format!("{engine}-{way}"));
-    // The words of the line end with the program's argument.
-    let record = format!(
-        "record --truth --engine {engine} --from main --buffer 4M -o {} -- {}",
-        recording.display(),
-        program.display()
-    );
-    succeed(&record, Path::new(way));
+    let recording = record_way(program, scratch, engine, way);
     let decoded = succeed("decode", &recording);
     let gap = match way {
         "fill" => "gap: an instruction was stopped midway",
         _ => "gap: a loop without packets",
     };
     assert_eq!(decoded.matches(gap).count(), 1, "{engine}, {way}");
-    let score: Value = serde_json::from_str(&succeed("score --json", &recording)).unwrap();
+    let score = score(&recording);
     for grade in ["certain", "assumed"] {
         assert_eq!(score["wrong"][grade], 0, "{engine}, {way}: {grade}");
     }
