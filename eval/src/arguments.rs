@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Folder that the table and the plots are written to.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
-    /// Seconds that the ceiling of one case may take; 0 for none.
+    /// Seconds of the processor that the ceiling of one case may take; 0 for none.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub(crate) ceiling: u64,
     /// Also score each case with single techniques switched off (a few cases).

@@ -7,8 +7,8 @@
 //! and only then, the truth is opened, and the values on the way to that place are held against it
 //! ([`truth`]).
 //!
-//! A crash is *debuggable* when the cause is reached, no value on the way is wrong, and none is
-//! unknown.
+//! A crash is *debuggable* when the cause is reached, and all values on the way are right: none is
+//! wrong, unknown, or known in part only.
 
 mod cause;
 mod search;
@@ -54,6 +54,9 @@ pub(crate) struct Examination {
     pub(crate) decode_seconds: f64,
     /// Seconds of recovery.
     pub(crate) recover_seconds: f64,
+    /// Seconds of the processor that both took, whatever else the machine did meanwhile.
+    #[serde(default)]
+    pub(crate) processor_seconds: f64,
     /// Peak memory of opening, decoding and recovering, in KiB.
     pub(crate) memory_kib: u64,
 }
@@ -67,10 +70,16 @@ pub(crate) struct Reached {
     pub(crate) chain: Vec<String>,
     /// Values on the chain that are right.
     pub(crate) right: usize,
+    /// Values on the chain of which only some bits are known.
+    #[serde(default)]
+    pub(crate) partly: usize,
     /// Values on the chain that are wrong.
     pub(crate) wrong: usize,
     /// Values on the chain of which nothing is known.
     pub(crate) unknown: usize,
+    /// Values on the chain that the truth does not hold.
+    #[serde(default)]
+    pub(crate) not_judged: usize,
 }
 
 impl Examination {
@@ -78,7 +87,7 @@ impl Examination {
     pub(crate) fn is_debuggable(&self) -> bool {
         self.reached
             .as_ref()
-            .is_some_and(|way| way.wrong == 0 && way.unknown == 0)
+            .is_some_and(|way| way.wrong + way.unknown + way.partly == 0 && way.right > 0)
     }
 }
 
@@ -99,10 +108,11 @@ pub(crate) fn print(wanted: &ExamineArgs) -> Result<(), Failure> {
     let start = Instant::now();
     let history = session.recover(&RecoverOptions::default());
     let recover_seconds = start.elapsed().as_secs_f64();
+    let processor_seconds = processor_seconds();
     let memory_kib = peak_memory_kib();
     let mut found = look(&history, &causes?, &wanted.recording.join("truth"))?;
     (found.decode_seconds, found.recover_seconds) = (decode_seconds, recover_seconds);
-    found.memory_kib = memory_kib;
+    (found.processor_seconds, found.memory_kib) = (processor_seconds, memory_kib);
     let text = serde_json::to_string_pretty(&found).map_err(|error| error.to_string())?;
     println!("{text}");
     Ok(())
@@ -175,4 +185,18 @@ fn peak_memory_kib() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
+}
+
+/// What this process has taken of the processor, in user and in system mode.
+fn processor_seconds() -> f64 {
+    /// Ticks of `/proc/PID/stat` in a second, whatever those of the kernel are.
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name, in brackets, may hold anything; the times are the 12th and 13th field after it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let times = fields.split_whitespace().skip(11).take(2);
+    times
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / TICKS
 }

@@ -194,6 +194,8 @@ fn debuggable(result: &CaseResult) -> String {
         None => "no: cause not reached".to_owned(),
         Some(way) if way.wrong > 0 => "no: a wrong value on the way".to_owned(),
         Some(way) if way.unknown > 0 => "no: an unknown value on the way".to_owned(),
+        Some(way) if way.partly > 0 => "no: a value on the way is known in part only".to_owned(),
+        Some(way) if way.right == 0 => "no: nothing on the way could be judged".to_owned(),
         Some(way) => format!(
             "**yes**, {} question{}",
             way.questions,

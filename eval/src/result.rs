@@ -17,6 +17,9 @@ pub(crate) struct CaseResult {
     pub(crate) variant: String,
     /// Key of what went in.
     pub(crate) key: String,
+    /// Key of the programs that recovered and judged.
+    #[serde(default)]
+    pub(crate) judged_by: String,
     pub(crate) manifest: Manifest,
     /// Why there is no score, when there is none.
     #[serde(default)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Long enough for some millions of steps on a busy machine.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -136,10 +136,11 @@ pub(crate) fn score(
     options: &[&str],
     log: &Path,
 ) -> Result<Score, Failure> {
-    within(LIMIT, rept, recording, options, log)
+    run_score(Command::new(rept), recording, options, log)
 }
 
-/// The same for at most so long.
+/// The same for at most so long on the processor, so that it does not matter what else the machine
+/// does.
 ///
 /// # Errors
 /// Also when it takes longer.
@@ -150,12 +151,32 @@ pub(crate) fn within(
     options: &[&str],
     log: &Path,
 ) -> Result<Score, Failure> {
-    let mut command = Command::new(rept);
+    let seconds = limit.as_secs().to_string();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -t \"$0\" && exec \"$@\"", &seconds])
+        .arg(rept);
+    let start = Instant::now();
+    run_score(command, recording, options, log).map_err(|failure| {
+        // The shell's limit ends the program by a signal, and may come a second late.
+        match start.elapsed() >= limit {
+            true => format!("rept took longer than {seconds} s"),
+            false => failure,
+        }
+    })
+}
+
+fn run_score(
+    mut command: Command,
+    recording: &Path,
+    options: &[&str],
+    log: &Path,
+) -> Result<Score, Failure> {
     command
         .args(["score", "--json"])
         .args(options)
         .arg(recording);
-    let text = output(&mut command, log, limit)?;
+    let text = output(&mut command, log, LIMIT)?;
     serde_json::from_str(&text).map_err(|error| format!("rept score --json: {error}"))
 }
 

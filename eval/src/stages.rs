@@ -194,6 +194,7 @@ fn run_case(case: &Case, variant: Variant, tools: &Tools, path: &Path) -> CaseRe
         name: case.name.clone(),
         variant: variant.name().to_owned(),
         key: String::new(),
+        judged_by: tools.key.clone(),
         manifest: case.manifest.clone(),
         failure: None,
         recording: None,

@@ -5,14 +5,16 @@ use super::search::Way;
 use crate::Failure;
 use rept_capture::truth::{AccessKind, Reader, Step};
 use rept_core::{History, Link, Location, Position};
-use rept_trace::Address;
+use rept_trace::{Address, RegWord};
 use std::path::Path;
 
 /// What holds of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Some bits are known, and all of those are right.
+    /// All bits are known and right; of the flags, all that are known.
     Right,
+    /// Some bits are known, and all of those are right.
+    Partly,
     /// A known bit is wrong, or the step did not write the place.
     Wrong,
     /// No bit is known.
@@ -36,6 +38,7 @@ pub(super) fn judge(
         let verdict = verdict(history, &mut reader, link)?;
         let word = match verdict {
             Verdict::Right => "right",
+            Verdict::Partly => "partly",
             Verdict::Wrong => "WRONG",
             Verdict::Unknown => "unknown",
             Verdict::NotJudged => "not judged",
@@ -43,9 +46,10 @@ pub(super) fn judge(
         *words = format!("{words} [{word}]");
         match verdict {
             Verdict::Right => reached.right += 1,
+            Verdict::Partly => reached.partly += 1,
             Verdict::Wrong => reached.wrong += 1,
             Verdict::Unknown => reached.unknown += 1,
-            Verdict::NotJudged => {}
+            Verdict::NotJudged => reached.not_judged += 1,
         }
     }
     Ok(())
@@ -56,10 +60,18 @@ fn verdict(history: &History, reader: &mut Reader, link: &Link) -> Result<Verdic
         Location::Reg(word) => {
             let after = Position::new(link.at.thread, link.at.step + 1);
             let shown = history.at(after).map(|state| state.reg(word));
-            let truth = true_step(history, reader, after)?
-                .and_then(|step| step.words.get(usize::from(word.0)).copied());
+            let truth = match true_step(history, reader, after)? {
+                Some(step) => step.words.get(usize::from(word.0)).copied(),
+                None => in_core(history, after, word),
+            };
             Ok(match (shown, truth) {
-                (Some(value), Some(truth)) => compare(value.bits, value.known, truth),
+                (Some(value), Some(truth)) => {
+                    let verdict = compare(value.bits, value.known, u64::MAX, truth);
+                    match (verdict, word) {
+                        (Verdict::Partly, RegWord::FLAGS) => Verdict::Right,
+                        _ => verdict,
+                    }
+                }
                 _ => Verdict::NotJudged,
             })
         }
@@ -71,6 +83,13 @@ fn verdict(history: &History, reader: &mut Reader, link: &Link) -> Result<Verdic
         }
         _ => Ok(Verdict::NotJudged),
     }
+}
+
+/// A register behind the last step of a thread, which the core tells.
+fn in_core(history: &History, at: Position, word: RegWord) -> Option<u64> {
+    let steps = history.lifetime(at.thread)?.end;
+    let dump = history.session().dump().filter(|_| at.step >= steps)?;
+    dump.thread(at.thread)?.get(word)
 }
 
 /// The bytes of the place that the step really wrote, against those shown behind it.
@@ -94,22 +113,26 @@ fn stored(history: &History, at: Position, step: &Step, address: Address, size: 
     let verdicts: Vec<Verdict> = inside
         .map(|(at, byte)| {
             let shown = state.byte(Address(at));
-            compare(shown.bits & 0xff, shown.known & 0xff, byte.into())
+            compare(shown.bits, shown.known & 0xff, 0xff, byte.into())
         })
         .collect();
     if verdicts.is_empty() || verdicts.contains(&Verdict::Wrong) {
         Verdict::Wrong
-    } else if verdicts.contains(&Verdict::Right) {
+    } else if verdicts.iter().all(|&byte| byte == Verdict::Right) {
         Verdict::Right
-    } else {
+    } else if verdicts.iter().all(|&byte| byte == Verdict::Unknown) {
         Verdict::Unknown
+    } else {
+        Verdict::Partly
     }
 }
 
-fn compare(bits: u64, known: u64, truth: u64) -> Verdict {
+/// Holds the `known` ones of `bits` against the truth; `all` are those that there are.
+fn compare(bits: u64, known: u64, all: u64, truth: u64) -> Verdict {
     match (known, (bits ^ truth) & known) {
         (0, _) => Verdict::Unknown,
-        (_, 0) => Verdict::Right,
+        (known, 0) if known == all => Verdict::Right,
+        (_, 0) => Verdict::Partly,
         _ => Verdict::Wrong,
     }
 }
@@ -142,9 +165,10 @@ mod tests {
 
     #[test]
     fn one_wrong_bit_is_wrong_and_no_known_bit_is_unknown() {
-        assert_eq!(compare(5, 0xff, 5), Verdict::Right);
-        assert_eq!(compare(5, 0xff, 4), Verdict::Wrong);
-        assert_eq!(compare(5, 0xfe, 4), Verdict::Right);
-        assert_eq!(compare(0, 0, 4), Verdict::Unknown);
+        assert_eq!(compare(5, 0xff, 0xff, 5), Verdict::Right);
+        assert_eq!(compare(5, 0xff, 0xff, 4), Verdict::Wrong);
+        assert_eq!(compare(5, 0xfe, 0xff, 4), Verdict::Partly);
+        assert_eq!(compare(5, 0xff, u64::MAX, 5), Verdict::Partly);
+        assert_eq!(compare(0, 0, 0xff, 4), Verdict::Unknown);
     }
 }
