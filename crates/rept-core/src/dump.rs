@@ -6,6 +6,7 @@ mod entry_stack;
 mod memory;
 mod modules;
 mod notes;
+mod rseq;
 
 use crate::Error;
 use crate::binaries::Binaries;

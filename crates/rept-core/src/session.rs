@@ -231,6 +231,7 @@ impl Session {
             let known = crate::anchors::anchors(self.decode(), dump, &last.threads);
             options.anchors.extend(known);
             options.initial_break = dump.initial_break();
+            options.kernel_memory.extend(dump.rseq_areas());
             options.process = dump.process();
             options.program = dump.program_path().map(|path| path.as_bytes().to_vec());
             options.extended_state_bytes = dump.extended_state_bytes();

@@ -163,6 +163,9 @@ pub fn recover_observed<'a>(
     engine.statistics.certain_conflicts = contradictions;
     engine.inputs = Inputs::new(trace, last, options);
     engine.stacks = stacks(&engine.inputs.threads, last);
+    for area in &options.kernel_memory {
+        engine.kernel_may_write(area.start.0, area.end.0);
+    }
     engine.run(options);
     if engine.pace.is_stopped() {
         return None;

@@ -258,3 +258,26 @@ fn schedules_of_the_command_line() {
     let bad = complaint(&clash);
     assert!(bad.contains("--per-cpu 2 needs --schedule cpus:2"), "{bad}");
 }
+
+// Nothing is pending between the load and the end, so that the dump's value would be certain.
+#[test]
+fn the_processor_that_the_kernel_tells_is_not_known_from_the_dump() {
+    let scratch = Scratch::new("processor");
+    let Some(recording) = record("processor.c", &scratch, "r", |_| ()) else {
+        return;
+    };
+    let history = recover(&recording);
+    let Some(crash) = history.crash() else {
+        eprintln!("SKIPPED: the C library registers no rseq area");
+        return;
+    };
+    let forget = history.session().symbols().addresses_of("forget")[0];
+    let load = history.last_execution(crash.position.thread, forget, crash.position.step);
+    let load = load.expect("the load is traced");
+    let accesses = history.accesses(load);
+    assert!(accesses[0].address_certain, "{accesses:?}");
+    assert_eq!(accesses[0].value.known, 0, "{accesses:?}");
+    let state = history.at(load).expect("the position exists");
+    let address = accesses[0].address.expect("certain");
+    assert_eq!(state.byte(address).known, 0);
+}

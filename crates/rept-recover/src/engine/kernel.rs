@@ -295,9 +295,14 @@ impl Engine<'_> {
                 start = mapping.start.0;
             }
         }
+        self.kernel_may_write(start, end);
+    }
+
+    /// The kernel may write a range of memory at any time.
+    pub(super) fn kernel_may_write(&mut self, start: u64, end: u64) {
         if start < end {
             self.lasting.push(Lasting {
-                order: 0,
+                order: START,
                 start,
                 end,
                 until_end_of: None,

@@ -4,6 +4,7 @@ use super::STAGES;
 use crate::experiment::Without;
 use rept_trace::{Address, RegWord, ThreadId};
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Register values known from elsewhere than the end of the thread.
@@ -206,6 +207,9 @@ pub struct Options {
     pub extended_state_bytes: Option<u64>,
     /// Where the heap ended when the process began: what its first `brk(0)` tells.
     pub initial_break: Option<Address>,
+    /// Memory that the kernel writes whenever it likes while the threads run, by calls that need not be
+    /// in the window: where it tells each thread its processor (rseq).
+    pub kernel_memory: Vec<Range<Address>>,
     /// Some of the code may have been other code when it ran: what rests on the path is assumed at
     /// most, never certain; and only inferred where a store writes over code that had run.
     pub code_may_differ: bool,
@@ -234,6 +238,7 @@ impl Default for Options {
             processor_set_bytes: None,
             extended_state_bytes: None,
             initial_break: None,
+            kernel_memory: Vec::new(),
             code_may_differ: false,
             #[cfg(feature = "experiments")]
             experiment: crate::experiment::Experiment::default(),

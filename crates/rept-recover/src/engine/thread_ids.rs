@@ -5,6 +5,7 @@ use super::graph::{AccessState, KernelCall};
 use super::tracking::Cause;
 use super::{Engine, Grade};
 use crate::bits::Bits;
+use hashbrown::HashSet;
 use rept_trace::ThreadId;
 
 const GETPID: u64 = 39;
@@ -19,12 +20,26 @@ const PARENT_TID: u64 = 24;
 /// A range of memory that the kernel may write at any time after a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lasting {
-    /// The call's access.
+    /// The call's access; the start when no call in the window tells of it.
     pub(super) order: u32,
     pub(super) start: u64,
     pub(super) end: u64,
     /// The kernel does so only when this thread ends.
     pub(super) until_end_of: Option<ThreadId>,
+}
+
+impl Lasting {
+    /// The kernel may write a byte of `address..end` at any time before an access.
+    pub(super) fn may_hit(&self, address: u64, end: u64, before: u32) -> bool {
+        self.order < before && self.start < end && address < self.end
+    }
+}
+
+/// Those ranges that the kernel may have written before the end: not what it only clears when a thread
+/// ends that had not.
+pub(super) fn still_written(mut all: Vec<Lasting>, alive: &HashSet<ThreadId>) -> Vec<Lasting> {
+    all.retain(|event| !event.until_end_of.is_some_and(|one| alive.contains(&one)));
+    all
 }
 
 impl Engine<'_> {
@@ -93,11 +108,8 @@ impl Engine<'_> {
     /// The kernel may write a cell at any time before an access (`None`: the end): nothing passes.
     pub(super) fn lasting_before(&self, access: Option<u32>, address: u64) -> bool {
         let before = access.unwrap_or(u32::MAX);
-        let touches = |event: &&Lasting| {
-            event.order < before
-                && event.start < address.saturating_add(CELL)
-                && address < event.end
-        };
+        let end = address.saturating_add(CELL);
+        let touches = |event: &&Lasting| event.may_hit(address, end, before);
         let reader = || {
             let thread = self.graph.thread_of(access?);
             self.inputs.threads.get(thread as usize).copied()

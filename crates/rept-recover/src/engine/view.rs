@@ -6,6 +6,7 @@ use super::graph::{Access, AccessKind, AccessState, Graph, NONE};
 use super::pending::PendingSet;
 use super::protect::Protection;
 use super::rewrites::is_code_rewritten;
+use super::thread_ids::{Lasting, still_written};
 use super::wide::Wide;
 use super::{Engine, Grade, Options, Statistics};
 use crate::bits::{Bits, mask};
@@ -31,6 +32,8 @@ pub struct History {
     timelines: Timelines,
     /// Neighbouring accesses with a write between them that is not placed; see `Engine::refuted`.
     refuted: HashSet<(u32, u32)>,
+    /// Memory that the kernel may write at any time after an access; see `Engine::lasting`.
+    lasting: Vec<Lasting>,
     /// Steps of stores and of loads that read them, of several candidates; see `Engine::observed`.
     observed: Vec<(u32, u32)>,
     /// Steps at which facts contradict each other, ascending.
@@ -101,6 +104,7 @@ impl History {
             cells,
             entries,
             refuted: engine.refuted,
+            lasting: still_written(engine.lasting, &engine.inputs.alive),
             observed,
             conflicts,
             protection: (!engine.threaded)
@@ -315,6 +319,14 @@ impl History {
         (before, after.iter().map(entry).find(touches))
     }
 
+    /// The kernel may have written a byte at any time before an access, and may yet.
+    fn is_kernels(&self, address: u64, now: u32) -> bool {
+        let behind = address.saturating_add(1);
+        self.lasting
+            .iter()
+            .any(|event| event.may_hit(address, behind, now))
+    }
+
     /// What the dump says about a byte, seen from access `after` on.
     fn dump_byte(&self, dump: &dyn Memory, address: Address, after: u32) -> Value {
         let Some(&byte) = dump.bytes(address).and_then(|run| run.first()) else {
@@ -422,6 +434,9 @@ impl Recovered for History {
             return Value::default();
         };
         let now = self.next_access(step);
+        if self.is_kernels(address.0, now) {
+            return Value::default();
+        }
         let Some(&cell) = self.cell_index.get(&(address.0 / CELL)) else {
             return self.dump_byte(dump, address, now);
         };
