@@ -21,6 +21,10 @@ const TRIES_WITHIN_LIMIT: usize = 16;
 /// How `rept record` runs the program, try by try and the last for all that follow: copies of its code
 /// are forty times as fast as single steps, but take no turns as threads do that race.
 const ENGINES: [&str; 2] = ["fast", "step"];
+/// Raised when the recorder says more of a step, or otherwise, than it did: what was recorded before
+/// would be judged by the wrong truth. The recorder itself is not in the key, for recordings of races
+/// differ, and figures of two builds are compared on the same ones.
+const TRUTH: &str = "truth 2";
 /// A program that runs at full speed.
 const NATIVE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -61,6 +65,7 @@ pub(crate) fn record(
         .text(&built.key)
         .text(&format!("{how:?}"))
         .text(engines(&case.manifest)[0])
+        .text(TRUTH)
         .finish();
     if let Some(known) = kept(&about).filter(|known| known.key == key) {
         return Ok(known);
