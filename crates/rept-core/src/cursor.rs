@@ -1,7 +1,10 @@
 //! Walking through a history as a debugger's user does.
 
+mod lines;
+
 use crate::history::{History, Location, Write};
 use crate::position::Position;
+use lines::{Lines, Walked};
 use rept_trace::{Address, ThreadId};
 
 /// Which way.
@@ -91,25 +94,33 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// To the next instruction of another source line, in whatever function.
+    /// To another source line, in whatever function: forward to its first instruction, backward to
+    /// the first of those that ran before; from the midst of a line, to its own first instruction.
+    /// Functions without lines are passed, unless it stands in one.
     pub fn step_line(&mut self, direction: Direction) -> Stop {
-        self.lines(direction, false)
+        self.lines(direction, Lines::into)
     }
 
-    /// To the next instruction of another source line, over the calls made from here.
+    /// The same over the calls made from here, inlined ones too. A function that returns (going
+    /// backward: that was entered) leads to its caller.
     pub fn step_over(&mut self, direction: Direction) -> Stop {
-        self.lines(direction, true)
+        self.lines(direction, Lines::over)
     }
 
-    /// Out of the function: forward to the step behind its return, backward to the call.
+    /// Out of the function: forward to the step behind its return, backward to the call. Of an
+    /// inlined function, to the first step behind it, or the last one before.
     pub fn step_out(&mut self, direction: Direction) -> Stop {
-        let open = self.history.open_calls(self.position);
-        let Some(call) = open
-            .last()
-            .map(|&index| self.history.calls(self.position.thread)[index])
-        else {
+        let mut walk = Lines::over(self.history, self.position);
+        if walk.is_inlined() {
+            return self.walked(direction, walk.out_of_inlined(direction));
+        }
+        let open = self.history.innermost_call(self.position);
+        let Some(call) = open.map(|index| self.history.calls(self.position.thread)[index]) else {
             // Entered before the window: nothing to stop at on the way back.
-            return self.end(direction);
+            return match direction {
+                Direction::Forward => self.walked(direction, walk.behind_return()),
+                Direction::Backward => self.end(direction),
+            };
         };
         match (direction, call.returned) {
             (Direction::Backward, _) => self.stop(call.site, StopReason::Done),
@@ -173,56 +184,24 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn lines(&mut self, direction: Direction, over: bool) -> Stop {
-        let here = self.line(self.position.step);
-        loop {
-            if over {
-                self.skip_call(direction);
-            }
-            let Some(step) = self.beyond(direction) else {
-                return self.end(direction);
-            };
-            if self.history.is_cancelled() {
-                return self.stop(self.position.step, StopReason::Cancelled);
-            }
-            self.position.step = step;
-            if step == self.steps || self.line(step) != here {
-                return self.stop(step, StopReason::Done);
-            }
-        }
+    fn lines(
+        &mut self,
+        direction: Direction,
+        walk: impl FnOnce(&'a History, Position) -> Lines<'a>,
+    ) -> Stop {
+        let mut walk = walk(self.history, self.position);
+        let found = match direction {
+            Direction::Forward => walk.forward(),
+            Direction::Backward => walk.backward(),
+        };
+        self.walked(direction, found)
     }
 
-    /// Goes to the other side of a call that begins (or, backward, ended) right here.
-    fn skip_call(&mut self, direction: Direction) {
-        let calls = self.history.calls(self.position.thread);
-        let step = self.position.step;
-        match direction {
-            Direction::Forward => {
-                let call = calls.binary_search_by_key(&step, |call| call.site).ok();
-                if let Some(returned) = call.and_then(|index| calls[index].returned) {
-                    self.position.step = returned;
-                }
-            }
-            Direction::Backward => {
-                let Some(before) = step.checked_sub(1) else {
-                    return;
-                };
-                let returned = Position::new(self.position.thread, before);
-                if let Some(call) = self.history.returned_at(returned) {
-                    self.position.step = call.site + 1;
-                }
-            }
-        }
-    }
-
-    /// File and line of a step; the function's name where there are no lines.
-    fn line(&self, step: u64) -> Option<(String, u32)> {
-        let symbol = self
-            .history
-            .source(Position::new(self.position.thread, step))?;
-        match symbol.line() {
-            Some((file, line)) => Some((file.to_owned(), line)),
-            None => Some((symbol.name()?.to_owned(), 0)),
+    fn walked(&mut self, direction: Direction, found: Walked) -> Stop {
+        match found {
+            Walked::To(step) => self.stop(step, StopReason::Done),
+            Walked::Cancelled(step) => self.stop(step, StopReason::Cancelled),
+            Walked::End => self.end(direction),
         }
     }
 

@@ -307,20 +307,22 @@ impl History {
     /// The calls that are open at a position, outermost first, as indices into [`History::calls`].
     pub fn open_calls(&self, position: Position) -> Vec<usize> {
         let calls = self.calls(position.thread);
-        let before = calls.partition_point(|call| call.site < position.step);
-        let mut open = Vec::new();
-        let mut at = before.checked_sub(1);
-        while let Some(index) = at {
-            let ended = |call: &Call| call.returned.is_some_and(|step| step < position.step);
-            if open.is_empty() && ended(&calls[index]) {
-                at = calls[index].parent.map(|parent| parent as usize);
-                continue;
-            }
-            open.push(index);
-            at = calls[index].parent.map(|parent| parent as usize);
-        }
+        let around = |&index: &usize| calls[index].parent.map(|parent| parent as usize);
+        let innermost = self.innermost_call(position);
+        let mut open: Vec<usize> = std::iter::successors(innermost, around).collect();
         open.reverse();
         open
+    }
+
+    /// The last of the calls that are open at a position.
+    pub(crate) fn innermost_call(&self, position: Position) -> Option<usize> {
+        let calls = self.calls(position.thread);
+        let before = calls.partition_point(|call| call.site < position.step);
+        let mut at = before.checked_sub(1)?;
+        while calls[at].returned.is_some_and(|step| step < position.step) {
+            at = calls[at].parent? as usize;
+        }
+        Some(at)
     }
 
     /// How two positions lie in time: `None` when neither is proved to come first.
