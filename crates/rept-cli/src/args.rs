@@ -1,10 +1,11 @@
 //! The command line.
 
+use crate::colour::When;
 use crate::failure::Failure;
 use clap::{Args, Parser, Subcommand};
 use rept_capture::{Schedule, StartPoint, Timing};
 use rept_core::{History, Location, Position, RecoverOptions, Trust};
-use rept_trace::ThreadId;
+use rept_trace::{Address, ThreadId};
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use std::str::FromStr;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Whether to colour what is printed.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) color: When,
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,7 +38,7 @@ pub(crate) enum Command {
     At(AtArgs),
     /// Print which accesses of the same bytes by two threads nothing orders.
     Races(RacesArgs),
-    /// Print the step that last wrote a place in memory.
+    /// Print the step that last wrote a register or a place in memory.
     LastWrite(LastWriteArgs),
     /// Print the calls that a thread made, as a tree.
     Calls(CallsArgs),
@@ -439,9 +443,12 @@ pub(crate) struct RacesArgs {
 pub(crate) struct LastWriteArgs {
     #[command(flatten)]
     pub(crate) input: Input,
+    /// A register, or `ADDRESS[:BYTES]` in hexadecimal.
+    #[arg(long, value_name = "LOCATION", required_unless_present = "address", conflicts_with_all = ["address", "size"])]
+    pub(crate) location: Option<Location>,
     /// First address, hexadecimal.
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
-    pub(crate) address: u64,
+    pub(crate) address: Option<u64>,
     /// Number of bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) size: u64,
@@ -451,6 +458,19 @@ pub(crate) struct LastWriteArgs {
     /// Believe addresses and values known at this grade or better.
     #[arg(long, value_name = "GRADE", default_value = "inferred")]
     pub(crate) trust: Threshold,
+    /// Print JSON (schema rept-last-write/1).
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl LastWriteArgs {
+    /// What is asked about.
+    pub(crate) fn place(&self) -> Option<Location> {
+        let size = self.size;
+        let memory = self.address.map(Address);
+        self.location
+            .or(memory.map(|address| Location::Mem { address, size }))
+    }
 }
 
 #[derive(Args, Debug)]
@@ -466,6 +486,12 @@ pub(crate) struct ExplainArgs {
     /// Believe addresses and values known at this grade or better.
     #[arg(long, value_name = "GRADE", default_value = "inferred")]
     pub(crate) trust: Threshold,
+    /// Leave out steps that only handed a value on: plain moves, loads and stores.
+    #[arg(long)]
+    pub(crate) skip_copies: bool,
+    /// Print JSON (schema rept-explain/1).
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `0x7fff1000` or `7fff1000`.

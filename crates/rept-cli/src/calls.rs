@@ -1,6 +1,7 @@
 //! `rept calls`, and the call tree of a report.
 
 use crate::args::CallsArgs;
+use crate::colour;
 use crate::failure::Failure;
 use crate::query::thread;
 use crate::text::grouped;
@@ -117,6 +118,7 @@ fn tree(
     for call in calls {
         let indent = 2 * (call.depth - outermost) as usize;
         let at = Position::new(thread, call.site).to_string();
+        let at = colour::position(format!("{at:<16}"));
         let end = match call.returned {
             Some(step) => format!("{} steps", grouped(step - call.site)),
             None => "open".to_owned(),
@@ -124,7 +126,7 @@ fn tree(
         let name = names.of(call);
         writeln!(
             out,
-            "  {at:<16} {:indent$}{name}  ({end})",
+            "  {at} {:indent$}{name}  ({end})",
             "",
             indent = indent.min(MAX_INDENT)
         )?;

@@ -16,6 +16,7 @@ use crate::races::races;
 use crate::record;
 use crate::report;
 use crate::score::{self, Score, Subject, Table, TruthFile, experiment};
+use crate::story::Story;
 use rept_capture::RecordOptions;
 use rept_core::{GDB_PYTHON, GdbOptions, History, Trust};
 use rept_trace::{Code, ThreadId, ThreadTrace};
@@ -229,7 +230,9 @@ fn demo_show(directory: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let mut truth = TruthFile::open(&directory.join("truth"))?;
     write!(out, "{}", Table(&judge(&recovered, &mut truth, false)?)).map_err(Failure::output)?;
     writeln!(out).map_err(Failure::output)?;
-    crate::story::crash_story(recovered.history(), Trust::Inferred, out)
+    let story = Story::of(recovered.history(), Trust::Inferred);
+    story
+        .print(recovered.history(), false, out)
         .map_err(Failure::output)?;
     opened.verdict()
 }

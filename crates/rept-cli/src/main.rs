@@ -19,6 +19,7 @@
 mod args;
 mod calls;
 mod case;
+mod colour;
 mod commands;
 mod decode;
 mod demo;
@@ -43,6 +44,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = args::Arguments::parse();
+    colour::decide(arguments.color);
     let mut out = BufWriter::new(io::stdout());
     let result = commands::run(&arguments.command, &mut out);
     let flushed = out.flush().map_err(Failure::output);

@@ -1,13 +1,14 @@
 //! `rept at`, `rept last-write`, `rept explain`: one question each.
 
+mod json;
 mod state;
 
 use crate::args::{AtArgs, ExplainArgs, LastWriteArgs};
 use crate::failure::Failure;
-use crate::story::{crash_story, line, print_explanation, stored};
+use crate::story::{Story, line, print_explanation, stored};
 use rept_core::show::why_lines;
 use rept_core::{History, Location, Position, Write as Written};
-use rept_trace::{Address, ThreadId};
+use rept_trace::ThreadId;
 use std::io::{self, Write};
 
 /// Prints the variables and general-purpose registers at a position, and the step that runs there.
@@ -28,7 +29,7 @@ pub(crate) fn at(history: &History, wanted: &AtArgs, out: &mut dyn Write) -> Res
     }
 }
 
-/// Prints the step that last wrote a place in memory.
+/// Prints the step that last wrote a place.
 ///
 /// # Errors
 /// There is no such position; no step wrote it.
@@ -38,23 +39,51 @@ pub(crate) fn last_write(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let before = position(history, wanted.at)?;
-    let address = Address(wanted.address);
-    let size = wanted.size;
-    let written =
-        history.last_write_by(Location::Mem { address, size }, before, wanted.trust.into());
-    let Some(at) = written.and_then(|written| written.position()) else {
+    let location = wanted
+        .place()
+        .ok_or_else(|| Failure::new("no place is named"))?;
+    let written = history
+        .last_write_by(location, before, wanted.trust.into())
+        .ok_or_else(|| no_position(history, before))?;
+    if wanted.json {
+        let document = json::last_write(history, (location, before), &written);
+        return json::print(&document, out);
+    }
+    let Some(at) = written.position() else {
         return Err(Failure::new(format!(
-            "no step of the trace before {before} is known to have written [{address}]"
+            "no step of the trace before {before} is known to have written {}",
+            named(location)
         )));
     };
-    let what = format!("{} to [{address}]", stored(history, at, address));
-    line(history, at, &what, out).map_err(Failure::output)?;
-    match written {
-        Some(Written::Uncertain { stores, .. }) if stores > 0 => {
-            writeln!(out, "  ({stores} later stores are at unknown addresses)")
-                .map_err(Failure::output)
+    let what = match location {
+        Location::Mem { address, .. } => {
+            format!("{} to [{address}]", stored(history, at, address))
         }
-        _ => Ok(()),
+        _ => format!("to {location}"),
+    };
+    line(history, at, &what, out).map_err(Failure::output)?;
+    let Written::Uncertain {
+        stores, barrier, ..
+    } = written
+    else {
+        return Ok(());
+    };
+    let barrier = barrier.map(|at| {
+        format!("  (the kernel may have written it at {at}, or steps are missing there)")
+    });
+    let stores =
+        (stores > 0).then(|| format!("  ({stores} later stores are at unknown addresses)"));
+    let mut doubts = stores.into_iter().chain(barrier);
+    doubts
+        .try_for_each(|doubt| writeln!(out, "{doubt}"))
+        .map_err(Failure::output)
+}
+
+/// Without the number of bytes, for sentences.
+fn named(location: Location) -> String {
+    match location {
+        Location::Mem { address, .. } => format!("[{address}]"),
+        other => other.to_string(),
     }
 }
 
@@ -67,18 +96,31 @@ pub(crate) fn explain(
     wanted: &ExplainArgs,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let skip_copies = wanted.skip_copies;
     let Some(location) = wanted.location else {
-        return crash_story(history, wanted.trust.into(), out).map_err(Failure::output);
+        let story = Story::of(history, wanted.trust.into());
+        return match wanted.json {
+            true => json::print(&json::story(history, &story, skip_copies), out),
+            false => story
+                .print(history, skip_copies, out)
+                .map_err(Failure::output),
+        };
     };
     let at = position(history, wanted.at)?;
     let explanation = history
         .explain_by(location, at, wanted.trust.into())
         .ok_or_else(|| no_position(history, at))?;
+    if wanted.json {
+        let why = why_lines(history, location, at, MAX_INFERENCES);
+        let about = (location, at);
+        let document = json::explanation(history, about, &explanation, skip_copies, &why);
+        return json::print(&document, out);
+    }
     writeln!(
         out,
         "where the value of {location} at {at} came from, newest first"
     )
-    .and_then(|()| print_explanation(history, &explanation, out))
+    .and_then(|()| print_explanation(history, &explanation, skip_copies, out))
     .and_then(|()| print_why(history, location, at, out))
     .map_err(Failure::output)
 }

@@ -7,10 +7,12 @@
 //! function's own stores to its own variables only pass a value along.
 
 use crate::case::Spot;
+use crate::colour;
 use crate::report::known_part;
 use crate::text::{decoded, disassembly, grouped};
 use rept_core::{
-    AccessView, Answer, Asked, Crash, Explanation, History, Link, Location, Origin, Position, Trust,
+    AccessView, Answer, Asked, Crash, Explanation, History, Link, Location, Origin, Position,
+    Suspects, Trust, Value,
 };
 use rept_trace::Address;
 use std::collections::BTreeMap;
@@ -19,40 +21,85 @@ use std::io::{self, Write};
 /// Answers of a crash's story at most.
 const ANSWERS: usize = 16;
 
-/// Prints where the values that led to the crash came from: one after the other, then what went into
+/// Where the values that led to a crash came from: one answer after the other, then what went into
 /// them, until a step is found that planted one.
-///
-/// # Errors
-/// Those of writing.
-pub(crate) fn crash_story(history: &History, trust: Trust, out: &mut dyn Write) -> io::Result<()> {
-    let Some((crash, suspects)) = history.crash().zip(history.suspects()) else {
-        return writeln!(out, "nothing in the crash points to a value");
-    };
-    if history.is_stack_used_up() {
-        return recursion(history, &crash, out);
-    }
-    writeln!(out, "the crash is about {suspects}")?;
-    // Whether each answer is about an address that a value was taken from, not about the value.
-    let mut of_address = Vec::new();
-    for answer in history.trail(&suspects.places, trust).take(ANSWERS) {
-        of_address.push(match answer.asked {
-            Asked::Value { of } => of_address[of],
-            asked => asked != Asked::First,
-        });
-        question(&crash, &answer, out)?;
-        print_explanation(history, &answer.explanation, out)?;
-        if let Some(plant) = planted(history, &answer.explanation) {
-            let what = match of_address.last() {
-                Some(true) => {
-                    "no step is known to have planted the value; what led to its place was"
-                }
-                _ => "the bad value was",
+#[derive(Default)]
+pub(crate) struct Story {
+    /// What the crash is about.
+    pub(crate) suspects: Option<Suspects>,
+    /// The stack ran out: there is no bad value.
+    pub(crate) stack_used_up: bool,
+    pub(crate) answers: Vec<Answer>,
+    /// The step that planted the value, and where.
+    pub(crate) planted: Option<(Position, Address)>,
+    /// It planted what led to the value's place, not the value.
+    pub(crate) of_place: bool,
+}
+
+impl Story {
+    /// The story of the history's crash.
+    pub(crate) fn of(history: &History, trust: Trust) -> Story {
+        let suspects = history.crash().and_then(|_| history.suspects());
+        let mut story = Story {
+            stack_used_up: suspects.is_some() && history.is_stack_used_up(),
+            suspects,
+            ..Story::default()
+        };
+        let places = story.suspects.as_ref().filter(|_| !story.stack_used_up);
+        let places = places.map(|suspects| suspects.places.clone());
+        // Whether each answer is about an address that a value was taken from, not about the value.
+        let mut of_address: Vec<bool> = Vec::new();
+        for answer in history
+            .trail(&places.unwrap_or_default(), trust)
+            .take(ANSWERS)
+        {
+            let of_place = match answer.asked {
+                Asked::Value { of } => of_address[of],
+                asked => asked != Asked::First,
             };
-            writeln!(out, "\n{what} planted by this step:")?;
-            return print_planted(history, crash, plant, out);
+            of_address.push(of_place);
+            story.planted = planted(history, &answer.explanation);
+            story.answers.push(answer);
+            if story.planted.is_some() {
+                story.of_place = of_place;
+                break;
+            }
         }
+        story
     }
-    writeln!(out, "\nno step of the trace planted it")
+
+    /// Tells it.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(crate) fn print(
+        &self,
+        history: &History,
+        skip_copies: bool,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let Some((crash, suspects)) = history.crash().zip(self.suspects.as_ref()) else {
+            return writeln!(out, "nothing in the crash points to a value");
+        };
+        if self.stack_used_up {
+            return recursion(history, &crash, out);
+        }
+        writeln!(out, "the crash is about {suspects}")?;
+        for answer in &self.answers {
+            question(&crash, answer, out)?;
+            print_explanation(history, &answer.explanation, skip_copies, out)?;
+        }
+        let Some(plant) = self.planted else {
+            return writeln!(out, "\nno step of the trace planted it");
+        };
+        let what = match self.of_place {
+            true => "no step is known to have planted the value; what led to its place was",
+            false => "the bad value was",
+        };
+        let what = colour::culprit(format!("{what} planted by this step:"));
+        writeln!(out, "\n{what}")?;
+        print_planted(history, crash, plant, out)
+    }
 }
 
 /// A stack that is used up has no bad value: what matters is who called whom so often.
@@ -122,9 +169,14 @@ fn question(crash: &Crash, answer: &Answer, out: &mut dyn Write) -> io::Result<(
 pub(crate) fn print_explanation(
     history: &History,
     explanation: &Explanation,
+    skip_copies: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    for link in &explanation.links {
+    let wanted: Vec<&Link> = match skip_copies {
+        true => explanation.without_copies().collect(),
+        false => explanation.links.iter().collect(),
+    };
+    for link in wanted {
         line(history, link.at, &what(link, explanation), out)?;
         if link.times > 1 {
             let times = grouped(link.times);
@@ -244,22 +296,32 @@ pub(crate) fn line(
     let spot = history.source(at).map(Spot::from).unwrap_or_default();
     let (place, source) = (spot.place(), spot.source());
     let (place, source) = (place.unwrap_or_default(), source.unwrap_or_default());
-    let at = at.to_string();
-    writeln!(out, "  {at:<14} {code:<30} {what:<32} {place} {source}")
+    let at = colour::position(format!("{at:<14}", at = at.to_string()));
+    let place = colour::heading(place);
+    writeln!(out, "  {at} {code:<30} {what:<32} {place} {source}")
 }
 
 /// The value that a step stores to an address, as text.
 pub(crate) fn stored(history: &History, at: Position, address: Address) -> String {
+    stored_value(history, at, address)
+        .and_then(|(value, bits)| known_part(value, bits))
+        .unwrap_or_else(|| "an unknown value".to_owned())
+}
+
+/// The value that a step stores to an address, and how many bits it has.
+pub(crate) fn stored_value(
+    history: &History,
+    at: Position,
+    address: Address,
+) -> Option<(Value, u32)> {
     let covers = |access: &AccessView| {
         let start = access.address.filter(|_| access.store);
         start.is_some_and(|start| address.0.wrapping_sub(start.0) < u64::from(access.size))
     };
     let accesses = history.accesses(at);
     let store = accesses.iter().find(|access| covers(access));
-    let store = store.or(accesses.iter().find(|access| access.store));
-    store
-        .and_then(|store| known_part(store.value, u32::from(store.size) * 8))
-        .unwrap_or_else(|| "an unknown value".to_owned())
+    let store = store.or(accesses.iter().find(|access| access.store))?;
+    Some((store.value, u32::from(store.size) * 8))
 }
 
 fn print_planted(

@@ -3,6 +3,7 @@
 //! A line is printed when the thread comes to it; below it, the variables of its function whose
 //! values are not those that were shown last for this run of the function.
 
+use crate::colour;
 use rept_core::{History, Position, SourceFrame, Trust, Variable};
 use rept_trace::{Address, ThreadId};
 use std::collections::BTreeMap;
@@ -63,21 +64,17 @@ pub(crate) fn lines(history: &History, wanted: &Wanted<'_>, out: &mut dyn Write)
         let Place { function, line } = &*stay.place;
         if heading.as_ref() != Some(function) {
             let file = line.as_ref().map_or("", |(file, _)| file.as_str());
-            writeln!(out, "{function}  {file}")?;
+            writeln!(out, "{}  {file}", colour::heading(function))?;
             heading = Some(function.clone());
         }
-        let at_text = at.to_string();
+        let at_text = colour::position(format!("{:<16}", at.to_string()));
         let text = line
             .as_ref()
             .and_then(|(file, line)| files.line(file, *line));
         let number = line.as_ref().map_or(0, |&(_, line)| line);
         match number {
-            0 => writeln!(out, "  {at_text:<16}     | (no source line)")?,
-            _ => writeln!(
-                out,
-                "  {at_text:<16} {number:>4}| {}",
-                text.unwrap_or_default()
-            )?,
+            0 => writeln!(out, "  {at_text}     | (no source line)")?,
+            _ => writeln!(out, "  {at_text} {number:>4}| {}", text.unwrap_or_default())?,
         }
         let depth = history.open_calls(at).len();
         // A function that is entered again has variables of its own.
@@ -116,6 +113,7 @@ fn variables(
         }
     }
     for text in news {
+        let text = colour::values(text);
         writeln!(out, "  {:<16}      {:VALUES$}{text}", "", "")?;
     }
     Ok(())

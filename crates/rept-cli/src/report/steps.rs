@@ -2,6 +2,7 @@
 
 use super::operands::{Counts, Operands, operands};
 use crate::case::{Case, Spot};
+use crate::colour;
 use crate::races::beside;
 use crate::text::disassembly;
 use iced_x86::InstructionInfoFactory;
@@ -34,7 +35,7 @@ pub(crate) fn steps(
         interruptions(&case.trace.threads[thread as usize], step, out)?;
         let spot = case.program.spot(Address(instruction.ip()));
         if heading.as_ref() != Some(&title(&spot)) {
-            writeln!(out, "{}", title(&spot))?;
+            writeln!(out, "{}", colour::heading(title(&spot)))?;
             heading = Some(title(&spot));
         }
         let values = operands(case.history, at, &instruction, &mut factory);
@@ -44,8 +45,12 @@ pub(crate) fn steps(
             .map_or(format!("{:x}", instruction.ip()), |(_, offset)| {
                 format!("+{offset:#x}")
             });
-        let code = format!("  {} {offset:<7} {text}", case.name(at));
-        writeln!(out, "{code:<VALUES$} {}", effect(&values))?;
+        let name = case.name(at).to_string();
+        // Colours have no width.
+        let width = VALUES.saturating_sub(name.len() + 3);
+        let code = format!("{offset:<7} {text}");
+        let (name, effect) = (colour::position(name), colour::values(effect(&values)));
+        writeln!(out, "  {name} {code:<width$} {effect}")?;
         for race in beside(case, case.races, case.place(at)) {
             writeln!(out, "  {:>11} {race}", "^")?;
         }

@@ -107,6 +107,9 @@ fn questions_without_an_answer_are_told_so() {
     check("last-write --address 1", "no step of the trace");
     check("last-write --address zz", "hexadecimal");
     check("explain --location nothing", "no location");
+    check("last-write --location nothing", "no location");
+    check("last-write --location rax --at 1:0", "no steps of thread 1");
+    check("last-write", "required");
     check("explain --location rax --at 1:0", "no steps of thread 1");
     check("report --trust blindly", "invalid value");
     check("report --trust inferred:99", "there are stages 1 to 6");
@@ -127,4 +130,103 @@ fn questions_without_an_answer_are_told_so() {
         &format!("calls --thread {thread} --to 1:0"),
         "is not of thread",
     );
+}
+
+/// A command's answer as JSON.
+#[track_caller]
+fn json(line: &str, path: &Path) -> serde_json::Value {
+    let text = succeed(line, path);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{line}: {error}: {text}"))
+}
+
+#[test]
+fn scripts_are_told_what_people_are() {
+    let scratch = Scratch::new("scripts");
+    let directory = scratch.join("recording");
+    succeed("demo -o", &directory);
+
+    let told = succeed("explain", &directory);
+    let story = json("explain --json", &directory);
+    assert_eq!(story["schema"], "rept-explain/1");
+    assert!(story["suspects"].as_str().unwrap().contains("rcx"));
+    let planted = &story["planted"];
+    let at = planted["step"]["at"].as_str().unwrap();
+    assert!(
+        told.split("planted by this step")
+            .nth(1)
+            .unwrap()
+            .contains(at),
+        "{told}"
+    );
+    assert_eq!(planted["value"], "0x215");
+    let around = planted["step"]["inlined_in"].as_array().unwrap();
+    assert_eq!(around.last().unwrap(), "sensors::keep_reading");
+    let links = story["answers"][0]["links"].as_array().unwrap();
+    let told_links = told
+        .lines()
+        .filter(|line| line.contains("loaded from"))
+        .count();
+    let loads = links.iter().filter(|link| {
+        let is_memory = |place: &str| {
+            link[place]
+                .as_str()
+                .is_some_and(|text| text.starts_with('['))
+        };
+        is_memory("from") && !is_memory("to")
+    });
+    assert_eq!(loads.count(), told_links, "{story:#}");
+
+    // The copies on the way are left out, what made the value is not.
+    let short = json("explain --json --skip-copies", &directory);
+    let computed = &short["answers"][0]["links"];
+    assert_eq!(computed.as_array().unwrap().len(), 1, "{computed:#}");
+    assert_eq!(computed[0]["computed"], true);
+    let short = succeed("explain --skip-copies", &directory);
+    assert!(
+        !short.contains("loaded from") && short.contains("computed from"),
+        "{short}"
+    );
+    assert!(short.contains("planted by this step"), "{short}");
+
+    let one = json("explain --json --location rcx", &directory);
+    assert_eq!(one["links"], story["answers"][0]["links"]);
+    assert!(!one["why"].as_array().unwrap().is_empty());
+
+    let address = planted["address"].as_str().unwrap();
+    let written = json(
+        &format!("last-write --json --location {address}:8"),
+        &directory,
+    );
+    assert_eq!(
+        written["writer"]["at"], planted["step"]["at"],
+        "{written:#}"
+    );
+    let loaded = json("last-write --json --location rcx", &directory);
+    assert_eq!(loaded["writer"]["at"], links[0]["at"], "{loaded:#}");
+    let text = succeed("last-write --location rcx", &directory);
+    assert!(text.contains(links[0]["at"].as_str().unwrap()), "{text}");
+    let nowhere = json("last-write --json --location 1", &directory);
+    assert!(nowhere["writer"].is_null(), "{nowhere:#}");
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_who_asks() {
+    let scratch = Scratch::new("colours");
+    let directory = scratch.join("recording");
+    succeed("demo -o", &directory);
+    for command in ["report", "report -i", "calls", "explain"] {
+        let plain = succeed(command, &directory);
+        assert!(!plain.contains('\x1b'), "{command}: {plain}");
+        let painted = succeed(&format!("{command} --color always"), &directory);
+        assert!(painted.contains("\x1b["), "{command}: {painted}");
+        assert_eq!(without_colours(&painted), plain, "{command}");
+    }
+}
+
+/// The text without what colours it.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let first = parts.next().unwrap_or_default().to_owned();
+    let rest = parts.map(|part| part.split_once('m').map_or(part, |(_, text)| text));
+    rest.fold(first, |all, part| all + part)
 }

@@ -48,6 +48,20 @@ pub struct Explanation {
     pub origin: Origin,
 }
 
+impl Explanation {
+    /// The links without plain copies: the steps that made a value, and the one at which the chain
+    /// ends. Copies by which it is doubtful (raced, or past stores to unknown places) stay.
+    pub fn without_copies(&self) -> impl Iterator<Item = &Link> {
+        let last = self.links.len().saturating_sub(1);
+        let links = self.links.iter().enumerate();
+        links
+            .filter(move |&(index, link)| {
+                index == last || link.computed || link.raced || link.unknown_stores > 0
+            })
+            .map(|(_, link)| link)
+    }
+}
+
 /// A step that put a value where it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
