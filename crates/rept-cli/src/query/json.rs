@@ -187,7 +187,6 @@ pub(super) fn last_write(
         "before": before.to_string(),
         "writer": at.map(|at| Step::new(history, at)),
         "value": value,
-        "certain": matches!(written, Write::Found(_)),
         "unknown_stores": stores,
         "barrier": barrier.map(|at| at.to_string()),
     })
