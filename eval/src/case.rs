@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,9 @@ pub(crate) struct Manifest {
     pub(crate) cause: Vec<String>,
     /// What happens, in a sentence or two.
     pub(crate) story: String,
+    /// Why the figures of a variant, by its name, are poor, where that was looked into.
+    #[serde(default)]
+    pub(crate) remarks: BTreeMap<String, String>,
     /// Part of the small subset.
     #[serde(default)]
     pub(crate) ci: bool,

@@ -49,9 +49,7 @@ pub(crate) fn run(command: &mut Command, log: &Path, limit: Duration) -> Result<
         if start.elapsed() > limit {
             let _ = child.kill();
             let _ = child.wait();
-            // The page shows it: where the program lies is this machine's own.
-            let program = Path::new(&name).file_name().unwrap_or_default();
-            let program = program.to_string_lossy();
+            let program = program(command);
             return Err(format!("{program} took longer than {} s", limit.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -72,9 +70,16 @@ pub(crate) fn must(command: &mut Command, log: &Path, limit: Duration) -> Result
     let last = lines[lines.len().saturating_sub(6)..].join(" | ");
     Err(format!(
         "{} failed ({}): {last}",
-        command.get_program().to_string_lossy(),
+        program(command),
         ended.status
     ))
+}
+
+/// The program's name. The page shows it, and where the program lies is this machine's own.
+fn program(command: &Command) -> String {
+    let path = Path::new(command.get_program());
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// Where a program's messages go: not into its output, which may be a document.

@@ -307,17 +307,19 @@ pub(crate) fn signal_name(signal: i32) -> String {
     }
 }
 
-/// Everything that was ever scored and still has a case.
+/// Everything that was ever scored and still has a case, with what is said of it today.
 fn results(cases: &[Case], work: &Path) -> Vec<CaseResult> {
     let variants = [Variant::O2, Variant::O0, Variant::O3];
-    let path = |case: &Case, variant: Variant| {
+    let read = |case: &Case, variant: Variant| {
         let name = format!("{}.{}.json", case.name, variant.name());
-        work.join("results").join(name)
+        let mut result = CaseResult::read(&work.join("results").join(name))?;
+        result.manifest.remarks.clone_from(&case.manifest.remarks);
+        Some(result)
     };
     cases
         .iter()
-        .flat_map(|case| variants.map(|variant| path(case, variant)))
-        .filter_map(|path| CaseResult::read(&path))
+        .flat_map(|case| variants.map(|variant| read(case, variant)))
+        .flatten()
         .collect()
 }
 

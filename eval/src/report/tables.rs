@@ -101,10 +101,17 @@ pub(super) fn variants(text: &mut String, results: &[CaseResult]) {
     if others.is_empty() {
         return;
     }
+    let trusted = others
+        .iter()
+        .filter_map(|result| result.score.as_ref())
+        .map(Score::wrong_trusted)
+        .fold((0, 0), |sum, wrong| (sum.0 + wrong.0, sum.1 + wrong.1));
     line!(text, "\n## Other ways to compile\n");
     line!(
         text,
-        "O0 is -O0 -g, O3 is -O3 -march=native -g. Shares in %.\n"
+        "O0 is -O0 -g, O3 is -O3 -march=native -g. Shares in %. Values wrong though called certain; assumed, in all of them and all measures: {}; {}.\n",
+        trusted.0,
+        trusted.1
     );
     line!(
         text,
@@ -147,9 +154,9 @@ pub(super) fn poor(text: &mut String, results: &[CaseResult]) {
     }
     line!(
         text,
-        "| case | variant | right | of own ceiling | why values are unknown |"
+        "| case | variant | right | of own ceiling | why values are unknown | cause |"
     );
-    line!(text, "|---|---|---:|---:|---|");
+    line!(text, "|---|---|---:|---:|---|---|");
     for row in poor {
         line!(text, "{row}");
     }
@@ -157,6 +164,7 @@ pub(super) fn poor(text: &mut String, results: &[CaseResult]) {
 
 fn poor_row(result: &CaseResult) -> Option<String> {
     let score = result.score.as_ref()?;
+    let remark = result.manifest.remarks.get(&result.variant);
     let tally = OPERANDS.tally(score, None);
     let (right, of_ceiling) = (
         tally.share(tally.correct.total())?,
@@ -164,11 +172,12 @@ fn poor_row(result: &CaseResult) -> Option<String> {
     );
     (of_ceiling.unwrap_or(right) < POOR).then(|| {
         format!(
-            "| {} | {} | {right:.2} | {} | {} |",
+            "| {} | {} | {right:.2} | {} | {} | {} |",
             result.name,
             result.variant,
             percent(of_ceiling),
-            reasons(score)
+            reasons(score),
+            remark.map_or("not named", String::as_str)
         )
     })
 }
