@@ -115,8 +115,13 @@ impl Dump {
         let stack = self.entry_stack()?;
         let last = last.iter().find(|area| area.backing == Backing::Stack)?;
         // The strings of the arguments are the lowest of what was there when it was made.
-        let first_argument = Address(stack.pointer.checked_add(8)?);
-        let lowest = u64::from_le_bytes(*self.memory.bytes(first_argument)?.first_chunk()?);
+        let lowest = match stack.first_string() {
+            Some(first) => first,
+            None => {
+                let first_argument = Address(stack.pointer.checked_add(8)?);
+                u64::from_le_bytes(*self.memory.bytes(first_argument)?.first_chunk()?)
+            }
+        };
         if !(stack.pointer..last.end.0).contains(&lowest) {
             return None;
         }

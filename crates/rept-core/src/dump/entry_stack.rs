@@ -1,14 +1,22 @@
 //! What the kernel put onto the stack before the first instruction of a process.
 //!
 //! Upwards from rsp (System V ABI, AMD64 supplement, figure 3.9): argc, argv and a null, envp and a
-//! null, the auxiliary vector. The vector's bytes are in the dump (`NT_AUXV`), so that it can be
-//! found again in the final stack, and argc below it.
+//! null, the auxiliary vector; above them the strings of both lists, one behind the other, and the
+//! path that was executed. The vector's bytes are in the dump (`NT_AUXV`), so that it can be found
+//! again in the final stack. Programs exchange the pointers below it (`getopt` puts options first,
+//! `unsetenv` moves variables down), but seldom write into the strings, which tell where the
+//! pointers pointed.
 
 use super::auxiliary;
 use rept_trace::{Address, Memory};
 use std::ops::Range;
 
+const AT_PLATFORM: u64 = 15;
+const AT_BASE_PLATFORM: u64 = 24;
 const AT_RANDOM: u64 = 25;
+/// Bytes that AT_RANDOM points to.
+const RANDOM_BYTES: u64 = 16;
+const AT_EXECFN: u64 = 31;
 
 /// Lowest address that an argument or environment string can have (`vm.mmap_min_addr`).
 const LOWEST: u64 = 0x1000;
@@ -20,8 +28,11 @@ pub(crate) struct EntryStack {
     pub(crate) pointer: u64,
     /// What is below it in the final mapping, never written yet.
     pub(crate) below: Range<u64>,
-    /// What the final memory holds as it was then: the auxiliary vector, or, if the strings of both
-    /// lists still lie as the kernel laid them, all from argc to the end of the stack.
+    /// argc and both lists as the kernel laid them, little endian, from `pointer` on; empty if their
+    /// strings do not lie any more as it laid them.
+    pub(crate) lists: Vec<u8>,
+    /// What the final memory holds as it was then: the auxiliary vector, and, if the strings lie as
+    /// they were laid, all to the end of the stack.
     pub(crate) unchanged: Range<u64>,
 }
 
@@ -44,18 +55,33 @@ impl EntryStack {
         let index = words
             .windows(vector.len())
             .rposition(|window| window == vector)?;
-        let argc = argument_count_below(&words[..index])?;
+        let words = &words[..index];
+        let laid = strings(memory, auxv).and_then(|strings| lists(words, &strings));
+        let argc = match &laid {
+            Some(laid) => index - laid.len(),
+            None => argument_count_below(words)?,
+        };
         let at = |index: usize| start.checked_add(8 * index as u64);
         let pointer = at(argc).filter(|at| at % 16 == 0)?;
-        let as_laid = lists_as_laid(memory, &words[argc..index]);
         Some(EntryStack {
             pointer,
             below: stack.start.0..pointer,
-            unchanged: match as_laid {
-                true => pointer..stack.end.0,
-                false => at(index)?..at(index + vector.len())?,
+            unchanged: at(index)?..match laid {
+                Some(_) => stack.end.0,
+                None => at(index + vector.len())?,
             },
+            lists: laid
+                .into_iter()
+                .flatten()
+                .flat_map(u64::to_le_bytes)
+                .collect(),
         })
+    }
+
+    /// Where the strings of the arguments and the environment begin, if they lie as they were laid.
+    pub(crate) fn first_string(&self) -> Option<u64> {
+        let first = self.lists.get(8..)?.first_chunk()?;
+        Some(u64::from_le_bytes(*first))
     }
 }
 
@@ -86,30 +112,43 @@ fn argument_count_below(words: &[u64]) -> Option<usize> {
     None
 }
 
-/// `words` is argc, the arguments, a null, the environment, a null, and each string begins where the
-/// one before it ends, as the kernel copies them; whoever changed a list left a hole.
-fn lists_as_laid(memory: &dyn Memory, words: &[u64]) -> bool {
-    let Some(([count], lists)) = words.split_first_chunk() else {
-        return false;
+/// Where each string of the arguments and the environment begins: one behind the other, as the kernel
+/// copies them, up to the path that was executed. Below them is nothing but the random bytes, the names
+/// of the platform and zeros.
+fn strings(memory: &dyn Memory, auxv: &[(u64, u64)]) -> Option<Vec<u64>> {
+    let end = auxiliary(auxv, AT_EXECFN)?;
+    let names = [AT_PLATFORM, AT_BASE_PLATFORM].into_iter();
+    let names = names.filter_map(|name| behind_string(memory, auxiliary(auxv, name)?));
+    let above = auxiliary(auxv, AT_RANDOM)?.checked_add(RANDOM_BYTES)?;
+    let above = names.filter(|&name| name < end).fold(above, u64::max);
+    let len: usize = end.checked_sub(above)?.try_into().ok()?;
+    let run = memory.bytes(Address(above))?.get(..len)?;
+    let (&0, text) = run.split_last()? else {
+        return None;
     };
-    let (Ok(count), Some((0, lists))) = (usize::try_from(*count), lists.split_last()) else {
-        return false;
-    };
-    if lists.get(count) != Some(&0) {
-        return false;
+    let first = text.iter().position(|&byte| byte != 0)?;
+    let nulls = (first..)
+        .zip(&text[first..])
+        .filter(|&(_, &byte)| byte == 0);
+    let starts = std::iter::once(first).chain(nulls.map(|(at, _)| at + 1));
+    Some(starts.map(|at| above + at as u64).collect())
+}
+
+/// argc, the arguments, a null, the environment and a null, of these strings, that lay where `words` end.
+/// The name of the program, which no one exchanges, must still be in its place.
+fn lists(words: &[u64], strings: &[u64]) -> Option<Vec<u64>> {
+    let now = &words[words.len().checked_sub(strings.len() + 3)?..];
+    let count = usize::try_from(*now.first()?).ok()?;
+    let (arguments, environment) = strings.split_at_checked(count)?;
+    if arguments.first() != now.get(1) {
+        return None;
     }
-    let strings = lists[..count].iter().chain(&lists[count + 1..]);
-    let mut expected = None;
-    for &string in strings {
-        if string == 0 || expected.is_some_and(|expected| expected != string) {
-            return false;
-        }
-        expected = behind_string(memory, string);
-        if expected.is_none() {
-            return false;
-        }
-    }
-    true
+    let mut laid = vec![count as u64];
+    laid.extend(arguments);
+    laid.push(0);
+    laid.extend(environment);
+    laid.push(0);
+    Some(laid)
 }
 
 /// Where the memory behind a null-terminated string begins.
@@ -174,15 +213,15 @@ mod tests {
         }
     }
 
-    /// `prog x` with one variable, its strings laid from 0xf00 on, the arguments' addresses as given.
-    fn stack(arguments: [u64; 2]) -> (Stack, Vec<(u64, u64)>) {
-        let auxv = vec![(9, 0x40_1000), (AT_RANDOM, RANDOM)];
+    /// `prog x` with one variable, its strings laid from 0xf00 on, both lists as given.
+    fn stack(lists: [u64; 5]) -> (Stack, Vec<(u64, u64)>) {
+        let auxv = vec![(AT_RANDOM, RANDOM), (AT_EXECFN, BASE + 0xf0b)];
         let mut page = vec![0u8; 0x1000];
-        page[0xf00..0xf0b].copy_from_slice(b"prog\0x\0A=1\0");
-        let [program, argument] = arguments;
-        let words = [2, program, argument, 0, BASE + 0xf07, 0];
-        let vector = [9, 0x40_1000, AT_RANDOM, RANDOM, 0, 0];
-        for (word, at) in words.iter().chain(&vector).zip((0x800..).step_by(8)) {
+        page[0xe00..0xe10].fill(7);
+        page[0xf00..0xf10].copy_from_slice(b"prog\0x\0A=1\0path\0");
+        let vector = [AT_RANDOM, RANDOM, AT_EXECFN, BASE + 0xf0b, 0, 0];
+        let words = [2].iter().chain(&lists).chain(&vector);
+        for (word, at) in words.zip((0x800..).step_by(8)) {
             page[at..at + 8].copy_from_slice(&word.to_le_bytes());
         }
         let mapping = Mapping {
@@ -196,20 +235,45 @@ mod tests {
         (Stack(page, [mapping]), auxv)
     }
 
-    #[test]
-    fn what_lies_as_the_kernel_laid_it_is_unchanged() {
-        let (memory, auxv) = stack([BASE + 0xf00, BASE + 0xf05]);
+    const LAID: [u64; 5] = [BASE + 0xf00, BASE + 0xf05, 0, BASE + 0xf07, 0];
+
+    #[track_caller]
+    fn check_lists(now: [u64; 5], laid: bool) {
+        let (memory, auxv) = stack(now);
         let found = EntryStack::find(&memory, &auxv).unwrap();
         assert_eq!(found.pointer, BASE + 0x800);
         assert_eq!(found.below, BASE..BASE + 0x800);
-        assert_eq!(found.unchanged, BASE + 0x800..BASE + 0x1000);
+        let words = [2].into_iter().chain(LAID).flat_map(u64::to_le_bytes);
+        let lists: Vec<u8> = words.filter(|_| laid).collect();
+        assert_eq!(found.lists, lists);
+        assert_eq!(found.first_string(), laid.then_some(BASE + 0xf00));
+        let end = if laid { 0x1000 } else { 0x860 };
+        assert_eq!(found.unchanged, BASE + 0x830..BASE + end);
     }
 
     #[test]
-    fn of_arguments_that_were_exchanged_the_vector_is_left() {
-        let (memory, auxv) = stack([BASE + 0xf05, BASE + 0xf00]);
+    fn what_lies_as_the_kernel_laid_it_is_unchanged() {
+        check_lists(LAID, true);
+    }
+
+    #[test]
+    fn arguments_and_variables_that_were_exchanged_are_found_by_their_strings() {
+        check_lists([BASE + 0xf00, 0, 0, BASE + 0xf07, 0], true);
+        check_lists([BASE + 0xf00, BASE + 0xf05, 0, 0, 0], true);
+    }
+
+    #[test]
+    fn without_the_program_s_name_the_vector_is_left() {
+        check_lists([BASE + 0xf05, BASE + 0xf00, 0, BASE + 0xf07, 0], false);
+    }
+
+    #[test]
+    fn strings_that_were_cut_in_two_tell_nothing() {
+        let (mut memory, auxv) = stack(LAID);
+        memory.0[0xf08] = 0;
         let found = EntryStack::find(&memory, &auxv).unwrap();
         assert_eq!(found.pointer, BASE + 0x800);
+        assert!(found.lists.is_empty());
         assert_eq!(found.unchanged, BASE + 0x830..BASE + 0x860);
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Chunk {
 pub(super) enum Source {
     Core,
     Binary(usize),
+    /// None: the lists of [`EntryStack`].
+    Lists,
     /// None: zeros.
     Zero,
 }
@@ -124,6 +126,12 @@ impl DumpMemory {
             }
         }));
         self.initial.push(Chunk {
+            start: stack.pointer,
+            end: stack.pointer + stack.lists.len() as u64,
+            source: Source::Lists,
+            offset: 0,
+        });
+        self.initial.push(Chunk {
             start: stack.below.start,
             end: stack.below.end,
             source: Source::Zero,
@@ -168,6 +176,7 @@ impl DumpMemory {
         let file: &[u8] = match chunk.source {
             Source::Core => &self.core,
             Source::Binary(index) => self.binaries[index].bytes(),
+            Source::Lists => &self.entry_stack.as_ref()?.lists,
             Source::Zero => return ZEROS.get(..(len - skip).min(ZEROS.len())),
         };
         file.get(chunk.offset + skip..chunk.offset + len)
