@@ -113,6 +113,7 @@ cases! {
     list_walked_backward "list-walk"
     mmap_anywhere_is_in_nobodys_way "mmap-anywhere"
     mmap_at_a_fixed_place_may_be "mmap-fixed"
+    mapped_again_is_fresh_whatever_was_there "mapped-again"
     a_store_in_a_range_is_in_nobodys_way_outside "narrow-range"
     what_an_instruction_did_until_it_was_stopped "copy-stopped"
     a_handler_in_the_middle_of_an_instruction "copy-interrupted"

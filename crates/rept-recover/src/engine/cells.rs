@@ -241,11 +241,12 @@ impl<'a> Cells<'a> {
         self.free.push(id);
     }
 
-    /// All bytes of an entry are touched by entries shortly before it.
-    pub(crate) fn covered_before(&self, entry: &Entry) -> bool {
+    /// All bytes of an entry are touched by entries shortly before it, all behind an access.
+    pub(crate) fn covered_since(&self, after: u32, entry: &Entry) -> bool {
         let (mut left, mut at) = (entry.bytes, entry.previous);
         for _ in 0..NEAR {
-            let Some(earlier) = self.entries.get(at as usize).filter(|_| left != 0) else {
+            let earlier = self.entries.get(at as usize);
+            let Some(earlier) = earlier.filter(|earlier| left != 0 && earlier.order > after) else {
                 break;
             };
             left &= !earlier.bytes;

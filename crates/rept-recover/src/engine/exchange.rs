@@ -196,6 +196,16 @@ impl Engine<'_> {
                 return self.tell_fresh(entry, left);
             }
             let earlier = self.cells.entries[previous as usize];
+            let address = self.cells.cells[entry.cell as usize]
+                .number
+                .wrapping_mul(CELL);
+            if self
+                .remapped_between(earlier.order, entry.order, address)
+                .is_some()
+            {
+                // What was accessed before lay in another mapping.
+                return self.tell_fresh(entry, left);
+            }
             self.exchange(earlier, entry, left & earlier.bytes);
             left &= !earlier.bytes;
             previous = earlier.previous;

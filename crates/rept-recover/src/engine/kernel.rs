@@ -341,12 +341,12 @@ impl Engine<'_> {
         let entries = self.entries_of(id).into_iter();
         let entries = entries.map(|entry| self.cells.entries[entry as usize]);
         entries
-            .filter(|entry| !entry.store && !self.cells.covered_before(entry))
+            .filter(|entry| !entry.store)
             .filter_map(|entry| {
                 let number = self.cells.cells[entry.cell as usize].number;
-                self.fresh_memory(id, number.wrapping_mul(CELL))
+                let (call, _) = self.fresh_memory(id, number.wrapping_mul(CELL))?;
+                (!self.cells.covered_since(call, &entry)).then_some(call)
             })
-            .map(|(call, _)| call)
             .collect()
     }
 
