@@ -110,3 +110,33 @@ fn what_may_have_been_protected_later_is_open() {
         0
     );
 }
+
+/// mov edi,PROTECTED_AT-1000h; mov esi,1000h; mov edx,PROT_READ: the page before
+const THE_PAGE_BEFORE: &[&[u8]] = &[
+    &[0xbf, 0, 0xf0, 0x4f, 0],
+    &[0xbe, 0, 0x10, 0, 0],
+    &[0xba, 1, 0, 0, 0],
+];
+/// mov edi,PROTECTED_AT; mov esi,1000h; mov edx,PROT_READ|PROT_WRITE
+const THE_PAGE_WRITABLE: &[&[u8]] = &[
+    &[0xbf, 0, 0, 0x50, 0],
+    &[0xbe, 0, 0x10, 0, 0],
+    &[0xba, 3, 0, 0, 0],
+];
+/// mov r10d,MAP_FIXED|MAP_PRIVATE; mov eax,9; syscall
+const MMAP_FIXED: &[&[u8]] = &[
+    &[0x41, 0xba, 0x12, 0, 0, 0],
+    &[0xb8, 9, 0, 0, 0],
+    &[0x0f, 0x05],
+];
+
+#[test]
+fn what_was_protected_beside_it_or_mapped_to_be_written_says_nothing() {
+    for first in [
+        &[THE_PAGE_BEFORE, MPROTECT],
+        &[THE_PAGE_WRITABLE, MMAP_FIXED],
+    ] {
+        let known = loaded(first, &[ANYTHING, MPROTECT]);
+        assert_eq!(known.assumed, 0);
+    }
+}

@@ -8,13 +8,13 @@
 
 use super::cells::CELL;
 use super::graph::{Graph, KernelCall};
+use super::kernel::whole_pages;
 use super::{Engine, Grade};
 use rept_order::{Relation, SegmentId};
 
 const PROT_READ: u64 = 1;
 const PROT_WRITE: u64 = 2;
 const MAP_FIXED: u64 = 0x10;
-const PAGE: u64 = 4096;
 
 /// A call that may have made memory read-only, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ struct Event {
     order: u32,
     start: u64,
     end: u64,
+    /// It made it read-only, and did not only map it anew.
+    protects: bool,
 }
 
 /// The calls that may have made memory read-only.
@@ -55,15 +57,12 @@ impl Protection {
 
     /// Calls that may concern an address.
     fn concerning(&self, address: u64) -> impl Iterator<Item = u32> + '_ {
-        let mut known = self
-            .known
-            .iter()
-            .filter(move |event| event.start < address.saturating_add(CELL) && address < event.end)
-            .map(|event| event.order)
-            .peekable();
-        let suffices = self.once && known.peek().is_some();
+        let here =
+            move |event: &&Event| event.start < address.saturating_add(CELL) && address < event.end;
+        let known = self.known.iter().filter(here);
+        let suffices = self.once && known.clone().any(|event| event.protects);
         let others = self.anywhere.iter().filter(move |_| !suffices);
-        known.chain(others.copied())
+        known.map(|event| event.order).chain(others.copied())
     }
 
     /// All calls that may concern an address come before an access, in the sequence.
@@ -145,7 +144,8 @@ fn event(graph: &Graph, call: &KernelCall) -> Option<Where> {
             (Some(start), Some(bytes)) => Some(Where::Known(Event {
                 order: call.access,
                 start,
-                end: start.saturating_add(bytes).saturating_add(PAGE - 1),
+                end: start.saturating_add(whole_pages(bytes).unwrap_or(u64::MAX)),
+                protects: clears(3, PROT_WRITE),
             })),
             _ => everything,
         },
