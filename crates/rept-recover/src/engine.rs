@@ -237,6 +237,9 @@ pub(crate) struct Engine<'a> {
     trial: Trial,
     /// Steps at which facts contradict each other by no fault that could be found.
     conflicts: Vec<u32>,
+    /// Pairs of which a node learned something, while they are being walked.
+    unequal: Vec<u32>,
+    equalising: bool,
     /// How many of them were found before the inferred grade.
     assumed_conflicts: usize,
     /// Accesses that would learn or tell more if fewer stores were pending.
@@ -305,6 +308,8 @@ impl<'a> Engine<'a> {
             disabled: HashSet::new(),
             trial: Trial::None,
             conflicts: Vec::new(),
+            unequal: Vec::new(),
+            equalising: false,
             assumed_conflicts: 0,
             waiting: Waiting::new(accesses),
             wides: HashMap::new(),

@@ -206,11 +206,22 @@ impl Engine<'_> {
         if self.pairing
             && let Some(pairs) = self.graph.pairs_of.get(&node)
         {
-            for pair in pairs.clone() {
-                self.equalise(pair);
-            }
+            self.unequal.extend(pairs.iter().rev());
+            self.equalise_all();
         }
         Ok(true)
+    }
+
+    /// Makes the nodes of all pairs equal of which one learned something. Chains of pairs are as long as
+    /// recursion in the program is deep, so that they are walked by a list.
+    fn equalise_all(&mut self) {
+        if std::mem::replace(&mut self.equalising, true) {
+            return;
+        }
+        while let Some(pair) = self.unequal.pop() {
+            self.equalise(pair);
+        }
+        self.equalising = false;
     }
 
     fn is_whole(&self, node: u32) -> bool {
