@@ -108,8 +108,11 @@ impl Engine<'_> {
         }
     }
 
-    /// Tells all neighbours of a placed access again.
+    /// Tells all neighbours of an access again, if it is placed.
     pub(super) fn tell_again(&mut self, id: u32) {
+        if self.graph.accesses[id as usize].state != AccessState::Placed {
+            return;
+        }
         if self.wides.contains_key(&id) {
             self.untold(id);
             self.tell_wide(id);
