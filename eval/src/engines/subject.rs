@@ -86,6 +86,10 @@ const TESTS: &[Test] = &[
     differs("rept-cli/tests/programs/relay.c", THREADS),
     differs("rept-cli/tests/programs/aloof.c", "sleeps for ever"),
     differs("rept-cli/tests/programs/threads.c", THREADS),
+    differs(
+        "rept-cli/tests/programs/processor.c",
+        "reads which processor it is on",
+    ),
     test("rept-cli/tests/programs/engines/operands.c"),
     test("rept-cli/tests/programs/engines/chance.c"),
     built("rept-cli/tests/programs/engines/chance.c", "-static"),
