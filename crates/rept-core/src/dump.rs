@@ -36,6 +36,13 @@ pub struct Dump {
     problems: Vec<Error>,
 }
 
+/// Keys of the auxiliary vector (`getauxval(3)`): where the interpreter lies, or 0.
+pub(crate) const AT_BASE: u64 = 7;
+/// The program's entry point.
+pub(crate) const AT_ENTRY: u64 = 9;
+/// The path that was executed.
+const AT_EXECFN: u64 = 31;
+
 /// The value of an entry of the auxiliary vector.
 pub(crate) fn auxiliary(auxv: &[(u64, u64)], wanted: u64) -> Option<u64> {
     let found = auxv.iter().find(|&&(kind, _)| kind == wanted);
@@ -68,7 +75,6 @@ impl Dump {
 
     /// What the heap began behind.
     fn before_heap(&self) -> Option<u64> {
-        const AT_BASE: u64 = 7;
         /// Two thirds of what a program can address (`ELF_ET_DYN_BASE`).
         const DYNAMIC_BASE: u64 = ((1 << 47) - 4096) / 3 * 2;
         let program = self.program()?;
@@ -85,7 +91,6 @@ impl Dump {
 
     /// The module that holds the program's entry point.
     pub(crate) fn program(&self) -> Option<&Module> {
-        const AT_ENTRY: u64 = 9;
         let entry = auxiliary(&self.auxv, AT_ENTRY)?;
         let mut modules = self.modules.iter();
         modules.find(|of| of.start.0 <= entry && entry < of.end.0)
@@ -104,7 +109,6 @@ impl Dump {
     /// The working directory in which the program was started, where its name was relative to it
     /// (`AT_EXECFN`): what of its path is before that.
     pub(crate) fn directory_of_start(&self) -> Option<PathBuf> {
-        const AT_EXECFN: u64 = 31;
         let name = self
             .memory
             .bytes(Address(auxiliary(&self.auxv, AT_EXECFN)?))?;

@@ -2,12 +2,9 @@
 //! where it put the argument count.
 
 use super::number;
-use crate::dump::{Dump, auxiliary};
+use crate::dump::{AT_BASE, AT_ENTRY, Dump, auxiliary};
 use rept_recover::{Anchor, AnchorPoint};
 use rept_trace::{Address, RegWord, ThreadId, Trace};
-
-const AT_BASE: u64 = 7;
-const AT_ENTRY: u64 = 9;
 
 /// MXCSR as the kernel initialises it: all exceptions masked.
 const INITIAL_MXCSR: u64 = 0x1f80;

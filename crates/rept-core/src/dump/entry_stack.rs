@@ -7,7 +7,7 @@
 //! `unsetenv` moves variables down), but seldom write into the strings, which tell where the
 //! pointers pointed.
 
-use super::auxiliary;
+use super::{AT_EXECFN, auxiliary};
 use rept_trace::{Address, Memory};
 use std::ops::Range;
 
@@ -16,7 +16,6 @@ const AT_BASE_PLATFORM: u64 = 24;
 const AT_RANDOM: u64 = 25;
 /// Bytes that AT_RANDOM points to.
 const RANDOM_BYTES: u64 = 16;
-const AT_EXECFN: u64 = 31;
 
 /// Lowest address that an argument or environment string can have (`vm.mmap_min_addr`).
 const LOWEST: u64 = 0x1000;

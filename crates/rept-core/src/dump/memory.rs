@@ -2,6 +2,7 @@
 
 use super::entry_stack::EntryStack;
 use super::modules::Module;
+use super::{AT_BASE, AT_ENTRY};
 use crate::binaries::Binary;
 use crate::layout::{Segment, page_up};
 use crate::mmap::FileBytes;
@@ -253,8 +254,6 @@ fn join(ranges: &mut Vec<(u64, u64)>) {
 
 /// Addresses in what the kernel loads before a program runs: the program and its interpreter.
 pub(super) fn loaded_by_kernel(auxv: &[(u64, u64)]) -> Vec<u64> {
-    const AT_BASE: u64 = 7;
-    const AT_ENTRY: u64 = 9;
     let wanted = |&&(kind, value): &&(u64, u64)| matches!(kind, AT_BASE | AT_ENTRY) && value != 0;
     auxv.iter()
         .filter(wanted)

@@ -6,7 +6,7 @@
 //! from the thread pointer, if `__rseq_size` is not 0. Areas that a program registers by itself, with
 //! glibc told not to or with another C library, are known only where the trace shows the call.
 
-use super::{Dump, Module, auxiliary};
+use super::{AT_BASE, Dump, Module, auxiliary};
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSymbol};
 use rept_trace::{Address, Memory, RegWord};
@@ -47,7 +47,6 @@ impl Dump {
 
     /// The module that sets up threads: the interpreter, or the program when that has none.
     fn loader(&self) -> Option<&Module> {
-        const AT_BASE: u64 = 7;
         match auxiliary(&self.auxv, AT_BASE)? {
             0 => self.program(),
             base => self.modules.iter().find(|module| module.start.0 == base),

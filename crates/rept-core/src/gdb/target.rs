@@ -335,13 +335,9 @@ impl ExecFile for Stub<'_> {
         length: usize,
         buffer: &mut [u8],
     ) -> TargetResult<usize, Self> {
-        const AT_ENTRY: u64 = 9;
         let dump = self.session.dump();
         let path = dump.and_then(|dump| {
-            let &(_, entry) = dump.auxv().iter().find(|&&(kind, _)| kind == AT_ENTRY)?;
-            let mut modules = dump.modules().iter();
-            let module =
-                modules.find(|module| (module.start..module.end).contains(&Address(entry)))?;
+            let module = dump.program()?;
             let local = module
                 .binary()
                 .map(|binary| binary.path().to_string_lossy().into_owned());
