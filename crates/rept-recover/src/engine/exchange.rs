@@ -188,24 +188,21 @@ impl Engine<'_> {
 
     /// A load holds what the accesses before it held, or what the kernel put into fresh memory.
     fn tell_before(&mut self, entry: Entry) {
+        let cell = self.cells.cells[entry.cell as usize];
+        let address = cell.number.wrapping_mul(CELL);
         let mut left = entry.bytes;
         let mut previous = entry.previous;
         while left != 0 {
             previous = self.cells.touching_before(previous, left);
-            if previous == NONE {
+            let earlier = self.cells.entries.get(previous as usize).copied();
+            // What was accessed before another mapping was made lay in that of before.
+            let earlier = earlier.filter(|earlier| {
+                let between = self.remapped_between(earlier.order, entry.order, address);
+                between.is_none()
+            });
+            let Some(earlier) = earlier else {
                 return self.tell_fresh(entry, left);
-            }
-            let earlier = self.cells.entries[previous as usize];
-            let address = self.cells.cells[entry.cell as usize]
-                .number
-                .wrapping_mul(CELL);
-            if self
-                .remapped_between(earlier.order, entry.order, address)
-                .is_some()
-            {
-                // What was accessed before lay in another mapping.
-                return self.tell_fresh(entry, left);
-            }
+            };
             self.exchange(earlier, entry, left & earlier.bytes);
             left &= !earlier.bytes;
             previous = earlier.previous;
