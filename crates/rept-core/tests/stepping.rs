@@ -106,18 +106,16 @@ fn stepping_over_stays_in_the_function_in_both_directions() {
             return;
         };
         let mut cursor = at_line(&history, "main:14");
-        let there = stops(&mut cursor, &history, Cursor::step_over, Direction::Forward);
-        let mut lines = there.clone();
+        let mut lines = stops(&mut cursor, &history, Cursor::step_over, Direction::Forward);
         lines.dedup();
         let expect = [15, 16, 17, 18, 19, 20, 21].map(|line| format!("main:{line}"));
         assert_eq!(lines, expect, "{optimised}");
-        let back = stops(
+        let mut lines = stops(
             &mut cursor,
             &history,
             Cursor::step_over,
             Direction::Backward,
         );
-        let mut lines = back.clone();
         lines.dedup();
         lines.reverse();
         let all = [13, 14, 15, 16, 17, 18, 19, 20].map(|line| format!("main:{line}"));
@@ -131,9 +129,8 @@ fn stepping_into_visits_what_has_lines() {
         return;
     };
     let mut cursor = at_line(&history, "main:15");
-    let there = stops(&mut cursor, &history, Cursor::step_line, Direction::Forward);
+    let mut there = stops(&mut cursor, &history, Cursor::step_line, Direction::Forward);
     // Where the C library has lines, its function was visited between.
-    let mut there = there;
     there.dedup_by(|place, before| place == before && place == "main:19");
     let expect = [
         "twice:3",

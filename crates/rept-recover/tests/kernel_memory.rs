@@ -1,36 +1,24 @@
 //! Memory that the kernel writes whenever it likes: nothing that was loaded from it is known from before,
 //! from afterwards, or from the dump.
 
+mod common;
+#[path = "common/page.rs"]
+mod page;
+
+use common::run_block;
+use page::Page;
 use rept_order::Order;
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{Options, recover};
-use rept_trace::{
-    Address, Block, FinalState, Mapping, Memory, RegWord, Registers, Run, ThreadId, ThreadTrace,
-    Trace,
-};
+use rept_trace::{Address, FinalState, RegWord, Registers, ThreadId, ThreadTrace, Trace};
 
 const THREAD: ThreadId = ThreadId(1);
 const PAGE_AT: u64 = 0x50_0000;
 
-/// A page that holds the same everywhere.
-struct OnePage;
-
-static PAGE: [u8; 4096] = [7; 4096];
-
-impl Memory for OnePage {
-    fn bytes(&self, at: Address) -> Option<&[u8]> {
-        let offset = at.0.checked_sub(PAGE_AT)?;
-        PAGE.get(offset as usize..).filter(|rest| !rest.is_empty())
-    }
-
-    fn constant_len(&self, _: Address) -> u64 {
-        0
-    }
-
-    fn mappings(&self) -> &[Mapping] {
-        &[]
-    }
-}
+const MEMORY: Page = Page {
+    at: PAGE_AT,
+    protected: false,
+};
 
 /// mov ebx,[PAGE_AT+4]; mov ebx,0; mov ecx,[PAGE_AT+4]; mov ecx,0
 const CODE: &[&[u8]] = &[
@@ -42,27 +30,15 @@ const CODE: &[&[u8]] = &[
 
 /// What the two loads are known to have read, and what the place held before the second one.
 fn loaded(kernel_memory: &[(u64, u64)]) -> [Value; 3] {
-    let starts = CODE.iter().scan(0, |end, instruction| {
-        let start = *end;
-        *end += instruction.len() as u16;
-        Some(start)
-    });
     let mut trace = Trace::default();
     let mut thread = ThreadTrace::new(THREAD);
-    let block = trace.code.push(Block {
-        at: Address(0x40_1000),
-        bytes: CODE.concat().into(),
-        starts: starts.collect::<Vec<u16>>().into(),
-        bitness: 64,
-    });
-    let count = CODE.len() as u16;
-    thread.push(Run { block, count });
+    run_block(&mut trace, &mut thread, 0x40_1000, CODE);
     trace.threads.push(thread);
     let order = Order::new(&trace);
     let last = FinalState {
         threads: vec![Registers::new(THREAD, Address(0x40_2000))],
         fault: None,
-        memory: &OnePage,
+        memory: &MEMORY,
         auxv: Vec::new(),
     };
     let mut options = Options::default();
@@ -75,7 +51,7 @@ fn loaded(kernel_memory: &[(u64, u64)]) -> [Value; 3] {
     [
         history.register(at(1), RegWord::RBX),
         history.register(at(3), RegWord::RCX),
-        history.memory(at(2), Address(PAGE_AT + 4), &OnePage),
+        history.memory(at(2), Address(PAGE_AT + 4), &MEMORY),
     ]
 }
 

@@ -1,39 +1,23 @@
 //! Memory that the loader wrote and then protected is as in the dump from then on.
 
+mod common;
+#[path = "common/page.rs"]
+mod page;
+
+use common::run_block;
+use page::Page;
 use rept_order::Order;
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{Options, recover};
-use rept_trace::{
-    Address, Block, FinalState, Mapping, Memory, RegWord, Registers, Run, ThreadId, ThreadTrace,
-    Trace,
-};
+use rept_trace::{Address, FinalState, RegWord, Registers, ThreadId, ThreadTrace, Trace};
 
 const THREAD: ThreadId = ThreadId(1);
 const PROTECTED_AT: u64 = 0x50_0000;
 
-/// A page that was written and then protected.
-struct Relro;
-
-static PAGE: [u8; 4096] = [7; 4096];
-
-impl Memory for Relro {
-    fn bytes(&self, at: Address) -> Option<&[u8]> {
-        let offset = at.0.checked_sub(PROTECTED_AT)?;
-        PAGE.get(offset as usize..).filter(|rest| !rest.is_empty())
-    }
-
-    fn constant_len(&self, _: Address) -> u64 {
-        0
-    }
-
-    fn protected_len(&self, at: Address) -> u64 {
-        self.bytes(at).map_or(0, |rest| rest.len() as u64)
-    }
-
-    fn mappings(&self) -> &[Mapping] {
-        &[]
-    }
-}
+const RELRO: Page = Page {
+    at: PROTECTED_AT,
+    protected: true,
+};
 
 /// mov edi,PROTECTED_AT; mov esi,1000h; mov edx,PROT_READ
 const THE_PAGE: &[&[u8]] = &[
@@ -54,27 +38,15 @@ const STORE: &[&[u8]] = &[&[0x4d, 0x89, 0x08]];
 fn loaded(before: &[&[&[u8]]], after: &[&[&[u8]]]) -> Value {
     let before = before.concat();
     let code: Vec<&[u8]> = [&before[..], LOAD, &after.concat(), STORE].concat();
-    let (mut bytes, mut starts) = (Vec::new(), Vec::new());
-    for instruction in &code {
-        starts.push(bytes.len() as u16);
-        bytes.extend_from_slice(instruction);
-    }
-    let count = starts.len() as u16;
     let mut trace = Trace::default();
     let mut thread = ThreadTrace::new(THREAD);
-    let block = trace.code.push(Block {
-        at: Address(0x40_1000),
-        bytes: bytes.into(),
-        starts: starts.into(),
-        bitness: 64,
-    });
-    thread.push(Run { block, count });
+    run_block(&mut trace, &mut thread, 0x40_1000, &code);
     trace.threads.push(thread);
     let order = Order::new(&trace);
     let last = FinalState {
         threads: vec![Registers::new(THREAD, Address(0x40_2000))],
         fault: None,
-        memory: &Relro,
+        memory: &RELRO,
         auxv: Vec::new(),
     };
     let mut options = Options::default();

@@ -1,4 +1,4 @@
-//! What tests of several calls share.
+//! What tests that lay out their own code share.
 
 use rept_trace::{Address, Block, Run, ThreadTrace, Trace};
 
