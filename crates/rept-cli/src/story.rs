@@ -172,11 +172,7 @@ pub(crate) fn print_explanation(
     skip_copies: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let wanted: Vec<&Link> = match skip_copies {
-        true => explanation.without_copies().collect(),
-        false => explanation.links.iter().collect(),
-    };
-    for link in wanted {
+    for link in links(explanation, skip_copies) {
         line(history, link.at, &what(link, explanation), out)?;
         if link.times > 1 {
             let times = grouped(link.times);
@@ -299,6 +295,14 @@ pub(crate) fn line(
     let at = colour::position(format!("{at:<14}", at = at.to_string()));
     let place = colour::heading(place);
     writeln!(out, "  {at} {code:<30} {what:<32} {place} {source}")
+}
+
+/// The links of an explanation, perhaps without plain copies.
+pub(crate) fn links(explanation: &Explanation, skip_copies: bool) -> Vec<&Link> {
+    match skip_copies {
+        true => explanation.without_copies().collect(),
+        false => explanation.links.iter().collect(),
+    }
 }
 
 /// The value that a step stores to an address, as text.

@@ -1,7 +1,7 @@
 //! Answers for scripts: fields are added within a schema's version, never renamed.
 
 use crate::failure::Failure;
-use crate::story::{Story, stored_value};
+use crate::story::{self, Story, stored_value};
 use crate::text::{decoded, disassembly};
 use rept_core::show::known_part;
 use rept_core::{Answer, Asked, Explanation, History, Link, Location, Origin, Position, Write};
@@ -130,10 +130,8 @@ fn links(history: &History, explanation: &Explanation, skip_copies: bool) -> Vec
         times: link.times,
         first: link.first.to_string(),
     };
-    match skip_copies {
-        true => explanation.without_copies().map(row).collect(),
-        false => explanation.links.iter().map(row).collect(),
-    }
+    let links = story::links(explanation, skip_copies).into_iter();
+    links.map(row).collect()
 }
 
 fn origin(origin: &Origin) -> Value {
