@@ -126,6 +126,12 @@ impl Score {
     }
 }
 
+/// Values of all scores that are wrong though called certain or assumed.
+pub(crate) fn wrong_trusted<'a>(scores: impl Iterator<Item = &'a Score>) -> (u64, u64) {
+    let wrong = scores.map(Score::wrong_trusted);
+    wrong.fold((0, 0), |sum, wrong| (sum.0 + wrong.0, sum.1 + wrong.1))
+}
+
 /// Scores a recording, with `options` added.
 ///
 /// # Errors

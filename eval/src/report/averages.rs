@@ -4,7 +4,7 @@ use super::line;
 use super::reading::{FILE, OPERANDS};
 use crate::examine::Examination;
 use crate::result::CaseResult;
-use crate::score::Score;
+use crate::score::{Score, wrong_trusted};
 use std::fmt::Write;
 
 pub(super) fn averages(text: &mut String, results: &[&CaseResult]) {
@@ -60,11 +60,8 @@ pub(super) fn averages(text: &mut String, results: &[&CaseResult]) {
 }
 
 fn trust_and_time(text: &mut String, results: &[&CaseResult]) {
-    let trusted = results
-        .iter()
-        .filter_map(|result| result.score.as_ref())
-        .map(Score::wrong_trusted);
-    let (certain, assumed) = trusted.fold((0, 0), |sum, wrong| (sum.0 + wrong.0, sum.1 + wrong.1));
+    let scores = results.iter().filter_map(|result| result.score.as_ref());
+    let (certain, assumed) = wrong_trusted(scores);
     line!(
         text,
         "| values wrong though called certain; assumed, all cases and measures | – | {certain}; {assumed} |"

@@ -3,7 +3,7 @@
 use super::reading::{FILE, OPERANDS};
 use super::{debuggable, grouped, line, percent};
 use crate::result::CaseResult;
-use crate::score::Score;
+use crate::score::{Score, wrong_trusted};
 use std::cmp::Reverse;
 use std::fmt::Write;
 
@@ -101,17 +101,12 @@ pub(super) fn variants(text: &mut String, results: &[CaseResult]) {
     if others.is_empty() {
         return;
     }
-    let trusted = others
-        .iter()
-        .filter_map(|result| result.score.as_ref())
-        .map(Score::wrong_trusted)
-        .fold((0, 0), |sum, wrong| (sum.0 + wrong.0, sum.1 + wrong.1));
+    let scores = others.iter().filter_map(|result| result.score.as_ref());
+    let (certain, assumed) = wrong_trusted(scores);
     line!(text, "\n## Other ways to compile\n");
     line!(
         text,
-        "O0 is -O0 -g, O3 is -O3 -march=native -g. Shares in %. Values wrong though called certain; assumed, in all of them and all measures: {}; {}.\n",
-        trusted.0,
-        trusted.1
+        "O0 is -O0 -g, O3 is -O3 -march=native -g. Shares in %. Values wrong though called certain; assumed, in all of them and all measures: {certain}; {assumed}.\n"
     );
     line!(
         text,
