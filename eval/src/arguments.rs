@@ -76,6 +76,13 @@ pub(crate) struct ThreadsArgs {
     /// Folder in which recordings are kept, and taken from where they are there.
     #[arg(long, value_name = "DIR")]
     pub(crate) recordings: Option<PathBuf>,
+    /// Folder that the sums are written to, as threads.json; the page of the cases takes them from
+    /// docs/.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Sum up the runs that were made last, and run nothing.
+    #[arg(long)]
+    pub(crate) table: bool,
 }
 
 #[derive(Args, Debug)]

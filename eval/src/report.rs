@@ -2,6 +2,7 @@
 
 mod averages;
 mod distances;
+mod races;
 mod reading;
 mod tables;
 mod ways;
@@ -10,8 +11,10 @@ use crate::Failure;
 use crate::cost::Cost;
 use crate::plot;
 use crate::result::CaseResult;
+use crate::threads::Summary;
 use averages::averages;
 use distances::distances;
+use races::races;
 use reading::{FILE, OPERANDS};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,6 +24,13 @@ use std::path::Path;
 use tables::{ablations, bugs, effort, poor, variants};
 use ways::ways;
 
+/// What the page shows beside the cases, where it was measured.
+#[derive(Default)]
+pub(crate) struct Beside {
+    pub(crate) cost: Option<Cost>,
+    pub(crate) races: Option<Summary>,
+}
+
 #[derive(Serialize)]
 struct Document<'a> {
     /// Fields are added, never renamed.
@@ -29,6 +39,8 @@ struct Document<'a> {
     /// Cases that were not run.
     missing: &'a [String],
     cost: Option<&'a Cost>,
+    /// Programs with known races, as in threads.json.
+    races: Option<&'a Summary>,
 }
 
 /// One line about a case.
@@ -60,7 +72,7 @@ pub(crate) fn print(results: &[CaseResult]) {
 pub(crate) fn write(
     results: &[CaseResult],
     missing: &[String],
-    cost: Option<&Cost>,
+    beside: &Beside,
     docs: &Path,
 ) -> Result<(), Failure> {
     let mut results: Vec<CaseResult> = results.to_vec();
@@ -74,7 +86,8 @@ pub(crate) fn write(
         schema: "rept-eval/1",
         cases: &results,
         missing,
-        cost,
+        cost: beside.cost.as_ref(),
+        races: beside.races.as_ref(),
     };
     let json = serde_json::to_string_pretty(&document).map_err(|error| error.to_string())?;
     let scored: Vec<&CaseResult> = results
@@ -83,7 +96,7 @@ pub(crate) fn write(
         .collect();
     let files = [
         ("accuracy.json", json + "\n"),
-        ("accuracy.md", page(&results, missing, cost)),
+        ("accuracy.md", page(&results, missing, beside)),
         ("accuracy-distance.svg", plot::distance(&scored)),
         ("accuracy-unknown.svg", plot::unknown(&scored)),
         ("accuracy-time.svg", plot::time(&scored)),
@@ -96,7 +109,7 @@ pub(crate) fn write(
     Ok(())
 }
 
-fn page(results: &[CaseResult], missing: &[String], cost: Option<&Cost>) -> String {
+fn page(results: &[CaseResult], missing: &[String], beside: &Beside) -> String {
     let main: Vec<&CaseResult> = of_variant(results, "O2");
     let mut text = String::from(INTRODUCTION);
     bugs(&mut text, &main);
@@ -108,7 +121,10 @@ fn page(results: &[CaseResult], missing: &[String], cost: Option<&Cost>) -> Stri
     ablations(&mut text, &main);
     variants(&mut text, results);
     poor(&mut text, results);
-    if let Some(cost) = cost {
+    if let Some(summary) = &beside.races {
+        races(&mut text, summary);
+    }
+    if let Some(cost) = &beside.cost {
         text += &cost.table();
     }
     ways(&mut text, &main);
@@ -191,6 +207,11 @@ fn judged_by_others(text: &mut String, results: &[CaseResult]) {
 
 fn percent(share: Option<f64>) -> String {
     share.map_or("–".to_owned(), |share| format!("{share:.2}"))
+}
+
+/// For shares that are far below one per cent.
+fn three_digits(share: Option<f64>) -> String {
+    share.map_or("–".to_owned(), |share| format!("{share:.3}"))
 }
 
 fn plural(count: usize) -> &'static str {

@@ -7,8 +7,10 @@ use crate::case::{self, Case};
 use crate::key::Key;
 use crate::process::{must, output};
 use crate::record::{Recording, record};
+use crate::report::Beside;
 use crate::result::CaseResult;
 use crate::score;
+use crate::threads::Summary;
 use crate::{cost, report};
 use std::collections::BTreeMap;
 use std::env;
@@ -93,7 +95,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         (_, output) => {
             let docs = output.clone().unwrap_or_else(|| root.join("../docs"));
             let missing = missing(&cases, &results);
-            report::write(&results, &missing, cost::read(&work).as_ref(), &docs)?;
+            let beside = Beside {
+                cost: cost::read(&work),
+                races: Summary::read(&root.join("../docs")),
+            };
+            report::write(&results, &missing, &beside, &docs)?;
         }
     }
     match (arguments.subset, failed.as_slice()) {

@@ -5,13 +5,19 @@
 //! like any recording, the overlapping ones once more without what keeps races apart, and the
 //! value that the program died of is followed back as for the cases (`examine`).
 //!
+//! Sums of all runs are kept beside the pages (`docs/threads.json`), for the page of the cases has a
+//! table of them.
+//!
 //! Every run is kept as one line of a file, under a key of the programs that made it, so that an
 //! interrupted series goes on where it was. Recording takes longest by far, and recordings do not
 //! hang on how they are recovered: they too can be kept.
 
 mod kept;
 mod program;
+mod summary;
 mod table;
+
+pub(crate) use summary::{Sum, Summary, Sums};
 
 use crate::Failure;
 use crate::arguments::ThreadsArgs;
@@ -34,7 +40,7 @@ const MEASURE: &str = "register_reads";
 
 /// How a program is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-enum Form {
+pub(crate) enum Form {
     /// Each thread on a core of its own, all timing packets.
     Overlapping,
     /// One core, in turns of at most 50 steps.
@@ -102,21 +108,36 @@ struct Planted {
     ordered: bool,
 }
 
-/// Records and scores what is missing, and prints the table.
+/// Records and scores what is missing, prints the tables, and keeps the sums.
 ///
 /// # Errors
 /// A tool is missing, or a program cannot be built, recorded or scored.
 pub(crate) fn run(wanted: &ThreadsArgs) -> Result<(), Failure> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let work = wanted.work.clone().unwrap_or_else(stages::default_work);
-    fs::create_dir_all(&work).map_err(|error| format!("{}: {error}", work.display()))?;
-    let tools = stages::tools(root, wanted.rept.as_deref(), false, &work)?;
-    let programs = build(root, &work)?;
+    let path = work.join("threads.jsonl");
+    let runs = match wanted.table {
+        true => kept::last(&path)?,
+        false => make(wanted, &work, &path)?,
+    };
+    let summary = Summary::new(&runs, wanted.seeds);
+    print!("{}", table::table(&summary));
+    wanted
+        .output
+        .as_ref()
+        .map_or(Ok(()), |folder| summary.write(folder))
+}
+
+/// All runs, those made before among them.
+fn make(wanted: &ThreadsArgs, work: &Path, path: &Path) -> Result<Vec<Run>, Failure> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::create_dir_all(work).map_err(|error| format!("{}: {error}", work.display()))?;
+    let tools = stages::tools(root, wanted.rept.as_deref(), false, work)?;
+    let programs = build(root, work)?;
     let recordings = wanted.recordings.as_deref();
     if let Some(folder) = recordings {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
-    let mut kept = Kept::open(&work.join("threads.jsonl"), tools.key())?;
+    let mut kept = Kept::open(path, tools.key())?;
     for seed in 1..=wanted.seeds {
         for (program, built) in PROGRAMS.iter().zip(&programs) {
             for form in Form::ALL {
@@ -127,14 +148,13 @@ pub(crate) fn run(wanted: &ThreadsArgs) -> Result<(), Failure> {
                         form,
                         seed,
                     };
-                    kept.add(one(&wanted, recordings, &tools, &work)?)?;
+                    kept.add(one(&wanted, recordings, &tools, work)?)?;
                 }
             }
         }
         eprintln!("seed {seed} of {}", wanted.seeds);
     }
-    print!("{}", table::table(kept.runs(), wanted.seeds));
-    Ok(())
+    Ok(kept.into_runs())
 }
 
 fn build(root: &Path, work: &Path) -> Result<Vec<PathBuf>, Failure> {

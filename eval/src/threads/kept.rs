@@ -16,12 +16,7 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn open(path: &Path, key: &str) -> Result<Kept, Failure> {
         let text = fs::read_to_string(path).unwrap_or_default();
-        // The last line of an interrupted series may be half a line.
-        let runs = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Run>(line).ok())
-            .filter(|run| run.key == key)
-            .collect();
+        let runs = runs(&text).filter(|run| run.key == key).collect();
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).open(path);
         let mut file = file.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -49,7 +44,26 @@ impl Kept {
         Ok(())
     }
 
-    pub(super) fn runs(&self) -> &[Run] {
-        &self.runs
+    pub(super) fn into_runs(self) -> Vec<Run> {
+        self.runs
     }
+}
+
+/// The runs of the programs that made the newest of a file.
+///
+/// # Errors
+/// The file is missing.
+pub(super) fn last(path: &Path) -> Result<Vec<Run>, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut all: Vec<Run> = runs(&text).collect();
+    if let Some(key) = all.last().map(|run| run.key.clone()) {
+        all.retain(|run| run.key == key);
+    }
+    Ok(all)
+}
+
+/// The last line of an interrupted series may be half a line.
+fn runs(text: &str) -> impl Iterator<Item = Run> {
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
 }

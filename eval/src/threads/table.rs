@@ -1,41 +1,9 @@
 //! The figures, in Markdown.
 
-use super::program::PROGRAMS;
-use super::{Form, Run};
+use super::Form;
+use super::summary::{Sum, Summary, Sums};
 use crate::score::Tally;
 use std::fmt::Write;
-
-/// Sums of the runs of a program in a form.
-#[derive(Default)]
-struct Sum {
-    runs: u64,
-    reads: Tally,
-    trusted: u64,
-    unguarded: Tally,
-    unguarded_trusted: u64,
-    traced: u64,
-    ordered: u64,
-    ordered_traced: u64,
-    planted: u64,
-}
-
-fn sum<'a>(runs: impl Iterator<Item = &'a Run>) -> Sum {
-    let mut sum = Sum::default();
-    for run in runs {
-        sum.runs += 1;
-        sum.reads.add(run.reads);
-        sum.trusted += run.wrong_trusted;
-        sum.unguarded.add(run.unguarded.unwrap_or_default());
-        sum.unguarded_trusted += run.unguarded_trusted;
-        if let Some(planted) = run.planted {
-            sum.planted += 1;
-            sum.traced += u64::from(planted.traced);
-            sum.ordered += u64::from(planted.ordered);
-            sum.ordered_traced += u64::from(planted.ordered && planted.traced);
-        }
-    }
-    sum
-}
 
 /// Per cent, `–` when nothing was counted.
 fn share(tally: Tally, part: u64, digits: usize) -> String {
@@ -43,109 +11,113 @@ fn share(tally: Tally, part: u64, digits: usize) -> String {
     share.map_or_else(|| "–".to_owned(), |share| format!("{share:.digits$}"))
 }
 
-/// All tables of the first `seeds` seeds.
-pub(super) fn table(runs: &[Run], seeds: u64) -> String {
-    let of = |program: &str, form: Form| {
-        let wanted = move |run: &&Run| {
-            run.seed <= seeds && run.form == form && (program.is_empty() || run.program == program)
-        };
-        sum(runs.iter().filter(wanted))
-    };
-    let names = || PROGRAMS.iter().map(|program| program.name);
-    let mut text = String::new();
-    let mut line = |columns: &[String]| {
-        let _ = writeln!(text, "| {} |", columns.join(" | "));
-    };
-    let head = |line: &mut dyn FnMut(&[String]), columns: &[&str]| {
-        line(
-            &columns
-                .iter()
-                .map(|&column| column.to_owned())
-                .collect::<Vec<_>>(),
-        );
-        line(&vec!["---".to_owned(); columns.len()]);
-    };
-    head(
-        &mut line,
-        &[
-            "program",
-            "seeds",
-            "reads, overlapping",
-            "correct %",
-            "wrong %",
-            "reads, in turns",
-            "correct %",
-            "wrong %",
-            "certain or assumed and wrong",
-        ],
-    );
-    for name in names().chain([""]) {
-        let (overlapping, turns) = (of(name, Form::Overlapping), of(name, Form::InTurns));
-        let mut columns = vec![shown(name), overlapping.runs.to_string()];
+/// All tables.
+pub(super) fn table(summary: &Summary) -> String {
+    let rows: Vec<Sums> = summary
+        .programs
+        .iter()
+        .cloned()
+        .chain([summary.all()])
+        .collect();
+    [
+        overlapping_and_in_turns,
+        with_coarse_clocks,
+        with_races_ignored,
+    ]
+    .map(|table| table(&rows))
+    .join("\n")
+}
+
+fn overlapping_and_in_turns(rows: &[Sums]) -> String {
+    let mut text = head(&[
+        "program",
+        "seeds",
+        "reads, overlapping",
+        "correct %",
+        "wrong %",
+        "reads, in turns",
+        "correct %",
+        "wrong %",
+        "certain or assumed and wrong",
+    ]);
+    for row in rows {
+        let (overlapping, turns) = (row.of(Form::Overlapping), row.of(Form::InTurns));
+        let mut columns = vec![row.name.clone(), overlapping.runs.to_string()];
         for sum in [&overlapping, &turns] {
             columns.push(sum.reads.total().to_string());
-            columns.push(share(sum.reads, sum.reads.correct.total(), 1));
-            columns.push(share(sum.reads, sum.reads.wrong.total(), 3));
+            columns.extend(shares(sum));
         }
         columns.push((overlapping.trusted + turns.trusted).to_string());
-        line(&columns);
+        line(&mut text, &columns);
     }
-    line(&[]);
-    head(
-        &mut line,
-        &[
-            "program",
-            "no CYC: correct %",
-            "wrong %",
-            "TSC at PSB only: correct %",
-            "wrong %",
-            "certain or assumed and wrong",
-        ],
-    );
-    for name in names().chain([""]) {
-        let coarse = [of(name, Form::Mtc), of(name, Form::Boundaries)];
-        let mut columns = vec![shown(name)];
-        for sum in &coarse {
-            columns.push(share(sum.reads, sum.reads.correct.total(), 1));
-            columns.push(share(sum.reads, sum.reads.wrong.total(), 3));
-        }
+    text
+}
+
+fn with_coarse_clocks(rows: &[Sums]) -> String {
+    let mut text = head(&[
+        "program",
+        "no CYC: correct %",
+        "wrong %",
+        "TSC at PSB only: correct %",
+        "wrong %",
+        "certain or assumed and wrong",
+    ]);
+    for row in rows {
+        let coarse = [row.of(Form::Mtc), row.of(Form::Boundaries)];
+        let mut columns = vec![row.name.clone()];
+        columns.extend(coarse.iter().flat_map(shares));
         let trusted: u64 = coarse.iter().map(|sum| sum.trusted).sum();
         columns.push(trusted.to_string());
-        line(&columns);
+        line(&mut text, &columns);
     }
-    line(&[]);
-    head(
-        &mut line,
-        &[
-            "program",
-            "races ignored: wrong %",
-            "certain or assumed and wrong",
-            "planted value traced",
-            "ordered by time",
-            "traced of those",
-        ],
-    );
-    for name in names().chain([""]) {
-        let sum = of(name, Form::Overlapping);
-        line(&[
-            shown(name),
+    text
+}
+
+fn with_races_ignored(rows: &[Sums]) -> String {
+    let mut text = head(&[
+        "program",
+        "races ignored: wrong %",
+        "certain or assumed and wrong",
+        "planted value traced",
+        "ordered by time",
+        "traced of those",
+    ]);
+    for row in rows {
+        let sum = row.of(Form::Overlapping);
+        let columns = [
+            row.name.clone(),
             share(sum.unguarded, sum.unguarded.wrong.total(), 3),
             sum.unguarded_trusted.to_string(),
             format!("{} of {}", sum.traced, sum.planted),
             sum.ordered.to_string(),
             sum.ordered_traced.to_string(),
-        ]);
+        ];
+        line(&mut text, &columns);
     }
-    text.replace("|  |\n", "\n")
+    text
 }
 
-fn shown(name: &str) -> String {
-    if name.is_empty() { "all" } else { name }.to_owned()
+/// Correct and wrong reads.
+fn shares(sum: &Sum) -> [String; 2] {
+    let (correct, wrong) = (sum.reads.correct.total(), sum.reads.wrong.total());
+    [share(sum.reads, correct, 1), share(sum.reads, wrong, 3)]
+}
+
+fn head(columns: &[&str]) -> String {
+    let mut text = String::new();
+    let columns: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
+    line(&mut text, &columns);
+    line(&mut text, &vec!["---".to_owned(); columns.len()]);
+    text
+}
+
+fn line(text: &mut String, columns: &[String]) {
+    let _ = writeln!(text, "| {} |", columns.join(" | "));
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Planted;
+    use super::super::{Planted, Run};
     use super::*;
     use crate::score::ByGrade;
 
@@ -183,7 +155,7 @@ mod tests {
             run(Form::Overlapping, 9, 50),
             run(Form::InTurns, 1, 4),
         ];
-        let table = table(&runs, 2);
+        let table = table(&Summary::new(&runs, 2));
         let line = |text: &str| table.lines().any(|line| line == text);
         assert!(
             line("| deadlock | 2 | 200 | 98.5 | 1.500 | 100 | 96.0 | 4.000 | 9 |"),
