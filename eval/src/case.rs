@@ -51,7 +51,8 @@ pub(crate) struct Manifest {
     pub(crate) cause: Vec<String>,
     /// What happens, in a sentence or two.
     pub(crate) story: String,
-    /// Why the figures of a variant, by its name, are poor, where that was looked into.
+    /// Why the figures of a variant, by its name, are poor, or there are none, where that was looked
+    /// into.
     #[serde(default)]
     pub(crate) remarks: BTreeMap<String, String>,
     /// Part of the small subset.

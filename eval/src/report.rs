@@ -176,7 +176,11 @@ fn failures(text: &mut String, results: &[CaseResult], missing: &[String]) {
         line!(text, "- {name}: not run");
     }
     for (result, failure) in failed {
-        line!(text, "- {}.{}: {failure}", result.name, result.variant);
+        let name = format!("{}.{}", result.name, result.variant);
+        match result.manifest.remarks.get(&result.variant) {
+            Some(cause) => line!(text, "- {name}: {failure}. Cause: {cause}"),
+            None => line!(text, "- {name}: {failure}"),
+        }
     }
 }
 
