@@ -18,6 +18,7 @@ pub(crate) use cause::Cause;
 
 use crate::Failure;
 use crate::arguments::ExamineArgs;
+use crate::process::{Whose, processor_seconds};
 use rept_core::{Crash, History, RecoverOptions, Session, Trust};
 use rept_trace::Address;
 use serde::{Deserialize, Serialize};
@@ -108,7 +109,7 @@ pub(crate) fn print(wanted: &ExamineArgs) -> Result<(), Failure> {
     let start = Instant::now();
     let history = session.recover(&RecoverOptions::default());
     let recover_seconds = start.elapsed().as_secs_f64();
-    let processor_seconds = processor_seconds();
+    let processor_seconds = processor_seconds(Whose::Own);
     let memory_kib = peak_memory_kib();
     let mut found = look(&history, &causes?, &wanted.recording.join("truth"))?;
     (found.decode_seconds, found.recover_seconds) = (decode_seconds, recover_seconds);
@@ -185,18 +186,4 @@ fn peak_memory_kib() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
-}
-
-/// What this process has taken of the processor, in user and in system mode.
-fn processor_seconds() -> f64 {
-    /// Ticks of `/proc/PID/stat` in a second, whatever those of the kernel are.
-    const TICKS: f64 = 100.0;
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name, in brackets, may hold anything; the times are the 12th and 13th field after it.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let times = fields.split_whitespace().skip(11).take(2);
-    times
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum::<f64>()
-        / TICKS
 }

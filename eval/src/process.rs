@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// Between two looks at whether a program ended: a twentieth of what it took so far, so that how long it
+/// took is known well enough, and looking costs nothing.
+const SHORTEST_LOOK: Duration = Duration::from_micros(100);
+const LONGEST_LOOK: Duration = Duration::from_millis(10);
+
 /// How a program ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
@@ -52,7 +57,7 @@ pub(crate) fn run(command: &mut Command, log: &Path, limit: Duration) -> Result<
             let program = program(command);
             return Err(format!("{program} took longer than {} s", limit.as_secs()));
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep((start.elapsed() / 20).clamp(SHORTEST_LOOK, LONGEST_LOOK));
     }
 }
 
@@ -106,4 +111,45 @@ pub(crate) fn output(
 ) -> Result<String, Failure> {
     must(command, log, limit)?;
     fs::read_to_string(log).map_err(|error| format!("{}: {error}", log.display()))
+}
+
+/// Whose time is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose {
+    /// This process's.
+    Own,
+    /// That of the processes that it started and that ended, and of theirs.
+    Children,
+}
+
+/// What was taken of the processor, in user and in system mode; in hundredths.
+pub(crate) fn processor_seconds(whose: Whose) -> f64 {
+    /// Ticks of `/proc/PID/stat` in a second, whatever those of the kernel are.
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name, in brackets, may hold anything; the times are the 12th to 15th field after it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let before = match whose {
+        Whose::Own => 11,
+        Whose::Children => 13,
+    };
+    let times = fields.split_whitespace().skip(before).take(2);
+    times
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / TICKS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_child_takes_of_the_processor_is_counted() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"]);
+        let before = processor_seconds(Whose::Children);
+        assert!(command.status().expect("a shell").success());
+        assert!(processor_seconds(Whose::Children) > before);
+    }
 }

@@ -218,7 +218,7 @@ fn three_digits(share: Option<f64>) -> String {
     share.map_or("–".to_owned(), |share| format!("{share:.3}"))
 }
 
-fn plural(count: usize) -> &'static str {
+pub(crate) fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
