@@ -153,6 +153,12 @@ fn the_lost_update_is_told_with_both_sides() {
     });
     let of_counter: Vec<_> = of_counter.collect();
     assert!(!of_counter.is_empty(), "{races:#?}");
+    // The counter becomes the index of the pointer that it dies of.
+    let mut deciding = of_counter.iter();
+    assert!(
+        deciding.any(|race| race["decides_crash"] == true),
+        "{races:#?}"
+    );
     for race in of_counter {
         assert_ne!(race["sides"][0]["thread"], race["sides"][1]["thread"]);
         let store = |side: usize| race["sides"][side]["store"] == true;

@@ -2,29 +2,26 @@
 //!
 //! Two accesses race when they are of different threads, share a byte, one of them writes,
 //! and the order of segments proves neither to be the first. Only accesses whose address is
-//! known are found. Pairs of the same two instructions at the same place are told once, the
-//! newest pair for all.
+//! known are found. Pairs of the same two instructions at the same place are told once: the
+//! newest pair that decides the crash, or else the newest, for all.
 //!
 //! Cost: for each store, the accesses of its cell inside its window of the sequence, at most
 //! [`MAX_NEAR`] to each side.
 
+mod behind;
+
 use super::History;
 use super::accesses::Entry;
-use super::queries::Location;
 use crate::position::Position;
-use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 use rept_order::{Point, Relation};
 use rept_recover::history::{AccessView, Value};
-use rept_trace::{Address, RegWord};
+use rept_trace::Address;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Accesses of a cell looked at on either side of a store.
 const MAX_NEAR: usize = 256;
-/// Steps that are followed back from the crash at most.
-const MAX_BEHIND: usize = 4096;
-/// Longest x86 instruction, in bytes.
-const LONGEST_INSTRUCTION: usize = 15;
 
 /// Accesses of two threads that nothing orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +34,8 @@ pub struct Race {
     pub sides: [RaceSide; 2],
     /// Pairs of the same two instructions at this place.
     pub occurrences: u64,
-    /// The value of one of them went into the address or the target that the process died of.
+    /// The value of one of them, in this pair or another, went into what the process died of
+    /// ([`History::suspects`]), or chose the place from which that was loaded.
     pub decides_crash: bool,
     /// The values show that the load read what the store wrote: the store was first. Inferred,
     /// and of the pair that is shown only.
@@ -70,9 +68,11 @@ impl Race {
     }
 }
 
-/// The newest pair of two instructions, and how many there were.
+/// The pair of two instructions that is told, and how many there were.
 struct Pair {
-    newest: (u64, u64),
+    /// The newest of those that decide the crash, or else of all.
+    told: (u64, u64),
+    decides: bool,
     count: u64,
 }
 
@@ -88,19 +88,19 @@ impl History {
             return Vec::new();
         }
         let mut pairs: BTreeMap<Key, Pair> = BTreeMap::new();
+        let deciding = self.numbers_behind_crash();
         for (cell, entries) in self.access_index().cells() {
             if self.is_cancelled() {
                 break;
             }
-            self.races_of_cell(cell, entries, &mut pairs);
+            self.races_of_cell(cell, entries, &deciding, &mut pairs);
         }
-        let behind = self.behind_crash();
         let observed = self.observed_orders();
         let mut races: Vec<(u64, Race)> = pairs
             .iter()
             .filter_map(|(&key, pair)| {
-                let newest = pair.newest.0.max(pair.newest.1);
-                Some((newest, self.race(key, pair, &behind, &observed)?))
+                let newest = pair.told.0.max(pair.told.1);
+                Some((newest, self.race(key, pair, &observed)?))
             })
             .collect();
         races.sort_by_key(|(newest, race)| {
@@ -110,7 +110,13 @@ impl History {
         races.into_iter().map(|(_, race)| race).collect()
     }
 
-    fn races_of_cell(&self, cell: u64, entries: &[Entry], pairs: &mut BTreeMap<Key, Pair>) {
+    fn races_of_cell(
+        &self,
+        cell: u64,
+        entries: &[Entry],
+        deciding: &BTreeSet<u64>,
+        pairs: &mut BTreeMap<Key, Pair>,
+    ) {
         let places: Vec<Option<(usize, u64)>> = entries
             .iter()
             .map(|entry| self.sequence().step(entry.number))
@@ -135,7 +141,9 @@ impl History {
                 let told = other.store && near > at;
                 if bytes != 0 && !told && self.is_open(places[at], places[near]) {
                     let (first, second) = (near.min(at), near.max(at));
-                    self.note(cell, bytes, entries[first], entries[second], pairs);
+                    let numbers = (entries[first].number, entries[second].number);
+                    let decides = deciding.contains(&numbers.0) || deciding.contains(&numbers.1);
+                    self.note((cell, bytes), numbers, decides, pairs);
                 }
             }
         }
@@ -167,24 +175,26 @@ impl History {
 
     fn note(
         &self,
-        cell: u64,
-        bytes: u8,
-        first: Entry,
-        second: Entry,
+        (cell, bytes): (u64, u8),
+        numbers: (u64, u64),
+        decides: bool,
         pairs: &mut BTreeMap<Key, Pair>,
     ) {
-        let pc = |entry: Entry| {
-            let at = self.position_of(entry.number)?;
+        let pc = |number: u64| {
+            let at = self.position_of(number)?;
             Some(self.instruction(at)?.at)
         };
-        let (Some(a), Some(b)) = (pc(first), pc(second)) else {
+        let (Some(a), Some(b)) = (pc(numbers.0), pc(numbers.1)) else {
             return;
         };
-        let key = (cell, bytes, a.min(b), a.max(b));
-        let newest = (first.number, second.number);
-        let pair = pairs.entry(key).or_insert(Pair { newest, count: 0 });
+        let pair = pairs.entry((cell, bytes, a.min(b), a.max(b)));
+        let pair = pair.or_insert(Pair {
+            told: numbers,
+            decides,
+            count: 0,
+        });
         pair.count += 1;
-        pair.newest = pair.newest.max(newest);
+        (pair.decides, pair.told) = (pair.decides, pair.told).max((decides, numbers));
     }
 
     /// Stores and the loads that read them, as far as values show.
@@ -203,16 +213,14 @@ impl History {
         &self,
         key: Key,
         pair: &Pair,
-        behind: &BTreeSet<Position>,
         observed: &BTreeSet<(Position, Position)>,
     ) -> Option<Race> {
         let (cell, bytes, _, _) = key;
         let address = Address(super::accesses::CELL * cell + u64::from(bytes.trailing_zeros()));
         let size = u64::from(bytes.count_ones());
-        let (first, second) = pair.newest;
+        let (first, second) = pair.told;
         let side = |number: u64| self.side(number, address, size);
         let sides = [side(first)?, side(second)?];
-        let decides_crash = sides.iter().any(|side| behind.contains(&side.position));
         let [a, b] = sides.map(|side| side.position);
         let observed = observed.contains(&(a, b)) || observed.contains(&(b, a));
         Some(Race {
@@ -220,7 +228,7 @@ impl History {
             size,
             sides,
             occurrences: pair.count,
-            decides_crash,
+            decides_crash: pair.decides,
             observed,
         })
     }
@@ -259,70 +267,6 @@ impl History {
         let mut accesses = self.accesses(at).into_iter();
         accesses.find(|access| access.store == store && overlaps(access))
     }
-
-    /// The steps whose values went into the address that faulted, or into the target that no
-    /// code was at: back through everything that the values were made of.
-    fn behind_crash(&self) -> BTreeSet<Position> {
-        let mut steps = BTreeSet::new();
-        let mut asked = BTreeSet::new();
-        let mut queue = self.crash_operands();
-        while let Some((place, before)) = queue.pop() {
-            if steps.len() >= MAX_BEHIND || !asked.insert((place, before)) {
-                continue;
-            }
-            let written = self.last_write(place, before);
-            let Some(at) = written.and_then(|written| written.position()) else {
-                continue;
-            };
-            steps.insert(at);
-            let sources = self.inputs_of(place, at);
-            queue.extend(sources.into_iter().map(|source| (source, at)));
-        }
-        steps
-    }
-
-    /// What the faulting instruction computed its address from, and where to ask for it.
-    fn crash_operands(&self) -> Vec<(Location, Position)> {
-        let Some(crash) = self.crash() else {
-            return Vec::new();
-        };
-        let code = self.session.final_memory().bytes(crash.pc);
-        let Some(code) = code.filter(|code| !code.is_empty()) else {
-            return self.jump_operands(crash.position);
-        };
-        let bytes = &code[..code.len().min(LONGEST_INSTRUCTION)];
-        let instruction = decode(bytes, crash.pc);
-        let registers = address_registers(&instruction);
-        registers
-            .map(|register| (register, crash.position))
-            .collect()
-    }
-
-    /// The process died where no code is: what the last step took the target from.
-    fn jump_operands(&self, end: Position) -> Vec<(Location, Position)> {
-        let Some(step) = end.step.checked_sub(1) else {
-            return Vec::new();
-        };
-        let last = Position { step, ..end };
-        let Some(ran) = self.instruction(last) else {
-            return Vec::new();
-        };
-        let instruction = decode(ran.bytes, ran.at);
-        let direct = (instruction.op_count() > 0 && instruction.op0_kind() == OpKind::Register)
-            .then(|| general(instruction.op0_register()))
-            .flatten();
-        let loads = self
-            .accesses(last)
-            .into_iter()
-            .filter(|access| !access.store);
-        let loaded = loads.filter_map(|access| {
-            Some(Location::Mem {
-                address: access.address?,
-                size: access.size.into(),
-            })
-        });
-        loaded.chain(direct).map(|place| (place, last)).collect()
-    }
 }
 
 fn decode(bytes: &[u8], at: Address) -> Instruction {
@@ -331,15 +275,4 @@ fn decode(bytes: &[u8], at: Address) -> Instruction {
 
 fn is_exchange(instruction: &Instruction) -> bool {
     instruction.mnemonic() == Mnemonic::Xchg && instruction.op0_kind() == OpKind::Memory
-}
-
-fn address_registers(instruction: &Instruction) -> impl Iterator<Item = Location> {
-    let parts = [instruction.memory_base(), instruction.memory_index()];
-    parts.into_iter().filter_map(general)
-}
-
-fn general(register: Register) -> Option<Location> {
-    register
-        .is_gpr()
-        .then(|| Location::Reg(RegWord::gpr(register.full_register().number() as u16)))
 }
