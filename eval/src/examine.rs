@@ -46,7 +46,7 @@ pub(crate) struct Examination {
     pub(crate) asked: String,
     /// Steps of all threads from the last step on a source line of the cause to the crash.
     pub(crate) distance: Option<u64>,
-    /// The order proves that step to be before the crash.
+    /// The order proves that step to be before the crash, and the last one there.
     #[serde(default)]
     pub(crate) ordered: Option<bool>,
     /// The way to the cause, when it was reached.
@@ -133,9 +133,8 @@ fn look(history: &History, causes: &[Cause], truth: &Path) -> Result<Examination
         crash: place(history, crash.pc),
         open: open_functions(history, &crash),
         asked: asked.unwrap_or_else(|| "nothing in the crash points to a value".to_owned()),
-        distance: last.map(|(_, distance)| distance),
-        ordered: last
-            .map(|(at, _)| history.order(at, crash.position) == Some(std::cmp::Ordering::Less)),
+        distance: last.map(|last| last.distance),
+        ordered: last.map(|last| last.ordered),
         ..Examination::default()
     };
     if let Some(way) = search::search(history, &places, causes) {

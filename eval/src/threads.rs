@@ -104,7 +104,7 @@ struct Run {
 struct Planted {
     /// The store was found, and no value on the way was wrong or unknown.
     traced: bool,
-    /// The timestamps prove it to be before the crash.
+    /// The timestamps prove it to be before the crash, and after those of other threads at that line.
     ordered: bool,
 }
 

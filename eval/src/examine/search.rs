@@ -3,6 +3,7 @@
 use super::{Cause, Reached};
 use rept_core::{Answer, History, Link, Location, Position, SourceFrame, Symbol, Trust};
 use rept_trace::Address;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Questions asked at most.
@@ -121,12 +122,37 @@ fn is_servant(module: Option<&str>, file: Option<&str>) -> bool {
         || file.is_some_and(|file| FILES.iter().any(|part| file.contains(part)))
 }
 
-/// The last step on a line of the cause, and the steps of all threads from there to the crash.
-pub(super) fn last(
-    history: &History,
-    causes: &[Cause],
-    crash: Position,
-) -> Option<(Position, u64)> {
+/// The last step on a line of the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Last {
+    pub(super) at: Position,
+    /// Steps of all threads from there to the crash.
+    pub(super) distance: u64,
+    /// Time and edges prove that it was before the crash, and that no other thread was on such a line after it.
+    pub(super) ordered: bool,
+}
+
+/// The last step on a line of the cause, as the sequence has it.
+pub(super) fn last(history: &History, causes: &[Cause], crash: Position) -> Option<Last> {
+    let end = history.sequence_number(crash)?;
+    let last = last_of_each(history, causes);
+    let distances = last.iter().filter_map(|&at| {
+        let number = history.sequence_number(at)?;
+        Some((at, end.checked_sub(number)?))
+    });
+    let (at, distance) = distances.min_by_key(|&(_, distance)| distance)?;
+    let is_before = |a, b| history.order(a, b) == Some(Ordering::Less);
+    let mut others = last.iter().filter(|other| other.thread != at.thread);
+    let ordered = is_before(at, crash) && others.all(|&other| is_before(other, at));
+    Some(Last {
+        at,
+        distance,
+        ordered,
+    })
+}
+
+/// The last executions by each thread of each instruction on a line of the cause.
+fn last_of_each(history: &History, causes: &[Cause]) -> Vec<Position> {
     let is_cause = |address: Address| {
         let symbol = history.session().symbols().lookup(address);
         let on_cause = |frame: &SourceFrame| causes.iter().any(|cause| cause.holds(frame));
@@ -139,18 +165,13 @@ pub(super) fn last(
         .flat_map(|block| (0..block.instructions()).map(|index| block.address(index)));
     let all: BTreeSet<Address> = addresses.collect();
     let of_cause: Vec<Address> = all.into_iter().filter(|&at| is_cause(at)).collect();
-    let end = history.sequence_number(crash)?;
     let last = history.threads().flat_map(|thread| {
         let steps = history.lifetime(thread).map_or(0, |steps| steps.end);
         of_cause
             .iter()
             .filter_map(move |&at| history.last_execution(thread, at, steps))
     });
-    let distances = last.filter_map(|at| {
-        let number = history.sequence_number(at)?;
-        Some((at, end.checked_sub(number)?))
-    });
-    distances.min_by_key(|&(_, distance)| distance)
+    last.collect()
 }
 
 /// The chain in words; verdicts are added when it is judged.
