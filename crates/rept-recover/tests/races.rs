@@ -33,6 +33,10 @@ enum Other {
     StoresSomewhere,
     /// The same to `BASE + rcx`.
     StoresElement(u32),
+    /// The same to `BASE + rcx + 10h`.
+    StoresField(u32),
+    /// That to `BASE + rcx`, after it stored to the elements at 100h and 108h.
+    StoresElements(u32),
 }
 
 impl Other {
@@ -41,16 +45,30 @@ impl Other {
             Other::Stores(value) => vec![(0, store(value))],
             Other::StoresByte(value) => vec![(0, vec![0xc6, 4, 0x25, 0, 0x20, 0x40, 0, value])],
             Other::StoresSomewhere => vec![(0, vec![0x48, 0x89, 0x37])],
-            Other::StoresElement(base) => {
-                let load_base = [&[0xb8], &base.to_le_bytes()[..]].concat();
-                vec![
-                    (0, load_base),              // mov eax,BASE
-                    (5, vec![0x48, 1, 0xc8]),    // add rax,rcx
-                    (8, vec![0x48, 0x89, 0x30]), // mov [rax],rsi
-                ]
+            Other::StoresElement(base) => element(base, 0),
+            Other::StoresField(base) => element(base, 0x10),
+            Other::StoresElements(base) => {
+                let mut all = Vec::new();
+                for index in [0x100u32, 0x108] {
+                    let index = [&[0xb9], &index.to_le_bytes()[..]].concat();
+                    all.push((0x20 + 8 * all.len() as u64, index)); // mov ecx,INDEX
+                    all.extend(element(base, 0));
+                }
+                all.push((0x80, vec![0x48, 0x8b, 0x0f])); // mov rcx,[rdi]
+                all.extend(element(base, 0));
+                all
             }
         }
     }
+}
+
+fn element(base: u32, offset: u8) -> Vec<(u64, Vec<u8>)> {
+    let load_base = [&[0xb8], &base.to_le_bytes()[..]].concat();
+    vec![
+        (0, load_base),                      // mov eax,BASE
+        (5, vec![0x48, 1, 0xc8]),            // add rax,rcx
+        (8, vec![0x48, 0x89, 0x70, offset]), // mov [rax+OFFSET],rsi
+    ]
 }
 
 fn store(value: u8) -> Vec<u8> {
@@ -81,6 +99,10 @@ fn loaded(others: &[Other], unequal: bool, edges: &[Edge]) -> Value {
 }
 
 fn recovered(others: &[Other], unequal: bool, edges: &[Edge]) -> History {
+    recovered_in(others, unequal, edges, None)
+}
+
+fn recovered_in(others: &[Other], unequal: bool, edges: &[Edge], file: Option<&str>) -> History {
     let mut trace = Trace::default();
     let mut first = vec![
         (0, vec![0x90]), // nop
@@ -107,7 +129,7 @@ fn recovered(others: &[Other], unequal: bool, edges: &[Edge]) -> History {
     assert_eq!(order.diagnostics().iter().find(refused), None);
     let last = parse(MEMORY);
     let last = last.final_state();
-    let memory = Mapped::new(last.memory);
+    let memory = Mapped::new(last.memory, file);
     let last = FinalState {
         memory: &memory,
         ..last
@@ -115,21 +137,21 @@ fn recovered(others: &[Other], unequal: bool, edges: &[Edge]) -> History {
     recover(&trace, &order, &last, &Options::default())
 }
 
-/// Memory in one mapping of no file.
+/// Memory in one mapping.
 struct Mapped<'a> {
     memory: &'a (dyn Memory + Sync),
     mappings: [Mapping; 1],
 }
 
 impl Mapped<'_> {
-    fn new(memory: &(dyn Memory + Sync)) -> Mapped<'_> {
+    fn new<'a>(memory: &'a (dyn Memory + Sync), file: Option<&str>) -> Mapped<'a> {
         let mapping = Mapping {
             start: Address(0x40_1000),
             end: Address(0x40_3000),
             read: true,
             write: true,
             execute: false,
-            file: None,
+            file: file.map(str::to_owned),
         };
         Mapped {
             memory,
@@ -236,6 +258,30 @@ fn a_store_into_an_array_stops_what_lies_behind_its_beginning() {
     // An array behind the place, and what is no place at all.
     check(&[Other::StoresElement(0x40_2008)], ANYTHING, None, Some(5));
     check(&[Other::StoresElement(0x10)], ANYTHING, None, Some(5));
+    // The array begins where its register and the offset say together.
+    check(&[Other::StoresField(0x40_1ff0)], ANYTHING, None, None);
+    check(&[Other::StoresField(0x40_1ff8)], ANYTHING, None, Some(5));
+}
+
+// Where the instruction wrote at other times does not tell which element of a file's data this is; of what
+// lies in the heap, most is no array.
+#[test]
+fn an_instruction_that_wrote_other_elements_stops_those_of_data() {
+    let known = |other, file| {
+        let history = recovered_in(&[other], ANYTHING, &[], file);
+        let loaded = history.register(Position { thread: 0, step: 3 }, RegWord::RAX);
+        (loaded.known == u64::MAX).then_some(loaded.bits)
+    };
+    let stores = Other::StoresElements(0x40_2000);
+    assert_eq!(known(stores, Some("program")), None);
+    assert_eq!(known(stores, None), Some(5));
+    let behind = Other::StoresElements(0x40_2008);
+    assert_eq!(known(behind, Some("program")), Some(5));
+    // Elements up to 110h were seen: as many again are feared, and no more.
+    let feared = Other::StoresElements(0x40_1de8);
+    assert_eq!(known(feared, Some("program")), None);
+    let short = Other::StoresElements(0x40_1de0);
+    assert_eq!(known(short, Some("program")), Some(5));
 }
 
 #[test]

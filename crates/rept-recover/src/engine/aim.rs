@@ -2,8 +2,11 @@
 //!
 //! A store whose instruction was never found anywhere may write anything, for all that its other
 //! executions tell. But when its address is the sum of a place that is known and of something that is not, it
-//! writes an element of what begins there. Elsewhere a value that passes such a store by mistake is
-//! contradicted before long; what threads hand each other through an array may fit all that follows.
+//! writes an element of what begins there. Into the data of a file it does so, too, when its instruction was
+//! found at other times: that does not tell which element this is, only about how many there are. What
+//! is known of the heap is seldom where an array begins, and there other executions are believed.
+//! Elsewhere a value that passes such a store by mistake is contradicted before long; what threads
+//! hand each other through an array may fit all that follows.
 //!
 //! DIVERGENCE: not in the paper. Used from the inferred grade on only, for stores of other threads.
 
@@ -18,35 +21,81 @@ const MAX_WORDS: usize = 16;
 /// Stores beside a place that are looked at; behind more, values do not pass.
 const MAX_LOOKED_AT: usize = 64;
 
-/// A store and the beginning of what it writes an element of.
+/// An array is taken to be so many times as long as it was seen to be.
+const LENGTHS: u64 = 2;
+
+/// A store and the beginning and last byte of what it writes an element of.
 #[derive(Clone, Copy)]
 pub(super) struct Aim {
     store: u32,
     thread: u32,
     base: u64,
+    last: u64,
 }
 
+/// Kind of memory and end of the highest place that an instruction is known to write, in the data of each file.
+type Reach = SmallVec<[(usize, u64); 1]>;
+
 impl Engine<'_> {
-    /// Finds what those pending stores aim at of which `is_strange` says that nothing tells where
-    /// their instruction writes; by ascending store.
+    /// Finds what pending stores aim at, by ascending store: all of those of which `is_strange` says that
+    /// nothing tells where their instruction writes, of the others what aims at the data of files.
     pub(super) fn aims(&self, is_strange: impl Fn(u32) -> bool) -> Vec<Aim> {
         if !self.threaded {
             return Vec::new();
         }
+        let reaches = self.reaches();
         let mut aims = Vec::new();
         for (store, access) in (0..).zip(&self.graph.accesses) {
             let open = access.kind == AccessKind::Store && access.state == AccessState::Pending;
-            if open && is_strange(store) {
-                let thread = self.graph.thread_of(store);
-                let bases = self.bases(store).into_iter();
-                aims.extend(bases.map(|base| Aim {
+            if !open || self.kinds.expected(store as usize).is_some() {
+                continue;
+            }
+            let strange = is_strange(store);
+            let reach = &reaches[self.graph.instruction(access.step) as usize];
+            if !strange && reach.is_empty() {
+                continue;
+            }
+            let thread = self.graph.thread_of(store);
+            aims.extend(self.bases(store).into_iter().filter_map(|base| {
+                let kind = self.kinds.kind(base);
+                let last = match strange {
+                    true => u64::MAX,
+                    false => last_byte(base, reach.iter().find(|seen| seen.0 == kind)?.1)?,
+                };
+                Some(Aim {
                     store,
                     thread,
                     base,
-                }));
-            }
+                    last,
+                })
+            }));
         }
         aims
+    }
+
+    /// How far each instruction reaches.
+    fn reaches(&self) -> Vec<Reach> {
+        let mut reaches = vec![Reach::new(); self.graph.effects.len()];
+        for (id, access) in self.graph.accesses.iter().enumerate() {
+            if access.kind != AccessKind::Store {
+                continue;
+            }
+            let placed = (access.state == AccessState::Placed).then_some(access.address);
+            let address = placed.or_else(|| self.kinds.expected(id));
+            let Some(address) = address.filter(|&address| self.kinds.is_data(address)) else {
+                continue;
+            };
+            let (kind, end) = (
+                self.kinds.kind(address),
+                address.saturating_add(access.size.into()),
+            );
+            let reach = &mut reaches[self.graph.instruction(access.step) as usize];
+            match reach.iter_mut().find(|seen| seen.0 == kind) {
+                Some((_, highest)) => *highest = end.max(*highest),
+                None => reach.push((kind, end)),
+            }
+        }
+        reaches
     }
 
     /// A store from one access on to before another, made by another thread than `thread`, aims at
@@ -57,14 +106,15 @@ impl Engine<'_> {
         let hits = |aim: &Aim| {
             aim.thread != thread
                 && self.pending.contains(aim.store)
-                && aim.base / CELL <= address / CELL
+                && (aim.base / CELL..=aim.last / CELL).contains(&(address / CELL))
                 && self.kinds.are_alike(aim.base, address)
         };
         let mut between = aims[from..].iter().take_while(|aim| aim.store < before);
         between.by_ref().take(MAX_LOOKED_AT).any(hits) || between.next().is_some()
     }
 
-    /// The known places that the address of an access is a sum with.
+    /// The known places that the address of an access is a sum with, each moved by the other numbers that
+    /// are known of the sum: an array may lie within what its register points to.
     fn bases(&self, access: u32) -> SmallVec<[u64; 2]> {
         let mut found = SmallVec::new();
         let step = self.graph.accesses[access as usize].step;
@@ -74,13 +124,20 @@ impl Engine<'_> {
         };
         let mut asked: SmallVec<[(u32, usize); MAX_WORDS]> = SmallVec::new();
         asked.push((step, operand.address.0.into()));
+        let mut offset = u64::from(operand.offset);
         let mut next = 0;
         while let Some(&(step, word)) = asked.get(next).filter(|_| next < MAX_WORDS) {
             next += 1;
             match self.known_word(step, word) {
                 Some(value) if self.kinds.is_object(value) => found.push(value),
-                Some(_) => {}
+                Some(value) => offset = offset.wrapping_add(value),
                 None => self.summands(step, word, &mut asked),
+            }
+        }
+        for base in &mut found {
+            let moved = base.wrapping_add(offset);
+            if self.kinds.are_alike(*base, moved) {
+                *base = moved;
             }
         }
         found
@@ -119,4 +176,10 @@ impl Engine<'_> {
             }
         }
     }
+}
+
+/// The last byte that an array may have, of which an element ends at `end`; `None` when that lies before it.
+fn last_byte(base: u64, end: u64) -> Option<u64> {
+    let seen = end.checked_sub(base).filter(|&seen| seen > 0)?;
+    Some(base.saturating_add(seen.saturating_mul(LENGTHS) - 1))
 }

@@ -83,7 +83,7 @@ impl Kinds {
         }
     }
 
-    fn kind(&self, address: u64) -> usize {
+    pub(super) fn kind(&self, address: u64) -> usize {
         let after = self
             .regions
             .partition_point(|&(start, _, _)| start <= address);
@@ -96,6 +96,11 @@ impl Kinds {
     /// The address is in the heap or in the data of a file.
     pub(super) fn is_object(&self, address: u64) -> bool {
         ![usize::from(MAPPED), STACK].contains(&self.kind(address))
+    }
+
+    /// The address is in the data of a file.
+    pub(super) fn is_data(&self, address: u64) -> bool {
+        self.kind(address) >= usize::from(FIRST_FILE)
     }
 
     /// Two addresses are of one kind of memory.
@@ -176,7 +181,7 @@ impl Kinds {
     }
 
     /// Where the store of an access is expected.
-    fn expected(&self, id: usize) -> Option<u64> {
+    pub(super) fn expected(&self, id: usize) -> Option<u64> {
         self.expected.get(id).copied().flatten()
     }
 
@@ -305,8 +310,7 @@ impl Engine<'_> {
             let instruction = self
                 .graph
                 .instruction(self.graph.accesses[id as usize].step);
-            let seen = observed[instruction as usize].times >= ENOUGH;
-            !seen && self.kinds.expected(id as usize).is_none()
+            observed[instruction as usize].times < ENOUGH
         });
         let may_hit = &self.kinds.may_hit;
         let counted = PendingSet::new(may_hit.len(), |id| self.is_anywhere(id as u32));
