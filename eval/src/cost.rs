@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
-use tools::{ANYWHERE, tools};
+use tools::{ANYWHERE, Tool, tools};
 
 /// The case that is measured: it crashes in each run alike, on its first thread, after some 560,000
 /// instructions.
@@ -88,7 +88,7 @@ pub(crate) fn measure(cases: &[Case], rept: &Path, work: &Path) -> Result<(), Fa
         for (tool, took) in tools.iter().zip(&mut took) {
             eprintln!("recording cost, round {round} of {ROUNDS}: {}", tool.name);
             if let Ok(seconds) = took {
-                match once(case, &built, &tool.line, &log) {
+                match once(case, &built, tool, &log) {
                     Ok(one) => seconds.push(one),
                     Err(why) => *took = Err(why),
                 }
@@ -113,19 +113,20 @@ fn load() -> Option<f64> {
     text.split(' ').next()?.parse().ok()
 }
 
-/// One run.
-fn once(case: &Case, built: &Built, line: &str, log: &Path) -> Result<Took, String> {
+/// What one run of the program took, of those that a tool makes of it.
+fn once(case: &Case, built: &Built, tool: &Tool, log: &Path) -> Result<Took, String> {
     let mut command = Command::new("sh");
     command
-        .args(["-c", &format!("ulimit -c 0; {line}"), "sh"])
+        .args(["-c", &format!("ulimit -c 0; {}", tool.line), "sh"])
         .args(&case.manifest.run)
         .current_dir(&built.folder);
     let before = processor_seconds(Whose::Children);
     let ended = run(&mut command, log, LIMIT)?;
     if ended.status.success() || ended.signal().is_some() {
+        let runs = f64::from(tool.runs);
         return Ok(Took {
-            elapsed: ended.elapsed.as_secs_f64(),
-            of_processor: processor_seconds(Whose::Children) - before,
+            elapsed: ended.elapsed.as_secs_f64() / runs,
+            of_processor: (processor_seconds(Whose::Children) - before) / runs,
         });
     }
     let said = said(log);
@@ -171,13 +172,14 @@ impl Row {
         let between = self.between.map_or("–".to_owned(), |(fastest, slowest)| {
             format!("{fastest:.3} to {slowest:.3}")
         });
-        let of_processor = self
-            .of_processor
-            .map_or("–".to_owned(), |seconds| format!("{seconds:.2}"));
-        let times = native.map_or("–".to_owned(), |native| {
-            format!("{:.0}", seconds / native)
-        });
-        let speed = grouped((steps as f64 / seconds) as u64);
+        let of_processor = self.of_processor;
+        let times = of_processor
+            .zip(native)
+            .map(|(seconds, native)| format!("{:.0}", seconds / native));
+        let speed = of_processor.map(|seconds| grouped((steps as f64 / seconds) as u64));
+        let of_processor = of_processor.map(|seconds| format!("{seconds:.3}"));
+        let [of_processor, times, speed] =
+            [of_processor, times, speed].map(|column| column.unwrap_or_else(|| "–".to_owned()));
         format!("| {tool} | {seconds:.3} | {between} | {of_processor} | {times} | {speed} |")
     }
 }
@@ -186,7 +188,7 @@ impl Cost {
     /// As a section of the page.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
-        let native = self.rows.first().and_then(|row| row.seconds.clone().ok());
+        let native = self.rows.first().and_then(|row| row.of_processor);
         line!(text, "\n## What recording costs\n");
         line!(
             text,
@@ -194,8 +196,8 @@ impl Cost {
              take turns, on the machine that made this page{}. Each tool and what it runs are on one processor \
              (`taskset`), but for those *{}*: a recorder by single steps and its program wait for each other at each \
              instruction, and how long that takes hangs on where the kernel puts them. *Of the processor* is what tool and \
-             program took of it together, in hundredths, which other work on the machine changes little. The time of \
-             *none* is mostly that of starting a process.\n",
+             program took of it together, which other work on the machine changes little; the columns behind it are by \
+             it. The time of *none* is mostly that of starting a process.\n",
             self.case,
             grouped(self.steps),
             self.machine(),
@@ -242,7 +244,7 @@ mod tests {
         let row = Row::new("a tool".to_owned(), Ok(rounds.into()));
         assert_eq!(
             row.line(1_000, Some(0.5)),
-            "| a tool | 2.000 | 1.000 to 4.000 | 1.00 | 4 | 500 |"
+            "| a tool | 2.000 | 1.000 to 4.000 | 1.000 | 2 | 1,000 |"
         );
         let row = Row::new("none here".to_owned(), Err("not found".to_owned()));
         assert_eq!(

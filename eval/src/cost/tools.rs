@@ -2,16 +2,23 @@
 
 use crate::Failure;
 use std::fs;
+use std::iter;
 use std::path::Path;
 
 /// Added to a tool's name when the kernel chooses its processors.
 pub(super) const ANYWHERE: &str = ", on any processor";
+
+/// Runs of the program by itself in one measurement: one is over before the kernel's clock of what
+/// processes take has moved.
+const ALONE: u32 = 100;
 
 /// A way to run the program.
 pub(super) struct Tool {
     pub(super) name: String,
     /// Shell line; `"$@"` is the program with its arguments.
     pub(super) line: String,
+    /// Runs that the line makes.
+    pub(super) runs: u32,
 }
 
 /// All ways, on one processor each.
@@ -19,22 +26,30 @@ pub(super) struct Tool {
 /// A recorder by single steps and its program wait for each other, a million times, and where the kernel
 /// puts them is its choice, run by run: on a quiet machine one run took three times as long as the next.
 pub(super) fn tools(rept: &Path, folder: &Path) -> Result<Vec<Tool>, Failure> {
-    let anywhere = lines(rept, folder).map(|(name, line)| Tool {
+    let alone = Tool {
+        name: "none".to_owned(),
+        line: format!("for run in $(seq {ALONE}); do \"$@\"; done"),
+        runs: ALONE,
+    };
+    let others = lines(rept, folder).map(|(name, line)| Tool {
         name: name.to_owned(),
         line,
+        runs: 1,
     });
+    let anywhere: Vec<Tool> = iter::once(alone).chain(others).collect();
     let processor = processor()?;
     let on_one = |tool: &Tool| Tool {
         name: tool.name.clone(),
         line: format!("taskset -c -p {processor} $$ >/dev/null && {}", tool.line),
+        runs: tool.runs,
     };
     let mut tools: Vec<Tool> = anywhere.iter().map(on_one).collect();
     let stepping = anywhere
         .into_iter()
         .filter(|tool| tool.name.contains("single-step"));
     tools.extend(stepping.map(|tool| Tool {
-        name: tool.name + ANYWHERE,
-        line: tool.line,
+        name: format!("{}{ANYWHERE}", tool.name),
+        ..tool
     }));
     Ok(tools)
 }
@@ -49,7 +64,7 @@ fn processor() -> Result<u32, Failure> {
     first.ok_or_else(|| "the kernel names no processor that may be used".to_owned())
 }
 
-fn lines(rept: &Path, folder: &Path) -> [(&'static str, String); 8] {
+fn lines(rept: &Path, folder: &Path) -> [(&'static str, String); 7] {
     let record = |options: &str, name: &str| {
         let to = folder.join(name);
         format!(
@@ -59,7 +74,6 @@ fn lines(rept: &Path, folder: &Path) -> [(&'static str, String); 8] {
         )
     };
     [
-        ("none", "exec \"$@\"".to_owned()),
         ("rept record --engine fast", record("--engine fast", "fast")),
         ("rept record --engine fast --truth", record("--engine fast --truth", "fast-truth")),
         ("rept record (single-step)", record("", "step")),
