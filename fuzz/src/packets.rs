@@ -2,8 +2,26 @@
 
 use rept_decode::packet::Packets;
 
-/// Walks over all packets, resynchronising behind errors.
+/// Walks over all packets, resynchronising behind errors; in brief they are the same.
 pub fn run(data: &[u8]) {
+    alone(data);
+    in_brief(data);
+}
+
+fn in_brief(data: &[u8]) {
+    let mut alone = Packets::new(data, 0);
+    let mut packets = Packets::new(data, 0);
+    loop {
+        packets.briefs(|at, brief| assert_eq!(alone.next(), Some((at, Ok(brief.packet())))));
+        let next = packets.next();
+        assert_eq!(alone.next(), next);
+        if !matches!(next, Some((_, Ok(_)))) {
+            break;
+        }
+    }
+}
+
+fn alone(data: &[u8]) {
     let mut packets = Packets::new(data, 0);
     let mut last = None;
     while let Some((offset, packet)) = packets.next() {

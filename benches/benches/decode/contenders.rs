@@ -1,7 +1,8 @@
 //! Decoders, each with its code cache warm, and what each is asked to do.
 
 use crate::traces::Sample;
-use rept_decode::packet::Packets;
+use rept_decode::packet::{Packet, Packets};
+use rept_decode::parts::split;
 use rept_decode::{CodeBuilder, DecodeOptions, Decoder, Stream, decode_thread};
 use rept_trace::{Code, ThreadId, ThreadTrace};
 
@@ -44,6 +45,9 @@ impl<'a> Contender<'a> {
 pub(crate) fn contenders(sample: &Sample) -> Vec<Contender<'_>> {
     let own = [
         packets(sample),
+        counted(sample),
+        one_by_one(sample),
+        cut(sample),
         blocks(sample),
         kept(sample),
         addresses(sample),
@@ -54,14 +58,60 @@ pub(crate) fn contenders(sample: &Sample) -> Vec<Contender<'_>> {
     own.collect()
 }
 
+/// Every packet in brief, and all payloads added up.
 fn packets(sample: &Sample) -> Contender<'_> {
     Contender::new("packets, rept", Work::Packets, || {
+        let mut sum: u64 = 0;
+        let mut packets = Packets::new(&sample.packets, 0);
+        loop {
+            packets.briefs(|_, brief| sum = sum.wrapping_add(brief.payload()));
+            match packets.next() {
+                Some((_, packet)) => sum = sum.wrapping_add(payload(&packet.expect("a packet"))),
+                None => return sum,
+            }
+        }
+    })
+}
+
+/// Every packet in brief, and no more done than to count them.
+fn counted(sample: &Sample) -> Contender<'_> {
+    Contender::new("packets counted, rept", Work::Packets, || {
         let mut count = 0;
-        for (_, packet) in Packets::new(&sample.packets, 0) {
-            packet.expect("a packet");
+        let mut packets = Packets::new(&sample.packets, 0);
+        loop {
+            packets.briefs(|_, _| count += 1);
+            match packets.next() {
+                Some((_, packet)) => _ = packet.expect("a packet"),
+                None => return count,
+            }
             count += 1;
         }
-        count
+    })
+}
+
+fn one_by_one(sample: &Sample) -> Contender<'_> {
+    Contender::new("packets one by one, rept", Work::Packets, || {
+        let mut sum: u64 = 0;
+        for (_, packet) in Packets::new(&sample.packets, 0) {
+            sum = sum.wrapping_add(payload(&packet.expect("a packet")));
+        }
+        sum
+    })
+}
+
+fn payload(packet: &Packet) -> u64 {
+    match *packet {
+        Packet::Tnt { bits, .. } => bits,
+        Packet::Tip(ip) | Packet::TipPge(ip) | Packet::TipPgd(ip) | Packet::Fup(ip) => ip.bits,
+        _ => 0,
+    }
+}
+
+/// What comes before several threads can share a stream.
+fn cut(sample: &Sample) -> Contender<'_> {
+    Contender::new("parts cut out, rept", Work::Packets, || {
+        let stream = Stream::new(ThreadId(1), &sample.packets);
+        split(&stream, &DecodeOptions::default(), PIECE_BYTES as u64).len() as u64
     })
 }
 
@@ -123,7 +173,7 @@ mod baselines {
     use iptr_edge_analyzer::{
         ControlFlowTransitionKind, EdgeAnalyzer, HandleControlFlow, ReadMemory,
     };
-    use rept_decode::libipt::{Files, Section};
+    use rept_decode::libipt::{self, Files, Section};
     use rept_decode::{CodeImage, DecodeOptions, StaticImage};
     use rept_trace::Address;
     use std::convert::Infallible;
@@ -132,6 +182,7 @@ mod baselines {
     pub(super) fn contenders(sample: &Sample) -> Vec<Contender<'_>> {
         let mut all = vec![
             packets(sample),
+            libipt_packets(sample),
             libipt_blocks(sample),
             libipt_addresses(sample),
         ];
@@ -151,6 +202,16 @@ mod baselines {
             })
             .collect();
         Files::new(&sections).expect("libipt takes the files")
+    }
+
+    fn libipt_packets(sample: &Sample) -> Contender<'_> {
+        Contender::new("packets, libipt", Work::Packets, || {
+            let mut sum: u64 = 0;
+            libipt::packets(&sample.packets, &DecodeOptions::default(), |payload| {
+                sum = sum.wrapping_add(payload);
+            });
+            sum
+        })
     }
 
     fn libipt_blocks(sample: &Sample) -> Contender<'_> {

@@ -30,6 +30,7 @@ use ::libipt::error::{PtError, PtErrorCode};
 use ::libipt::event::ExecModeType;
 use ::libipt::image::Image;
 use ::libipt::insn::Insn;
+use ::libipt::packet::{Packet, PacketDecoder};
 use drive::{Instructions, Visitor};
 use rept_trace::{
     Address, BlockId, Event, EventKind, Gap, GapReason, Interval, Run, ThreadTrace, Timestamp,
@@ -84,6 +85,27 @@ pub fn decode_thread(
     }
     path.flush();
     path.out
+}
+
+/// Hands out the payload of every packet from the first PSB on: outcomes, or the bits of an IP, and of
+/// any other packet 0. Of a long TNT the crate tells eight outcomes. Damage is passed over up to the next PSB.
+pub fn packets(bytes: &[u8], options: &DecodeOptions, mut visit: impl FnMut(u64)) {
+    let Ok(mut decoder) = drive::open::<PacketDecoder<()>>(bytes, options) else {
+        return;
+    };
+    while decoder.sync_forward().is_ok() {
+        while let Ok(packet) = decoder.decode_next() {
+            visit(match packet {
+                Packet::Tnt8(outcomes) => outcomes.payload().into(),
+                Packet::Tnt64(outcomes) => outcomes.payload().into(),
+                Packet::Tip(ip) => ip.tip(),
+                Packet::TipPge(ip) => ip.tippge(),
+                Packet::TipPgd(ip) => ip.tippgd(),
+                Packet::Fup(ip) => ip.fup(),
+                _ => 0,
+            });
+        }
+    }
 }
 
 /// The path of one thread in the making.

@@ -5,9 +5,12 @@
 //! state beyond "inside a group of block items or not", which the bytes alone do
 //! not tell; [`Packets`] walks over a buffer and keeps that state.
 
+mod ahead;
 mod parse;
 mod stream;
 
+pub use ahead::Brief;
+pub(crate) use ahead::each_brief;
 pub use parse::{MAX_PACKET_BYTES, ParseError, ParseErrorKind, parse, parse_with_errata};
 pub(crate) use parse::{common, is_short_tnt, short_outcomes, short_tnt};
 pub(crate) use stream::item_bytes_after;

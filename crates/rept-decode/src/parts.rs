@@ -27,7 +27,7 @@ pub use join::Join;
 
 use crate::clock::Clock;
 use crate::flow::{Flow, Next, Path, State, exec_bitness};
-use crate::packet::Packet;
+use crate::packet::{Packet, each_brief};
 use crate::reader::{Reader, Sink};
 use crate::{Chunk, CodeBuilder, CodeImage, DecodeOptions, Stream};
 use rept_trace::{GapReason, ThreadId};
@@ -231,6 +231,16 @@ impl Sink for Cuts {
             }
         }
         Next::Packet
+    }
+
+    #[inline(always)]
+    fn briefs(&mut self, offset: u64, bytes: &[u8]) -> usize {
+        each_brief(bytes, |at, brief| {
+            if !brief.leads_on() {
+                // It never asks for anything.
+                let _ = self.packet(offset + at as u64, &brief.packet());
+            }
+        })
     }
 
     fn broken(&mut self, _: u64, _: GapReason) {

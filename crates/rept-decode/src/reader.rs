@@ -20,6 +20,13 @@ pub(crate) trait Sink {
         (1, self.packet(offset, &short_tnt(bytes[0])))
     }
 
+    /// Packets from byte `offset` on, which `bytes` begin with, outside of a group of block items, for a
+    /// sink to which it is enough to be told of most in brief; says how many bytes these had.
+    #[inline]
+    fn briefs(&mut self, _offset: u64, _bytes: &[u8]) -> usize {
+        0
+    }
+
     /// The stream has a hole or is unreadable at `offset`; the next packet is a PSB.
     fn broken(&mut self, offset: u64, reason: GapReason);
 }
@@ -161,6 +168,13 @@ impl<S: Sink> Reader<S> {
     #[inline(always)]
     fn step(&mut self, offset: u64, bytes: &[u8], at: usize) -> Option<usize> {
         let rest = &bytes[at..];
+        // Near a seam, where not all of `rest` may be used up, there is no room for these.
+        if self.item_bytes.is_none() {
+            let used = self.sink.briefs(offset, rest);
+            if used > 0 {
+                return Some(used);
+            }
+        }
         if is_short_tnt(rest[0]) && self.item_bytes.is_none() {
             let (used, next) = self.sink.outcomes(offset, rest);
             self.heed(next);

@@ -83,7 +83,7 @@ pub(crate) fn common(bytes: &[u8], item_bytes: Option<u8>) -> Option<(Packet, us
 
 /// Which packet with an IP begins with a byte, if one does.
 #[derive(Clone, Copy)]
-enum IpKind {
+pub(super) enum IpKind {
     Tip,
     Enable,
     Disable,
@@ -93,11 +93,11 @@ enum IpKind {
 
 /// What the first byte of a packet with an IP tells.
 #[derive(Clone, Copy)]
-struct IpHead {
+pub(super) struct IpHead {
     mask: u64,
-    kind: IpKind,
-    compression: IpCompression,
-    len: u8,
+    pub(super) kind: IpKind,
+    pub(super) compression: IpCompression,
+    pub(super) len: u8,
 }
 
 /// By the first byte.
@@ -111,7 +111,7 @@ static IP_HEADS: [IpHead; 256] = {
     heads
 };
 
-const fn ip_head(first: u8) -> IpHead {
+pub(super) const fn ip_head(first: u8) -> IpHead {
     let kind = match first & 0x1f {
         0x0d => IpKind::Tip,
         0x11 => IpKind::Enable,
@@ -303,9 +303,9 @@ pub(crate) fn short_tnt(first: u8) -> Packet {
 
 /// The outcomes of a short TNT, and their number.
 #[inline(always)]
-pub(crate) fn short_outcomes(first: u8) -> (u64, u8) {
+pub(crate) const fn short_outcomes(first: u8) -> (u64, u8) {
     let len = (first >> 1).ilog2();
-    (u64::from(first >> 1) & !(1 << len), len as u8)
+    ((first >> 1) as u64 & !(1 << len), len as u8)
 }
 
 /// A stop bit alone, or none, is no long TNT.

@@ -2,10 +2,11 @@
 
 use crate::encode::encode;
 use proptest::prelude::*;
+use rept_decode::Errata;
 use rept_decode::dump::{DumpOptions, dump};
 use rept_decode::packet::{
-    IpCompression, IpPayload, MAX_PACKET_BYTES, PSB, Packet, Packets, ParseErrorKind, find_psb,
-    parse,
+    IpCompression, IpPayload, MAX_PACKET_BYTES, PSB, Packet, Packets, ParseError, ParseErrorKind,
+    find_psb, parse,
 };
 
 fn ip_payload() -> impl Strategy<Value = IpPayload> {
@@ -122,6 +123,81 @@ fn packet() -> impl Strategy<Value = Packet> {
     prop_oneof![moving(), stating(), rare()]
 }
 
+/// A stream of some hundred packets, of which more or less are such as can be told in brief.
+fn stream() -> impl Strategy<Value = Vec<u8>> {
+    let brief = || {
+        prop_oneof![
+            8 => tnt(6, false),
+            4 => ip_payload().prop_map(Packet::Tip),
+            1 => Just(Packet::Pad),
+            1 => any::<u8>().prop_map(|ctc| Packet::Mtc { ctc }),
+            1 => (0u64..1 << 14).prop_map(|cycles| Packet::Cyc { cycles }),
+        ]
+    };
+    let packets = |of: BoxedStrategy<Packet>| prop::collection::vec(of, 1..400).boxed();
+    let often = prop_oneof![30 => brief(), 1 => packet()].boxed();
+    prop_oneof![packets(often), packets(packet().boxed())]
+        .prop_map(|packets| packets.iter().flat_map(encode).collect())
+}
+
+/// The same with bytes changed and a CYC that an OVF cuts off put in, or any bytes.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let places = || prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..20);
+    let changed = (stream(), places(), places()).prop_map(|(mut bytes, changes, cuts)| {
+        for (index, byte) in changes {
+            let index = index.index(bytes.len());
+            bytes[index] = byte;
+        }
+        for (index, byte) in cuts {
+            let index = index.index(bytes.len());
+            bytes.splice(index..index, [byte | 7, 0x02, 0xf3]);
+        }
+        bytes
+    });
+    prop_oneof![changed, prop::collection::vec(any::<u8>(), 0..2000)]
+}
+
+/// Those that packets show.
+fn errata() -> impl Strategy<Value = Errata> {
+    any::<(bool, bool)>().prop_map(|(skd007, skz84)| Errata {
+        skd007,
+        skz84,
+        ..Errata::default()
+    })
+}
+
+type Found = Vec<(usize, Result<Packet, ParseError>)>;
+
+/// All packets, by [`Packets::briefs`] where these are asked for; what is found behind each damage.
+fn found(bytes: &[u8], errata: Errata, briefs: bool) -> Found {
+    let mut packets = Packets::new(bytes, 0).with_errata(errata);
+    let mut found = Vec::new();
+    loop {
+        if briefs {
+            packets.briefs(|at, brief| found.push((at, Ok(brief.packet()))));
+        }
+        let Some(next) = packets.next() else {
+            return found;
+        };
+        found.push(next);
+        if next.1.is_err() {
+            packets.resync();
+        }
+    }
+}
+
+/// What of a packet is its payload, told in brief.
+fn payload(packet: Packet) -> u64 {
+    match packet {
+        Packet::Tnt { bits, .. } => bits,
+        Packet::Tip(ip) | Packet::TipPge(ip) | Packet::TipPgd(ip) | Packet::Fup(ip) => ip.bits,
+        Packet::Mtc { ctc } => ctc.into(),
+        Packet::Tsc { tsc } => tsc,
+        Packet::Cyc { cycles } => cycles,
+        _ => 0,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
@@ -158,12 +234,58 @@ proptest! {
     }
 
     #[test]
+    fn packets_in_brief_are_those_read_alone(bytes in damaged(), errata in errata()) {
+        prop_assert_eq!(found(&bytes, errata, true), found(&bytes, errata, false));
+    }
+
+    #[test]
+    fn a_brief_tells_what_its_packet_does(bytes in damaged()) {
+        let mut packets = Packets::new(&bytes, 0);
+        let mut briefs = Vec::new();
+        packets.briefs(|_, brief| briefs.push(brief));
+        for brief in briefs {
+            let packet = brief.packet();
+            prop_assert_eq!(brief.payload(), payload(packet));
+            let leads_on = matches!(packet, Packet::Pad | Packet::Tnt { .. } | Packet::Tip(_));
+            prop_assert_eq!(brief.leads_on(), leads_on);
+        }
+    }
+
+    #[test]
     fn a_boundary_is_found_where_it_is(before in prop::collection::vec(0u8..0x80, 0..80), after in any::<[u8; 20]>()) {
         let bytes = [&before[..], &PSB, &after].concat();
         // A 02 and 82 before it may be part of a longer run, which begins earlier.
         let naive = (0..bytes.len()).find(|&at| bytes[at..].starts_with(&PSB));
         prop_assert_eq!(find_psb(&bytes, 0), naive);
     }
+}
+
+#[test]
+fn of_common_packets_nearly_all_are_told_in_brief() {
+    let long = [0x6d, 1, 2, 3, 4, 5, 6];
+    let common = [
+        &[0x00, 0x06, 0xfe, 0x2d, 0x05, 0x02][..],
+        &[0x4d, 1, 2, 3, 4],
+        &long,
+        &[0x0d],
+    ];
+    let timed = [
+        &[0x19, 1, 2, 3, 4, 5, 6, 7][..],
+        &[0x59, 3, 0x83, 0x87, 0x04],
+    ];
+    let other = [&[0x31, 1, 2][..], &[0x21, 1, 2], &[0x3d, 1, 2]];
+    let round = [common.concat(), timed.concat(), other.concat()].concat();
+    let bytes = round.repeat(100);
+    let mut told = 0;
+    let mut packets = Packets::new(&bytes, 0);
+    packets.briefs(|_, _| told += 1);
+    assert!(packets.offset() > bytes.len() - 300, "{}", packets.offset());
+    assert_eq!(
+        told,
+        Packets::new(&bytes, 0)
+            .take_while(|&(at, _)| at < packets.offset())
+            .count()
+    );
 }
 
 #[test]
