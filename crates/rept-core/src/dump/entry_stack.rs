@@ -30,9 +30,9 @@ pub(crate) struct EntryStack {
     /// argc and both lists as the kernel laid them, little endian, from `pointer` on; empty if their
     /// strings do not lie any more as it laid them.
     pub(crate) lists: Vec<u8>,
-    /// What the final memory holds as it was then: the auxiliary vector, and, if the strings lie as
-    /// they were laid, all to the end of the stack.
-    pub(crate) unchanged: Range<u64>,
+    /// What the final memory holds as it was then, ascending: the auxiliary vector, and, if the strings
+    /// lie as they were laid, all to the end of the stack but for the nulls that cut a string in two.
+    pub(crate) unchanged: Vec<Range<u64>>,
 }
 
 impl EntryStack {
@@ -55,9 +55,13 @@ impl EntryStack {
             .windows(vector.len())
             .rposition(|window| window == vector)?;
         let words = &words[..index];
-        let laid = strings(memory, auxv).and_then(|strings| lists(words, &strings));
+        let strings = strings(memory, auxv);
+        let whole = strings.as_ref().and_then(|strings| lists(words, strings));
+        let laid = whole
+            .map(|lists| (lists, Vec::new()))
+            .or_else(|| lists_of_cut(words, strings.as_ref()?));
         let argc = match &laid {
-            Some(laid) => index - laid.len(),
+            Some((lists, _)) => index - lists.len(),
             None => argument_count_below(words)?,
         };
         let at = |index: usize| start.checked_add(8 * index as u64);
@@ -65,13 +69,13 @@ impl EntryStack {
         Some(EntryStack {
             pointer,
             below: stack.start.0..pointer,
-            unchanged: at(index)?..match laid {
-                Some(_) => stack.end.0,
-                None => at(index + vector.len())?,
+            unchanged: match &laid {
+                Some((_, cuts)) => between(at(index)?, cuts, stack.end.0),
+                None => between(at(index)?, &[], at(index + vector.len())?),
             },
             lists: laid
                 .into_iter()
-                .flatten()
+                .flat_map(|(lists, _)| lists)
                 .flat_map(u64::to_le_bytes)
                 .collect(),
         })
@@ -148,6 +152,31 @@ fn lists(words: &[u64], strings: &[u64]) -> Option<Vec<u64>> {
     laid.extend(environment);
     laid.push(0);
     Some(laid)
+}
+
+/// The same where the program wrote nulls into strings (`strtok`), and where those are: there are more
+/// strings then than the lists tell of, which still lie as they were laid, in the order of their strings.
+fn lists_of_cut(words: &[u64], strings: &[u64]) -> Option<(Vec<u64>, Vec<u64>)> {
+    let lists = &words[argument_count_below(words)?..];
+    let mut listed = lists[1..].iter().filter(|&&word| word != 0).peekable();
+    // argc, and one null behind each list: `unsetenv` leaves more.
+    if listed.clone().count() + 3 != lists.len() || listed.peek() != strings.first().as_ref() {
+        return None;
+    }
+    let mut cuts = Vec::new();
+    for &string in strings {
+        if listed.next_if_eq(&&string).is_none() {
+            cuts.push(string - 1);
+        }
+    }
+    listed.next().is_none().then(|| (lists.to_vec(), cuts))
+}
+
+/// What lies between `start` and `end` but for these bytes, ascending.
+fn between(start: u64, but: &[u64], end: u64) -> Vec<Range<u64>> {
+    let starts = std::iter::once(start).chain(but.iter().map(|at| at + 1));
+    let ends = but.iter().copied().chain([end]);
+    starts.zip(ends).map(|(start, end)| start..end).collect()
 }
 
 /// Where the memory behind a null-terminated string begins.
@@ -234,6 +263,12 @@ mod tests {
         (Stack(page, [mapping]), auxv)
     }
 
+    /// Starts and ends in the page.
+    fn unchanged(found: &EntryStack) -> Vec<(u64, u64)> {
+        let ranges = found.unchanged.iter();
+        ranges.map(|of| (of.start - BASE, of.end - BASE)).collect()
+    }
+
     const LAID: [u64; 5] = [BASE + 0xf00, BASE + 0xf05, 0, BASE + 0xf07, 0];
 
     #[track_caller]
@@ -247,7 +282,7 @@ mod tests {
         assert_eq!(found.lists, lists);
         assert_eq!(found.first_string(), laid.then_some(BASE + 0xf00));
         let end = if laid { 0x1000 } else { 0x860 };
-        assert_eq!(found.unchanged, BASE + 0x830..BASE + end);
+        assert_eq!(unchanged(&found), [(0x830, end)]);
     }
 
     #[test]
@@ -267,12 +302,22 @@ mod tests {
     }
 
     #[test]
-    fn strings_that_were_cut_in_two_tell_nothing() {
+    fn nulls_that_cut_strings_in_two_are_not_the_kernel_s() {
         let (mut memory, auxv) = stack(LAID);
         memory.0[0xf08] = 0;
         let found = EntryStack::find(&memory, &auxv).unwrap();
         assert_eq!(found.pointer, BASE + 0x800);
+        assert_eq!(found.first_string(), Some(BASE + 0xf00));
+        assert_eq!(unchanged(&found), [(0x830, 0xf08), (0xf09, 0x1000)]);
+    }
+
+    #[test]
+    fn strings_that_were_cut_in_two_tell_nothing_of_lists_that_were_exchanged() {
+        let (mut memory, auxv) = stack([BASE + 0xf05, BASE + 0xf00, 0, BASE + 0xf07, 0]);
+        memory.0[0xf08] = 0;
+        let found = EntryStack::find(&memory, &auxv).unwrap();
+        assert_eq!(found.pointer, BASE + 0x800);
         assert!(found.lists.is_empty());
-        assert_eq!(found.unchanged, BASE + 0x830..BASE + 0x860);
+        assert_eq!(unchanged(&found), [(0x830, 0x860)]);
     }
 }

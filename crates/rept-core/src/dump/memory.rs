@@ -110,22 +110,23 @@ impl DumpMemory {
         let Some(stack) = &self.entry_stack else {
             return;
         };
-        let unchanged = &stack.unchanged;
-        let first = self
-            .chunks
-            .partition_point(|chunk| chunk.end <= unchanged.start);
-        let held = self.chunks[first..]
-            .iter()
-            .take_while(|chunk| chunk.start < unchanged.end);
-        self.initial.extend(held.map(|chunk| {
-            let start = chunk.start.max(unchanged.start);
-            Chunk {
-                start,
-                end: chunk.end.min(unchanged.end),
-                offset: chunk.offset + (start - chunk.start) as usize,
-                ..*chunk
-            }
-        }));
+        for unchanged in &stack.unchanged {
+            let first = self
+                .chunks
+                .partition_point(|chunk| chunk.end <= unchanged.start);
+            let held = self.chunks[first..]
+                .iter()
+                .take_while(|chunk| chunk.start < unchanged.end);
+            self.initial.extend(held.map(|chunk| {
+                let start = chunk.start.max(unchanged.start);
+                Chunk {
+                    start,
+                    end: chunk.end.min(unchanged.end),
+                    offset: chunk.offset + (start - chunk.start) as usize,
+                    ..*chunk
+                }
+            }));
+        }
         self.initial.push(Chunk {
             start: stack.pointer,
             end: stack.pointer + stack.lists.len() as u64,
