@@ -73,11 +73,15 @@ const KEEP: &[u8] = &[0x48, 0x89, 0xc3];
 
 /// Recovers a run of these instructions, and tells what is known of a register behind them.
 fn behind(code: Code<'_>, word: RegWord, options: &Options) -> Value {
+    behind_blocks(code, &[UNLESS_ERROR], word, options)
+}
+
+/// The same of blocks that end behind these instructions.
+fn behind_blocks(code: Code<'_>, last: Code<'_>, word: RegWord, options: &Options) -> Value {
     let mut trace = Trace::default();
     let mut thread = ThreadTrace::new(THREAD);
     let mut at = 0x40_1000;
-    // A branch ends its block.
-    for code in code.split_inclusive(|instruction| *instruction == UNLESS_ERROR) {
+    for code in code.split_inclusive(|instruction| last.contains(instruction)) {
         at = run_block(&mut trace, &mut thread, at, code);
     }
     trace.threads.push(thread);
@@ -163,6 +167,21 @@ fn check_assumed(code: Code<'_>, options: &Options, expect: u64) {
     let found = behind(code, RegWord::RBX, options);
     assert_eq!(whole(found), Some(expect));
     assert_eq!((found.certain, found.assumed), (0, u64::MAX));
+}
+
+#[test]
+fn what_is_mapped_at_a_place_is_there() {
+    let at: &[u8] = &[0xbf, 0, 0, 0, 0x70]; // mov edi,70000000h
+    let mapping = mapping(LENGTH, 0x32);
+    let map = mapping.iter().map(Vec::as_slice);
+    let code: Vec<&[u8]> = std::iter::once(at)
+        .chain(map)
+        .chain([IS_ERROR, UNLESS_ERROR, KEEP])
+        .collect();
+    check_assumed(&code, &Options::default(), 0x7000_0000);
+    let unasked = [&code[..6], &[KEEP]].concat();
+    let found = behind(&unasked, RegWord::RBX, &Options::default());
+    assert_eq!(whole(found), None, "it may have failed");
 }
 
 /// brk: what rdi says.
@@ -339,6 +358,17 @@ fn a_new_descriptor_has_the_lowest_free_number() {
     check_opened(&[pipe, open(0)], KEEP, &opening(), Some(5));
 }
 
+/// A trace that is synchronised between a comparison and its branch has them in two blocks.
+#[test]
+fn a_branch_that_begins_a_block_asks_for_an_error_too() {
+    let code = open(0);
+    let code = code.iter().map(Vec::as_slice).chain([KEEP]);
+    let code: Vec<&[u8]> = code.collect();
+    let blocks: Code<'_> = &[IS_ERROR, UNLESS_ERROR];
+    let found = behind_blocks(&code, blocks, RegWord::RBX, &opening());
+    assert_eq!(whole(found), Some(3));
+}
+
 #[test]
 fn what_was_open_from_the_start_counts() {
     let mut options = opening();
@@ -482,6 +512,15 @@ fn the_list_of_memory_follows_from_its_areas() {
     let whole = u64::from(second) + 73 + "[stack]\n".len() as u64;
     check_opened(&read_list(1024), KEEP, &options, Some(whole));
     check_opened(&read_list(100), KEEP, &options, Some(100));
+}
+
+#[test]
+fn a_list_is_read_from_where_it_was_sought() {
+    let [of_list, read] = read_list(1024);
+    let rewind = [vec![second(0), third(0)], call(8)].concat();
+    let calls = [of_list, rewind, read];
+    let first = u64::from_le_bytes(*b"00400000");
+    check_opened(&calls, &load(0), &listing(0), Some(first));
 }
 
 #[test]

@@ -130,6 +130,7 @@ impl Engine<'_> {
             let known = self.inputs.learned(&self.graph);
             self.walk_calls();
             self.assume_processor_sets();
+            self.assume_fixed_maps();
             self.assume_links();
             // One at a time, as what follows from one may tell of which file the next call asks.
             let all = walk == MAX_WALKS || !self.graph.begins;
@@ -302,6 +303,14 @@ impl Engine<'_> {
         if self.inputs.foretold.insert(call.access) {
             let constant = self.new_constant(result);
             let number = self.graph.pair(call.result, constant);
+            self.equalise(number);
+        }
+    }
+
+    /// The result of a call is assumed to be what a node holds.
+    pub(super) fn foretell_as(&mut self, call: &KernelCall, node: u32) {
+        if self.inputs.foretold.insert(call.access) {
+            let number = self.graph.pair(call.result, node);
             self.equalise(number);
         }
     }

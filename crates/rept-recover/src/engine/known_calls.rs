@@ -146,6 +146,21 @@ impl Engine<'_> {
         }
     }
 
+    /// A mapping that was asked for at a place, and was made, is there (mmap(2), MAP_FIXED).
+    pub(super) fn assume_fixed_maps(&mut self) {
+        for index in 0..self.graph.kernel_calls.len() {
+            let call = self.graph.kernel_calls[index];
+            let flags = self.graph.nodes.bits[call.arguments[4] as usize];
+            let fixed = flags.known & flags.value & MAP_FIXED != 0;
+            if fixed
+                && self.number(call.arguments[0]) == Some(MMAP)
+                && self.outcome_of(&call) == Outcome::Succeeded
+            {
+                self.foretell_as(&call, call.arguments[1]);
+            }
+        }
+    }
+
     /// Errors are -4095 to -1, and other results are taken for positive: those that processes ask for are
     /// numbers, sizes and addresses below the kernel's.
     pub(super) fn learn_outcome(&mut self, step: u32, call: &KernelCall) {

@@ -3,8 +3,8 @@
 
 use super::super::graph::Outcome;
 use super::super::lower::decode;
-use super::Builder;
-use iced_x86::{ConditionCode, Mnemonic, OpKind};
+use super::{Builder, behind};
+use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind};
 use rept_trace::{Block, RegWord};
 
 /// The greatest result that is no error, and the least that is one.
@@ -27,10 +27,10 @@ impl Builder<'_> {
         if outcome == Outcome::Nothing {
             return;
         }
-        let Some(before) = index.checked_sub(1) else {
+        let Some(compare) = self.instruction_before(thread, block, index) else {
             return;
         };
-        let (branch, compare) = (decode(block, index), decode(block, before));
+        let branch = decode(block, index);
         let immediate = compare.op_count() == 2
             && matches!(
                 compare.op1_kind(),
@@ -58,5 +58,25 @@ impl Builder<'_> {
         if !failed || register.is_gpr64() {
             self.graph.failed.insert(access, failed);
         }
+    }
+
+    /// The instruction that the thread executed right before the one at `index` of a block, whose step was
+    /// passed last, if that lies behind it in memory. A trace may take up a block in its middle, where it
+    /// is synchronised.
+    fn instruction_before(
+        &self,
+        thread: usize,
+        block: &Block,
+        index: usize,
+    ) -> Option<Instruction> {
+        if let Some(before) = index.checked_sub(1) {
+            return Some(decode(block, before));
+        }
+        let cursor = &self.cursors[thread];
+        let run = cursor.run.checked_sub(usize::from(cursor.index == 0))?;
+        let before = cursor.trace.runs()[run.checked_sub(1)?];
+        let last = usize::from(before.count) - 1;
+        let before = self.trace.code.block(before.block);
+        (behind(before, last) == block.at).then(|| decode(before, last))
     }
 }

@@ -143,9 +143,9 @@ impl Engine<'_> {
             Some(SEEK_END) => length,
             _ => None,
         };
-        // Of what is no file, nobody knows whether it has positions.
+        // Of what is no file, nobody knows whether it has positions; lists are read from anywhere on.
         let target = from.zip(offset).map(|(from, by)| from.wrapping_add(by));
-        let target = target.filter(|_| length.is_some());
+        let target = target.filter(|_| length.is_some() || open.lists_memory);
         let position = match (outcome, known, target) {
             (Outcome::Failed, ..) => open.position,
             (Outcome::Succeeded, Some(known), _) => Some(known),
