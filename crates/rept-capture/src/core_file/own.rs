@@ -66,7 +66,7 @@ impl OwnCore<'_> {
     }
 
     fn save(&self, path: &Path) -> io::Result<u64> {
-        let mappings: Vec<Mapping> = maps::read(self.pid).into_iter().filter(is_dumped).collect();
+        let mappings = maps::read(self.pid);
         if mappings.len() >= 0xffff {
             return Err(io::Error::other("more than 65534 mappings"));
         }
@@ -79,20 +79,21 @@ impl OwnCore<'_> {
         let mut at = data_at;
         for mapping in &mappings {
             let length = mapping.end - mapping.start;
+            let held = if is_dumped(mapping) { length } else { 0 };
             out.write_all(&program_header(
                 1,
                 flags(mapping),
                 at,
                 mapping.start,
-                length,
+                held,
                 length,
             ))?;
-            at += length;
+            at += held;
         }
         out.write_all(&notes)?;
         out.seek(SeekFrom::Start(data_at))?;
         let mut page = vec![0; 1 << 16];
-        for mapping in &mappings {
+        for mapping in mappings.iter().filter(|mapping| is_dumped(mapping)) {
             self.copy(mapping, &mut page, &mut out)?;
         }
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -182,7 +183,8 @@ impl OwnCore<'_> {
     }
 }
 
-// Without device memory and the kernel's own pages, which cannot be read.
+// The kernel's own pages cannot be read, and what nobody may touch holds nothing: as in the kernel's
+// dumps, such mappings are listed without their bytes.
 fn is_dumped(mapping: &Mapping) -> bool {
     !mapping.name.starts_with("[vvar")
         && mapping.name != "[vsyscall]"
