@@ -1,6 +1,6 @@
 //! What a process begins with that neither trace nor core tells: its working directory, the
-//! descriptors that are open, and how many processors the kernel's sets of them have room for. The file `process` beside the core says so, in lines of text
-//! (docs/tracer.md).
+//! descriptors that are open, its limits, and how many processors the kernel's sets of them have room
+//! for. The file `process` beside the core says so, in lines of text (docs/real-hardware.md).
 
 use crate::sys;
 use std::fs;
@@ -34,6 +34,11 @@ fn describe(process: &Path) -> Vec<u8> {
     if let Some(bytes) = sys::processor_set_bytes() {
         // Writing into memory does not fail.
         let _ = writeln!(text, "processors {}", 8 * bytes);
+    }
+    // As the kernel lists them, without the heading.
+    let limits = fs::read_to_string(process.join("limits")).unwrap_or_default();
+    for limit in limits.lines().skip(1) {
+        let _ = writeln!(text, "{}", limit.trim_end());
     }
     let Ok(open) = fs::read_dir(process.join("fd")) else {
         return text;
@@ -98,6 +103,10 @@ mod tests {
         assert_eq!(lines[0], format!("directory {}", here.display()));
         let room = lines[1].strip_prefix("processors ").unwrap();
         assert_eq!(room.parse::<u32>().unwrap() % 64, 0, "whole words");
+        let stack = lines
+            .iter()
+            .filter(|line| line.starts_with("Max stack size"));
+        assert_eq!(stack.count(), 1);
         let expect = [
             format!("descriptor {} 7 {}", reads.as_raw_fd(), path.display()),
             format!("descriptor {}", writes.as_raw_fd()),

@@ -236,6 +236,7 @@ impl Session {
             options.program = dump.program_path().map(|path| path.as_bytes().to_vec());
             options.extended_state_bytes = dump.extended_state_bytes();
             options.processor_set_bytes = self.inner.inherited.processor_set_bytes;
+            options.limits.clone_from(&self.inner.inherited.limits);
             let identities = self.inner.capture.as_ref().map(Identities::new);
             let identity = |path: &str| identities.as_ref()?.of(path);
             let space = dump.address_space(identity);

@@ -37,6 +37,7 @@ mod graph;
 mod kernel;
 mod kinds;
 mod known_calls;
+mod limits;
 mod lower;
 mod mapped;
 mod options;
@@ -75,7 +76,7 @@ use kernel::Remapped;
 use kinds::{Kinds, stack_pointers};
 pub use options::{
     AddressSpace, Anchor, AnchorPoint, Area, Backing, Creation, Descriptor, FileIdentity, FileRead,
-    Mapped, MappedFile, OpenedFiles, Options,
+    Mapped, MappedFile, OpenedFiles, Options, ResourceLimit,
 };
 use pending::PendingSet;
 use protect::Protection;

@@ -8,7 +8,7 @@ use rept_order::Order;
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{
     AddressSpace, Anchor, AnchorPoint, Area, Backing, Descriptor, FileRead, Mapped, MappedFile,
-    OpenedFiles, Options, recover,
+    OpenedFiles, Options, ResourceLimit, recover,
 };
 use rept_trace::{
     Address, FinalState, Mapping, Memory, RegWord, Registers, ThreadId, ThreadTrace, Trace,
@@ -440,6 +440,48 @@ fn input_that_was_open_from_the_start_is_read() {
     }]);
     let input = vec![vec![0x31, 0xff]]; // xor edi,edi
     check_opened(&[input, read(8)], FIRST_READ, &options, Some(CONTENTS));
+}
+
+/// `prlimit64` of this process, `RLIMIT_STACK`, into 7000h, with new limits at rdx, then
+/// `mov rbx,[7000h]`.
+fn asked_for_stack(new: u32, before: &[Vec<u8>]) -> Value {
+    let mut options = Options::default();
+    options.limits = vec![ResourceLimit {
+        resource: 3,
+        soft: 8 << 20,
+        hard: u64::MAX,
+    }];
+    let ask = [
+        vec![0x31, 0xff], // xor edi,edi
+        second(3),
+        third(new),
+        vec![0x41, 0xba, 0, 0x70, 0, 0], // mov r10d,7000h
+        vec![0xb8, 0x2e, 1, 0, 0],       // mov eax,302
+        SYSCALL.to_vec(),
+        IS_ERROR.to_vec(),
+        UNLESS_ERROR.to_vec(),
+        FIRST_READ.to_vec(),
+    ];
+    let code = before.iter().chain(&ask).map(Vec::as_slice);
+    let code: Vec<&[u8]> = code.collect();
+    behind(&code, RegWord::RBX, &options)
+}
+
+#[test]
+fn a_process_is_told_the_limits_that_it_began_with() {
+    let found = asked_for_stack(0, &[]);
+    assert_eq!(whole(found), Some(8 << 20));
+    assert_eq!((found.certain, found.assumed), (0, u64::MAX));
+}
+
+#[test]
+fn limits_that_a_process_sets_are_not_those_it_began_with() {
+    let set = |resource: u8| [vec![vec![0xbf, resource, 0, 0, 0]], call(160)].concat();
+    assert_eq!(whole(asked_for_stack(0, &set(3))), None);
+    assert_eq!(whole(asked_for_stack(0, &set(7))), Some(8 << 20));
+    assert_eq!(whole(asked_for_stack(0x6000, &[])), None);
+    let unknown = [vec![0x48, 0x89, 0xe8], SYSCALL.to_vec()]; // mov rax,rbp
+    assert_eq!(whole(asked_for_stack(0, &unknown)), None);
 }
 
 #[test]

@@ -6,13 +6,37 @@
 //! descriptor 0
 //! descriptor 3 120 /home/me/input
 //! processors 128
+//! Max stack size            8388608              unlimited            bytes
 //! ```
+//!
+//! Lines of limits are those of `/proc/PID/limits`.
 
 use crate::Error;
-use rept_recover::Descriptor;
+use rept_recover::{Descriptor, ResourceLimit};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// What limits are called in `/proc/PID/limits` (fs/proc/base.c, `lnames`), by the numbers of their
+/// resources.
+const LIMITS: [&str; 16] = [
+    "Max cpu time",
+    "Max file size",
+    "Max data size",
+    "Max stack size",
+    "Max core file size",
+    "Max resident set",
+    "Max processes",
+    "Max open files",
+    "Max locked memory",
+    "Max address space",
+    "Max file locks",
+    "Max pending signals",
+    "Max msgqueue size",
+    "Max nice priority",
+    "Max realtime priority",
+    "Max realtime timeout",
+];
 
 /// Bytes of the file at most.
 const MAX_BYTES: u64 = 1 << 20;
@@ -26,6 +50,7 @@ pub(super) struct Inherited {
     pub(super) descriptors: Option<Vec<Descriptor>>,
     /// Bytes of the kernel's sets of processors.
     pub(super) processor_set_bytes: Option<u64>,
+    pub(super) limits: Vec<ResourceLimit>,
 }
 
 impl Inherited {
@@ -51,7 +76,7 @@ impl Inherited {
         for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')) {
             if !line.is_empty() && found.take(line).is_none() {
                 let cause = format!(
-                    "line {number} is neither a directory, nor a descriptor, nor processors"
+                    "line {number} is neither a directory, nor a descriptor, nor processors, nor a limit"
                 );
                 wrong.get_or_insert_with(|| Error::missing(path, cause));
             }
@@ -80,10 +105,30 @@ impl Inherited {
                 let bits = std::str::from_utf8(rest).ok()?.parse::<u64>().ok()?;
                 self.processor_set_bytes = Some(bits.div_ceil(8));
             }
+            b"Max" => self.limits.push(limit(std::str::from_utf8(line).ok()?)?),
+            // The heading of the limits.
+            b"Limit" => {}
             _ => return None,
         }
         Some(())
     }
+}
+
+/// A limit as the kernel lists it: its name, both its values, its unit.
+fn limit(line: &str) -> Option<ResourceLimit> {
+    let mut names = (0..).zip(LIMITS);
+    let (resource, values) =
+        names.find_map(|(resource, name)| Some((resource, line.strip_prefix(name)?)))?;
+    let mut values = values.split_ascii_whitespace();
+    let mut value = || match values.next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    };
+    Some(ResourceLimit {
+        resource,
+        soft: value()?,
+        hard: value()?,
+    })
 }
 
 #[cfg(test)]
@@ -109,6 +154,31 @@ mod tests {
         };
         let expect = vec![of(0, 0, None), of(3, 120, Some("/c d"))];
         assert_eq!(found.descriptors, Some(expect));
+    }
+
+    #[test]
+    fn limits_are_those_of_the_kernel() {
+        let heading = "Limit                     Soft Limit           Hard Limit           Units";
+        let stack = "Max stack size            8388608              unlimited            bytes";
+        let nice = "Max nice priority         0                    5";
+        let (found, wrong) = parse(&format!("{heading}\n{stack}\n{nice}\n"));
+        assert_eq!(wrong, None);
+        let of = |resource, soft, hard| ResourceLimit {
+            resource,
+            soft,
+            hard,
+        };
+        let expect = vec![of(3, 8 << 20, u64::MAX), of(13, 0, 5)];
+        assert_eq!(found.limits, expect);
+    }
+
+    #[test]
+    fn every_limit_of_this_kernel_has_its_number() {
+        let text = std::fs::read_to_string("/proc/self/limits").unwrap();
+        let (found, wrong) = parse(&text);
+        assert_eq!(wrong, None);
+        let numbers: Vec<u32> = found.limits.iter().map(|of| of.resource).collect();
+        assert_eq!(numbers, (0..16).collect::<Vec<_>>());
     }
 
     #[test]

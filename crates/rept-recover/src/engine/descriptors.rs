@@ -17,7 +17,7 @@ mod role;
 mod table;
 
 use super::graph::{Graph, KernelCall, NONE};
-use super::{AddressSpace, Creation, Descriptor, Engine, OpenedFiles, Options};
+use super::{AddressSpace, Creation, Descriptor, Engine, OpenedFiles, Options, ResourceLimit};
 use crate::experiment::Technique;
 use block_sizes::is_of_kernel;
 use hashbrown::{HashMap, HashSet};
@@ -68,6 +68,9 @@ pub(super) struct Inputs {
     listed: HashMap<u32, u32>,
     /// Bytes of the kernel's sets of processors.
     pub(super) processor_set_bytes: Option<u64>,
+    /// What the process was limited to when it began, and the calls that are told.
+    pub(super) limits: Vec<ResourceLimit>,
+    pub(super) limits_told: HashSet<u32>,
     /// The program's path, and the graph's file that stands for a link to it.
     program: Option<Vec<u8>>,
     program_link: Option<u32>,
@@ -96,6 +99,7 @@ impl Inputs {
             makers: makers.collect(),
             alive: last.threads.iter().map(|thread| thread.thread).collect(),
             processor_set_bytes: options.processor_set_bytes,
+            limits: options.limits.clone(),
             program: options.program.clone(),
             process: options.process,
             threads: trace.threads.iter().map(|thread| thread.thread).collect(),
@@ -107,7 +111,8 @@ impl Inputs {
 impl Inputs {
     /// How much was learned of calls so far.
     fn learned(&self, graph: &Graph) -> usize {
-        graph.file_reads.len() + self.foretold.len() + self.block_sizes.len()
+        let told = self.block_sizes.len() + self.limits_told.len();
+        graph.file_reads.len() + self.foretold.len() + told
     }
 }
 
@@ -131,6 +136,7 @@ impl Engine<'_> {
             self.walk_calls();
             self.assume_processor_sets();
             self.assume_fixed_maps();
+            self.assume_limits();
             self.assume_links();
             // One at a time, as what follows from one may tell of which file the next call asks.
             let all = walk == MAX_WALKS || !self.graph.begins;

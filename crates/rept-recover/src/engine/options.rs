@@ -167,6 +167,17 @@ pub enum Backing {
     },
 }
 
+/// What a process may use of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceLimit {
+    /// The resource's number (getrlimit(2): `RLIMIT_STACK` is 3).
+    pub resource: u32,
+    /// The limit that holds; `u64::MAX` for none.
+    pub soft: u64,
+    /// The one up to which the process may raise it.
+    pub hard: u64,
+}
+
 /// What recovery may do.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -203,6 +214,8 @@ pub struct Options {
     pub program: Option<Vec<u8>>,
     /// Bytes of the kernel's sets of processors: as many as `sched_getaffinity` tells at most.
     pub processor_set_bytes: Option<u64>,
+    /// What the process was limited to when it began (`getrlimit`).
+    pub limits: Vec<ResourceLimit>,
     /// Bytes of the processor's extended state in a signal frame: as many as the dump's XSAVE area has.
     pub extended_state_bytes: Option<u64>,
     /// Where the heap ended when the process began: what its first `brk(0)` tells.
@@ -236,6 +249,7 @@ impl Default for Options {
             process: None,
             program: None,
             processor_set_bytes: None,
+            limits: Vec::new(),
             extended_state_bytes: None,
             initial_break: None,
             kernel_memory: Vec::new(),
