@@ -64,6 +64,12 @@ pub fn lift(bytes: &[u8], at: Address, bitness: u8, live_flags: u16) -> Effect {
     forget::forget(&instruction, bitness, live_flags)
 }
 
+/// The processor's part of `syscall`, to which what the kernel reads may be added.
+fn system_call(bytes: &[u8], at: Address, live_flags: u16) -> Option<Builder> {
+    let builder = Builder::new(&decode(bytes, at, 64)?, live_flags);
+    (x86::lower(&builder) == Lowered::Done).then_some(builder)
+}
+
 /// Lowers any part of an instruction that may be stopped midway (REP MOVS and its like, gathers and
 /// scatters, saving the extended state): none of it, all of it, or what a fault left done.
 pub(crate) fn lift_part(bytes: &[u8], at: Address, bitness: u8) -> Effect {

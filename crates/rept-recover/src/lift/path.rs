@@ -2,7 +2,7 @@
 
 use crate::effect::Effect;
 use crate::lift::builder::Place;
-use crate::lift::{decode, forget};
+use crate::lift::system_call;
 use rept_trace::{Address, RegWord};
 
 const OPEN: u32 = 2;
@@ -24,7 +24,7 @@ pub(crate) fn lift_path_reader(
         OPENAT | READLINKAT => RegWord::RSI,
         _ => return None,
     };
-    let builder = forget::builder(&decode(bytes, at, 64)?, 64, live_flags);
+    let builder = system_call(bytes, at, live_flags)?;
     let path = Place {
         address: builder.input(pointer).word,
         offset: 0,
@@ -32,7 +32,7 @@ pub(crate) fn lift_path_reader(
     for offset in (0..MAX_PATH).step_by(8) {
         builder.load(path.at(offset), 8);
     }
-    Some(builder.finish(false))
+    Some(builder.finish(true))
 }
 
 #[cfg(test)]
@@ -59,6 +59,10 @@ mod tests {
             let expect: Vec<_> = (0..32).map(|index| (register, 8 * index)).collect();
             assert_eq!(places, expect);
             assert!(effect.accesses.iter().all(|access| !access.store));
+            let mut writes = effect.writes.iter();
+            let (_, behind) = writes.find(|(word, _)| *word == RegWord::RCX).unwrap();
+            let behind = effect.template[usize::from(behind.0)];
+            assert_eq!(behind.get(), Some(0x1002), "as behind every system call");
         }
         assert_eq!(lift_path_reader(SYSCALL, Address(0x1000), 3, 0), None);
     }

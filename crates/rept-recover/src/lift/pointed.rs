@@ -3,7 +3,7 @@
 
 use crate::effect::Effect;
 use crate::lift::builder::{Builder, Place};
-use crate::lift::{decode, forget};
+use crate::lift::system_call;
 use crate::syscall::{Argument, Case, Length, Operand, Write, lookup};
 use rept_trace::Address;
 
@@ -19,12 +19,12 @@ pub(crate) fn lift_reader(
     live_flags: u16,
 ) -> Option<Effect> {
     let call = lookup(u64::from(number))?;
-    let builder = forget::builder(&decode(bytes, at, 64)?, 64, live_flags);
+    let builder = system_call(bytes, at, live_flags)?;
     for case in &call.cases {
         read_for(&builder, case);
     }
     let reads = !builder.parts.borrow().accesses.is_empty();
-    reads.then(|| builder.finish(false))
+    reads.then(|| builder.finish(true))
 }
 
 fn read_for(builder: &Builder, case: &Case) {

@@ -3,7 +3,7 @@
 
 use crate::effect::{Effect, NewThread};
 use crate::lift::builder::{Builder, Place};
-use crate::lift::{decode, forget};
+use crate::lift::system_call;
 use rept_trace::{Address, RegWord};
 
 const CLONE: u32 = 56;
@@ -25,14 +25,13 @@ pub(crate) fn lift_thread_maker(
     number: u32,
     live_flags: u16,
 ) -> Option<Effect> {
-    let instruction = decode(bytes, at, 64)?;
-    let builder = forget::builder(&instruction, 64, live_flags);
+    let builder = system_call(bytes, at, live_flags)?;
     match number {
         CLONE => by_registers(&builder),
         CLONE3 => by_structure(&builder),
         _ => return None,
     }
-    Some(builder.finish(false))
+    Some(builder.finish(true))
 }
 
 /// clone: flags in rdi, the stack pointer in rsi, the FS base in r8.
