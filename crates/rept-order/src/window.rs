@@ -3,7 +3,7 @@
 //! To the left of `a`, a segment of another thread is concurrent when its `latest` is at
 //! least `a.earliest`. The greatest `latest` among the first `i` segments *of threads
 //! other than a's* never falls as `i` grows, so the leftmost one is found by binary
-//! search. "Other than a's" for any `a` needs the best two of different threads at each
+//! search from `a` on. "Other than a's" for any `a` needs the best two of different threads at each
 //! position, no more. To the right, the same with `earliest` and the least.
 
 use crate::Segment;
@@ -48,14 +48,39 @@ impl Window {
                 .find(other)
                 .map(|&at| segments[at as usize].time)
         };
-        let start = self.from_left[..at as usize]
-            .partition_point(|best| foreign(best).is_none_or(|time| time.latest < a.time.earliest));
+        let before = &self.from_left[..at as usize];
+        let meets = |distance: usize| {
+            let time = foreign(&before[before.len() - 1 - distance]);
+            time.is_some_and(|time| time.latest >= a.time.earliest)
+        };
+        let less = first_without(before.len(), meets);
         let behind = &self.from_right[at as usize + 1..];
-        let more = behind.partition_point(|best| {
-            foreign(best).is_some_and(|time| time.earliest <= a.time.latest)
-        });
-        start as u32..at + 1 + more as u32
+        let meets = |distance: usize| {
+            let time = foreign(&behind[distance]);
+            time.is_some_and(|time| time.earliest <= a.time.latest)
+        };
+        let more = first_without(behind.len(), meets);
+        at - less as u32..at + 1 + more as u32
     }
+}
+
+/// The first of `0..count` for which `holds` does not, as it does for all before; or `count`. Looks in
+/// strides that double, since windows are short.
+fn first_without(count: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut first, mut stride) = (0, 1);
+    while first + stride <= count && holds(first + stride - 1) {
+        first += stride;
+        stride *= 2;
+    }
+    let mut behind = count.min(first + stride - 1);
+    while first < behind {
+        let middle = first + (behind - first) / 2;
+        match holds(middle) {
+            true => first = middle + 1,
+            false => behind = middle,
+        }
+    }
+    first
 }
 
 fn running_best(

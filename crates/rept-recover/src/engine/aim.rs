@@ -13,6 +13,7 @@
 use super::Engine;
 use super::cells::CELL;
 use super::graph::{AccessKind, AccessState, NONE};
+use super::kinds::Observed;
 use crate::op::Op;
 use smallvec::SmallVec;
 
@@ -33,34 +34,48 @@ pub(super) struct Aim {
     last: u64,
 }
 
-/// Kind of memory and end of the highest place that an instruction is known to write, in the data of each file.
-type Reach = SmallVec<[(usize, u64); 1]>;
+/// How far an instruction is known to write: kind of memory and end of the highest place, in the data of each
+/// file.
+#[derive(Clone, Default)]
+pub(super) struct Reach(SmallVec<[(usize, u64); 1]>);
+
+impl Reach {
+    pub(super) fn extend_to(&mut self, kind: usize, address: u64, size: u8) {
+        let end = address.saturating_add(size.into());
+        match self.0.iter_mut().find(|seen| seen.0 == kind) {
+            Some((_, highest)) => *highest = end.max(*highest),
+            None => self.0.push((kind, end)),
+        }
+    }
+
+    fn end(&self, kind: usize) -> Option<u64> {
+        let seen = self.0.iter().find(|seen| seen.0 == kind);
+        seen.map(|&(_, end)| end)
+    }
+}
 
 impl Engine<'_> {
-    /// Finds what pending stores aim at, by ascending store: all of those of which `is_strange` says that
-    /// nothing tells where their instruction writes, of the others what aims at the data of files.
-    pub(super) fn aims(&self, is_strange: impl Fn(u32) -> bool) -> Vec<Aim> {
+    /// Finds what pending stores aim at, by ascending store: all of those of whose instruction nothing is known,
+    /// of the others what aims at the data of files. `observed` is by instruction.
+    pub(super) fn aims(&self, observed: &[Observed]) -> Vec<Aim> {
         if !self.threaded {
             return Vec::new();
         }
-        let reaches = self.reaches();
         let mut aims = Vec::new();
         for (store, access) in (0..).zip(&self.graph.accesses) {
             let open = access.kind == AccessKind::Store && access.state == AccessState::Pending;
             if !open || self.kinds.expected(store as usize).is_some() {
                 continue;
             }
-            let strange = is_strange(store);
-            let reach = &reaches[self.graph.instruction(access.step) as usize];
-            if !strange && reach.is_empty() {
+            let seen = &observed[self.graph.instruction(access.step) as usize];
+            if !seen.is_strange() && seen.reach.0.is_empty() {
                 continue;
             }
             let thread = self.graph.thread_of(store);
             aims.extend(self.bases(store).into_iter().filter_map(|base| {
-                let kind = self.kinds.kind(base);
-                let last = match strange {
+                let last = match seen.is_strange() {
                     true => u64::MAX,
-                    false => last_byte(base, reach.iter().find(|seen| seen.0 == kind)?.1)?,
+                    false => last_byte(base, seen.reach.end(self.kinds.kind(base))?)?,
                 };
                 Some(Aim {
                     store,
@@ -71,31 +86,6 @@ impl Engine<'_> {
             }));
         }
         aims
-    }
-
-    /// How far each instruction reaches.
-    fn reaches(&self) -> Vec<Reach> {
-        let mut reaches = vec![Reach::new(); self.graph.effects.len()];
-        for (id, access) in self.graph.accesses.iter().enumerate() {
-            if access.kind != AccessKind::Store {
-                continue;
-            }
-            let placed = (access.state == AccessState::Placed).then_some(access.address);
-            let address = placed.or_else(|| self.kinds.expected(id));
-            let Some(address) = address.filter(|&address| self.kinds.is_data(address)) else {
-                continue;
-            };
-            let (kind, end) = (
-                self.kinds.kind(address),
-                address.saturating_add(access.size.into()),
-            );
-            let reach = &mut reaches[self.graph.instruction(access.step) as usize];
-            match reach.iter_mut().find(|seen| seen.0 == kind) {
-                Some((_, highest)) => *highest = end.max(*highest),
-                None => reach.push((kind, end)),
-            }
-        }
-        reaches
     }
 
     /// A store from one access on to before another, made by another thread than `thread`, aims at

@@ -153,6 +153,7 @@ pub(crate) fn build(
             }
         }
     }
+    builder.graph.mark_segments();
     builder.open_calls(anchors);
     Some(builder.finish(last))
 }

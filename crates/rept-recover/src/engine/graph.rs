@@ -238,7 +238,12 @@ pub(crate) struct Graph {
     pub(crate) versions: Vec<ThreadVersions>,
     /// Sequence: first global step of each segment, its thread and that thread's first step.
     pub(crate) segments: Vec<SegmentStart>,
+    /// The segments of every [`STRIDE`]th step; none before the graph is whole.
+    pub(crate) waymarks: Vec<u32>,
 }
+
+/// Steps between two of which the segment is noted.
+const STRIDE: u32 = 16;
 
 /// Where a segment lies in the global numbering.
 #[derive(Clone, Copy, Debug)]
@@ -323,7 +328,16 @@ impl Graph {
 
     /// Index of the segment that holds a global step.
     pub(crate) fn segment_of(&self, step: u32) -> usize {
-        self.segments.partition_point(|s| s.global <= step) - 1
+        let mark = |index: u32| self.waymarks.get(index as usize).copied();
+        let from = mark(step / STRIDE).unwrap_or(0) as usize;
+        let to = mark(step / STRIDE + 1).map_or(self.segments.len(), |to| to as usize + 1);
+        from + self.segments[from..to].partition_point(|s| s.global <= step) - 1
+    }
+
+    /// All segments are there: from now on, the one of a step is found near a mark.
+    pub(crate) fn mark_segments(&mut self) {
+        let marked = (0..self.steps.len() as u32).step_by(STRIDE as usize);
+        self.waymarks = marked.map(|step| self.segment_of(step) as u32).collect();
     }
 
     /// The thread that makes an access.

@@ -5,7 +5,7 @@
 //! pending stores a memory value passes.
 
 use super::Engine;
-use super::aim::Aim;
+use super::aim::{Aim, Reach};
 use super::cells::CELL;
 use super::graph::{AccessKind, AccessState, Graph};
 use super::pending::PendingSet;
@@ -32,10 +32,19 @@ const MAX_ZERO_DATA: u64 = 1 << 20;
 const ENOUGH: u32 = 2;
 
 /// What an instruction is known to write.
-#[derive(Clone, Copy, Default)]
-struct Observed {
+#[derive(Clone, Default)]
+pub(super) struct Observed {
     kinds: u16,
     times: u32,
+    /// In a recording of several threads.
+    pub(super) reach: Reach,
+}
+
+impl Observed {
+    /// Too little is known of the instruction.
+    pub(super) fn is_strange(&self) -> bool {
+        self.times < ENOUGH
+    }
 }
 
 /// The pending stores that may hit each kind of memory.
@@ -96,11 +105,6 @@ impl Kinds {
     /// The address is in the heap or in the data of a file.
     pub(super) fn is_object(&self, address: u64) -> bool {
         ![usize::from(MAPPED), STACK].contains(&self.kind(address))
-    }
-
-    /// The address is in the data of a file.
-    pub(super) fn is_data(&self, address: u64) -> bool {
-        self.kind(address) >= usize::from(FIRST_FILE)
     }
 
     /// Two addresses are of one kind of memory.
@@ -264,9 +268,13 @@ impl Engine<'_> {
             stores[instruction].push(id as u32);
             let placed = (access.state == AccessState::Placed).then_some(access.address);
             if let Some(address) = placed.or(self.kinds.expected(id)) {
+                let kind = self.kinds.kind(address);
                 let seen = &mut observed[instruction];
-                seen.kinds |= 1 << self.kinds.kind(address);
+                seen.kinds |= 1 << kind;
                 seen.times += 1;
+                if self.threaded && kind >= usize::from(FIRST_FILE) {
+                    seen.reach.extend_to(kind, address, access.size);
+                }
                 let (cells, cell) = (&mut cells[instruction], address / CELL);
                 if cells.len() <= FEW_CELLS && !cells.contains(&cell) {
                     cells.push(cell);
@@ -295,23 +303,14 @@ impl Engine<'_> {
             .map(|(id, access)| match access.kind {
                 AccessKind::Store if self.kinds.expected(id).is_some() => 0,
                 AccessKind::Store => {
-                    let seen = observed[self.graph.instruction(access.step) as usize];
-                    if seen.times >= ENOUGH {
-                        seen.kinds
-                    } else {
-                        all
-                    }
+                    let seen = &observed[self.graph.instruction(access.step) as usize];
+                    if seen.is_strange() { all } else { seen.kinds }
                 }
                 kind if kind.writes() => all,
                 _ => 0,
             })
             .collect();
-        self.kinds.aims = self.aims(|id| {
-            let instruction = self
-                .graph
-                .instruction(self.graph.accesses[id as usize].step);
-            observed[instruction as usize].times < ENOUGH
-        });
+        self.kinds.aims = self.aims(&observed);
         let may_hit = &self.kinds.may_hit;
         let counted = PendingSet::new(may_hit.len(), |id| self.is_anywhere(id as u32));
         self.kinds.shapes.observe(may_hit, &counted);

@@ -41,6 +41,9 @@ impl Engine<'_> {
         {
             return false;
         }
+        if to.is_none_or(|to| to.thread == from.thread) && self.is_own(earlier.cell, from) {
+            return true;
+        }
         let first = self.first_access(self.order.concurrent_window(from.segment).start);
         let end = to.unwrap_or(from);
         let behind = self.first_access(self.order.concurrent_window(end.segment).end);
@@ -61,6 +64,15 @@ impl Engine<'_> {
             .take(MAX_NEAR)
             .any(|store| self.races(store, bytes, places))
             && stores.next().is_none()
+    }
+
+    /// No other thread can have written the cell since a place of one thread: none is known to touch it, no
+    /// store of another is pending, and what they did is all in the trace.
+    fn is_own(&self, cell: u32, place: Place) -> bool {
+        let own = self.pending_of.get(place.thread as usize);
+        own.is_some_and(|own| own.len() == self.pending.len())
+            && self.shared.is_of(cell, place.thread)
+            && self.order.unseen_after(place.segment) == 0
     }
 
     /// A store may have hit `bytes` beside one of the places.
@@ -156,6 +168,9 @@ impl Engine<'_> {
     /// A store was found that may have run between accesses of other threads: what passed between them is taken back.
     pub(super) fn cut_raced(&mut self, id: u32) {
         let store = self.cells.entries[id as usize];
+        if !self.shared.is_shared(store.cell) {
+            return;
+        }
         let place = self.place_of(store.order);
         let window = self.order.concurrent_window(place.segment);
         let (first, behind) = (

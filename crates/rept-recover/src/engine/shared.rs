@@ -83,6 +83,16 @@ impl Shared {
         }
     }
 
+    /// No other thread than this one was ever seen to touch the cell.
+    pub(super) fn is_of(&self, cell: u32, thread: u32) -> bool {
+        self.first.get(cell as usize) == Some(&thread) && !self.is_shared(cell)
+    }
+
+    /// More than one thread has touched the cell.
+    pub(super) fn is_shared(&self, cell: u32) -> bool {
+        self.cells.contains_key(&cell)
+    }
+
     /// Entries of the stores into a cell in a range of accesses, but for those of one thread.
     pub(super) fn stores(
         &self,
