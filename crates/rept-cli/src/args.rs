@@ -421,7 +421,7 @@ pub(crate) struct AtArgs {
     /// stages of what is inferred.
     #[arg(long, value_name = "GRADE", default_value = "inferred")]
     pub(crate) trust: Threshold,
-    /// Also print how this register, or `ADDRESS[:BYTES]` in hexadecimal, came to be known, or why
+    /// Also print how this register, or `ADDRESS[:BYTES]`, came to be known, or why
     /// it did not.
     #[arg(long, value_name = "LOCATION")]
     pub(crate) why: Option<Location>,
@@ -443,12 +443,12 @@ pub(crate) struct RacesArgs {
 pub(crate) struct LastWriteArgs {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// A register, or `ADDRESS[:BYTES]` in hexadecimal.
+    /// A register, or `ADDRESS[:BYTES]`.
     #[arg(long, value_name = "LOCATION", required_unless_present = "address", conflicts_with_all = ["address", "size"])]
     pub(crate) location: Option<Location>,
-    /// First address, hexadecimal.
+    /// First address, decimal, or hexadecimal behind 0x.
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
-    pub(crate) address: Option<u64>,
+    pub(crate) address: Option<Address>,
     /// Number of bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) size: u64,
@@ -467,9 +467,8 @@ impl LastWriteArgs {
     /// What is asked about.
     pub(crate) fn place(&self) -> Option<Location> {
         let size = self.size;
-        let memory = self.address.map(Address);
         self.location
-            .or(memory.map(|address| Location::Mem { address, size }))
+            .or(self.address.map(|address| Location::Mem { address, size }))
     }
 }
 
@@ -477,7 +476,7 @@ impl LastWriteArgs {
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// A register, or `ADDRESS[:BYTES]` in hexadecimal; without it, the pointer behind the crash.
+    /// A register, or `ADDRESS[:BYTES]`; without it, the pointer behind the crash.
     #[arg(long, value_name = "LOCATION")]
     pub(crate) location: Option<Location>,
     /// At this position, as TID:STEP; without it, at the crash.
@@ -494,10 +493,10 @@ pub(crate) struct ExplainArgs {
     pub(crate) json: bool,
 }
 
-/// `0x7fff1000` or `7fff1000`.
-fn address(text: &str) -> Result<u64, String> {
-    u64::from_str_radix(text.trim_start_matches("0x"), 16)
-        .map_err(|_| "an address is written in hexadecimal".to_owned())
+/// `0x7fff1000` or `2147422208`.
+fn address(text: &str) -> Result<Address, String> {
+    text.parse()
+        .map_err(|_| "an address is a decimal number, or a hexadecimal one behind 0x".to_owned())
 }
 
 #[derive(Args, Debug)]

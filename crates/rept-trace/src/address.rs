@@ -1,4 +1,6 @@
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 /// A virtual address of the traced process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +16,19 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.0)
+    }
+}
+
+/// As debuggers read numbers: hexadecimal behind `0x`, else decimal.
+impl FromStr for Address {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Address, ParseIntError> {
+        let hexadecimal = text.strip_prefix("0x").map(|digits| (digits, 16));
+        let (digits, radix) = hexadecimal.unwrap_or((text, 10));
+        // A sign is no digit here; alone, it is none for the standard library either.
+        let digits = if digits.starts_with('+') { "+" } else { digits };
+        u64::from_str_radix(digits, radix).map(Address)
     }
 }
 

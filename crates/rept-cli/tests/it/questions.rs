@@ -106,6 +106,9 @@ fn questions_without_an_answer_are_told_so() {
     check("report --thread 1", "no steps of thread 1");
     check("last-write --address 1", "no step of the trace");
     check("last-write --address zz", "hexadecimal");
+    check("last-write --address 7ff0", "behind 0x");
+    check("last-write --address 100", "written [0x64]");
+    check("last-write --location 100:4", "written [0x64]");
     check("explain --location nothing", "no location");
     check("last-write --location nothing", "no location");
     check("last-write --location rax --at 1:0", "no steps of thread 1");

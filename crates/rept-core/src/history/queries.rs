@@ -66,7 +66,7 @@ impl fmt::Display for ParseLocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no location: expected a register or ADDRESS[:BYTES], the address hexadecimal",
+            "{:?} is no location: expected a register or ADDRESS[:BYTES], hexadecimal numbers behind 0x",
             self.text
         )
     }
@@ -75,7 +75,7 @@ impl fmt::Display for ParseLocationError {
 impl std::error::Error for ParseLocationError {}
 
 /// A register by its name (`rax`, `$rax`, and `eax` or `al` for the word that they are part of),
-/// or `ADDRESS[:BYTES]`: the address hexadecimal, with `0x` or without, 8 bytes when not said.
+/// or `ADDRESS[:BYTES]`: numbers are decimal, or hexadecimal behind `0x`; 8 bytes when not said.
 impl FromStr for Location {
     type Err = ParseLocationError;
 
@@ -87,10 +87,9 @@ impl FromStr for Location {
             return Ok(Location::Reg(word));
         }
         let (start, size) = text.split_once(':').unwrap_or((text, "8"));
-        let digits = start.trim_start_matches("0x");
-        let address = u64::from_str_radix(digits, 16).ok().map(Address);
-        let size = size.parse().ok().filter(|&size| size > 0);
-        let known = address.filter(|_| !digits.starts_with('+')).zip(size);
+        let number = |text: &str| text.parse::<Address>().ok();
+        let size = number(size).map(|size| size.0).filter(|&size| size > 0);
+        let known = number(start).zip(size);
         known
             .map(|(address, size)| Location::Mem { address, size })
             .ok_or_else(|| ParseLocationError {
@@ -517,8 +516,19 @@ mod tests {
             Some(Location::Mem { address, size })
         };
         check("0x7ff0", memory(0x7ff0, 8));
-        check("7ff0:4", memory(0x7ff0, 4));
-        for text in ["", "zz", ":4", "0x7ff0:0", "+1", "0x7ff0:-1"] {
+        check("0x7ff0:0x10", memory(0x7ff0, 16));
+        check("100:4", memory(100, 4));
+        for text in [
+            "",
+            "zz",
+            "7ff0",
+            ":4",
+            "0x7ff0:0",
+            "+1",
+            "0x+1",
+            "0x",
+            "0x7ff0:-1",
+        ] {
             check(text, None);
         }
     }
