@@ -415,7 +415,10 @@ pub(crate) struct AtArgs {
     #[command(flatten)]
     pub(crate) input: Input,
     /// Where, as TID:STEP; without it, the crash.
-    #[arg(long = "position", value_name = "POSITION")]
+    #[arg(value_name = "POSITION")]
+    pub(crate) at: Option<Position>,
+    /// The same, where no DIR stands before it.
+    #[arg(long, value_name = "POSITION", conflicts_with = "at")]
     pub(crate) position: Option<Position>,
     /// Values known at this grade or better: certain, assumed, inferred, or inferred:N for the first N
     /// stages of what is inferred.

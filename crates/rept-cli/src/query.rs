@@ -16,7 +16,7 @@ use std::io::{self, Write};
 /// # Errors
 /// There is no such position.
 pub(crate) fn at(history: &History, wanted: &AtArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let at = position(history, wanted.position)?;
+    let at = position(history, wanted.at.or(wanted.position))?;
     let trust = wanted.trust.into();
     if wanted.json {
         let text = state::json(history, at, trust)?;

@@ -2,12 +2,13 @@
 //! questions that have no answer.
 
 use crate::common::{Scratch, rept, succeed};
+use std::ffi::OsString;
 use std::path::Path;
 
 /// The command's complaint; it must fail.
 #[track_caller]
 fn complaint(line: &str, path: &Path) -> String {
-    let mut arguments: Vec<std::ffi::OsString> = line.split(' ').map(Into::into).collect();
+    let mut arguments: Vec<OsString> = line.split(' ').map(Into::into).collect();
     arguments.push(path.into());
     let output = rept(&arguments);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -43,6 +44,16 @@ fn questions_are_answered() {
     let inside = format!("{thread}:{}", site.parse::<u64>().unwrap() + 1);
 
     let state = succeed(&format!("at --position {inside}"), &directory);
+    let at = |more: &[&str]| {
+        let words = ["at".into(), directory.clone().into_os_string()];
+        let more = more.iter().map(OsString::from);
+        rept(&words.into_iter().chain(more).collect::<Vec<_>>())
+    };
+    let named = at(&[&inside]);
+    assert_eq!(String::from_utf8_lossy(&named.stdout), state);
+    let twice = at(&[&inside, "--position", &inside]);
+    let complaint = String::from_utf8_lossy(&twice.stderr);
+    assert!(complaint.contains("cannot be used with"), "{complaint}");
     assert!(state.contains("reading u64 = "), "{state}");
     assert!(state.contains("  between 100.0"), "{state}");
     let json = succeed(&format!("at --json --position {inside}"), &directory);
