@@ -437,6 +437,9 @@ pub(crate) struct AtArgs {
 pub(crate) struct RacesArgs {
     #[command(flatten)]
     pub(crate) input: Input,
+    /// Believe addresses, and print values, known at this grade or better.
+    #[arg(long, value_name = "GRADE", default_value = "inferred")]
+    pub(crate) trust: Threshold,
     /// Print JSON (schema rept-races/1).
     #[arg(long)]
     pub(crate) json: bool,

@@ -138,8 +138,8 @@ fn run_report(wanted: &ReportArgs, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn run_races(wanted: &RacesArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let opened = Opened::new(&wanted.input)?;
-    let recovered = opened.recover();
-    let found = recovered.history().races();
+    let recovered = opened.recover_with(&wanted.trust.options());
+    let found = recovered.history().races_by(wanted.trust.into());
     races(recovered.case(), &found, wanted.json, out)?;
     opened.verdict()
 }

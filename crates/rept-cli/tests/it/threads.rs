@@ -164,6 +164,17 @@ fn the_lost_update_is_told_with_both_sides() {
         let store = |side: usize| race["sides"][side]["store"] == true;
         assert!(store(0) || store(1), "{race:#?}");
     }
+    let arguments = ["races", "--json", "--trust", "certain"].map(OsStr::new);
+    let told = json(&[&arguments[..], &[recording.as_os_str()]].concat());
+    let certain = told["races"].as_array().expect("races");
+    assert!(!certain.is_empty() && certain.len() <= races.len());
+    for race in certain {
+        assert_eq!(race["observed"], false);
+        let sides = race["sides"].as_array().expect("two sides");
+        let is_certain =
+            |side: &serde_json::Value| side["value"]["known"] == side["value"]["certain"];
+        assert!(sides.iter().all(is_certain), "{race:#?}");
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@
 
 mod behind;
 
-use super::History;
 use super::accesses::Entry;
+use super::{History, Trust};
 use crate::position::Position;
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 use rept_order::{Point, Relation};
@@ -84,23 +84,33 @@ impl History {
     /// those that decide the crash first, then those that are not atomic, the newest first. When it
     /// is cancelled, those that it found by then.
     pub fn races(&self) -> Vec<Race> {
+        self.races_by(Trust::Inferred)
+    }
+
+    /// The same by addresses known at grade `trust` or better, with what of the values is known so.
+    pub fn races_by(&self, trust: Trust) -> Vec<Race> {
         if self.trace().threads.len() < 2 {
             return Vec::new();
         }
         let mut pairs: BTreeMap<Key, Pair> = BTreeMap::new();
-        let deciding = self.numbers_behind_crash();
+        let deciding = self.numbers_behind_crash(trust);
         for (cell, entries) in self.access_index().cells() {
             if self.is_cancelled() {
                 break;
             }
-            self.races_of_cell(cell, entries, &deciding, &mut pairs);
+            let trusted = entries.iter().filter(|entry| entry.grade <= trust);
+            let entries: Vec<Entry> = trusted.copied().collect();
+            self.races_of_cell(cell, &entries, &deciding, &mut pairs);
         }
-        let observed = self.observed_orders();
+        let observed = match trust {
+            Trust::Inferred => self.observed_orders(),
+            _ => BTreeSet::new(),
+        };
         let mut races: Vec<(u64, Race)> = pairs
             .iter()
             .filter_map(|(&key, pair)| {
                 let newest = pair.told.0.max(pair.told.1);
-                Some((newest, self.race(key, pair, &observed)?))
+                Some((newest, self.race(key, pair, &observed, trust)?))
             })
             .collect();
         races.sort_by_key(|(newest, race)| {
@@ -214,12 +224,13 @@ impl History {
         key: Key,
         pair: &Pair,
         observed: &BTreeSet<(Position, Position)>,
+        trust: Trust,
     ) -> Option<Race> {
         let (cell, bytes, _, _) = key;
         let address = Address(super::accesses::CELL * cell + u64::from(bytes.trailing_zeros()));
         let size = u64::from(bytes.count_ones());
         let (first, second) = pair.told;
-        let side = |number: u64| self.side(number, address, size);
+        let side = |number: u64| self.side(number, address, size, trust);
         let sides = [side(first)?, side(second)?];
         let [a, b] = sides.map(|side| side.position);
         let observed = observed.contains(&(a, b)) || observed.contains(&(b, a));
@@ -234,10 +245,11 @@ impl History {
     }
 
     /// The access of a step that touches the bytes; its write, when it reads and writes them.
-    fn side(&self, number: u64, address: Address, size: u64) -> Option<RaceSide> {
+    fn side(&self, number: u64, address: Address, size: u64, trust: Trust) -> Option<RaceSide> {
         let position = self.position_of(number)?;
-        let of = |store| self.overlapping(position, address, size, store);
-        let access = of(true).or_else(|| of(false))?;
+        let touching = self.overlapping(position, address, size, trust);
+        let access = touching.iter().find(|access| access.store);
+        let access = access.or(touching.first())?;
         let ran = self.instruction(position)?;
         let instruction = decode(ran.bytes, ran.at);
         Some(RaceSide {
@@ -247,25 +259,27 @@ impl History {
             atomic: instruction.has_lock_prefix() || is_exchange(&instruction),
             address: access.address?,
             size: access.size,
-            value: access.value,
+            value: trust.limit(access.value),
         })
     }
 
+    /// The accesses of a step that touch the bytes, by addresses known well enough.
     fn overlapping(
         &self,
         at: Position,
         address: Address,
         size: u64,
-        store: bool,
-    ) -> Option<AccessView> {
+        trust: Trust,
+    ) -> Vec<AccessView> {
         let overlaps = |access: &AccessView| {
             access.address.is_some_and(|start| {
                 start.0 < address.0.saturating_add(size)
                     && address.0 < start.0.saturating_add(access.size.into())
             })
         };
-        let mut accesses = self.accesses(at).into_iter();
-        accesses.find(|access| access.store == store && overlaps(access))
+        let accesses = self.accesses(at).into_iter();
+        let trusted = accesses.filter(|access| Trust::of_address(access) <= trust);
+        trusted.filter(overlaps).collect()
     }
 }
 

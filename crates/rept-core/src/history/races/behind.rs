@@ -4,8 +4,8 @@
 //! and once more from what chose the places that any of it was loaded from, a pointer or an index.
 //! Further than that nearly everything depends on nearly everything.
 
-use super::super::History;
 use super::super::queries::Location;
+use super::super::{History, Trust};
 use super::decode;
 use crate::position::Position;
 use iced_x86::Register;
@@ -16,24 +16,24 @@ use std::collections::BTreeSet;
 const MAX_BEHIND: usize = 4096;
 
 impl History {
-    /// Numbers of the steps that the crash depends on.
-    pub(super) fn numbers_behind_crash(&self) -> BTreeSet<u64> {
+    /// Numbers of the steps that the crash depends on, by addresses known at grade `trust` or better.
+    pub(super) fn numbers_behind_crash(&self, trust: Trust) -> BTreeSet<u64> {
         let suspects = self.suspects().map(|suspects| suspects.places);
-        let made_of = self.behind(suspects.unwrap_or_default());
+        let made_of = self.behind(suspects.unwrap_or_default(), trust);
         let chosen_by = made_of.iter().flat_map(|&at| self.chosen_by(at)).collect();
-        let all = made_of.iter().copied().chain(self.behind(chosen_by));
+        let all = made_of.iter().copied().chain(self.behind(chosen_by, trust));
         all.filter_map(|at| self.sequence_number(at)).collect()
     }
 
     /// The steps that values, each just before a step, were made by.
-    fn behind(&self, mut queue: Vec<(Location, Position)>) -> BTreeSet<Position> {
+    fn behind(&self, mut queue: Vec<(Location, Position)>, trust: Trust) -> BTreeSet<Position> {
         let mut steps = BTreeSet::new();
         let mut asked = BTreeSet::new();
         while let Some((place, before)) = queue.pop() {
             if steps.len() >= MAX_BEHIND || !asked.insert((place, before)) {
                 continue;
             }
-            let written = self.last_write(place, before);
+            let written = self.last_write_by(place, before, trust);
             let Some(at) = written.and_then(|written| written.position()) else {
                 continue;
             };
