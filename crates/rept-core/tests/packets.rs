@@ -7,10 +7,10 @@ mod client;
 mod victim;
 
 use client::Client;
-use rept_core::{Builder, GdbOptions, History, Position, RecoverOptions, Session, Trust};
-use rept_trace::{Address, RegWord};
+use rept_core::{Builder, GdbOptions, History, Location, Position, RecoverOptions, Session, Trust};
+use rept_trace::{Address, RegWord, ThreadId};
 use std::os::unix::net::UnixStream;
-use victim::recover;
+use victim::{Folder, open, record_source, recover};
 
 /// Serves a client that does this; the stub has to end when the client is gone.
 fn serve(history: &History, trust: Trust, talk: impl FnOnce(&mut Client)) {
@@ -280,7 +280,15 @@ fn monitor_commands_answer_in_sentences() {
         check("last-write rip", "is no location");
         check("last-write rax", "use_it");
         check("explain rax", "plant");
-        check("explain 10", "0x10");
+        check("explain rax skip-copies", "plant");
+        // As gdb reads numbers, in all commands.
+        check("explain 100", "[0x64; 8]");
+        check("explain 0x100 0x4", "[0x100; 4]");
+        check("last-write 100", "[0x64; 8]");
+        check("last-write 0x100 4", "[0x100; 4]");
+        check("last-write ff", "is no location");
+        check("mem ff 4", "is no number");
+        check("mem 0x10 0x2", "?? ??");
         check("why rax", "rax before");
         check("why 10", "is not wholly known");
         check("why", "expected a register");
@@ -296,6 +304,105 @@ fn monitor_commands_answer_in_sentences() {
         check("trust blindly", "is no grade");
         check("trust certain", "certain");
         check("trust", "certain");
+    });
+}
+
+/// Lines of an explanation that are of steps.
+fn steps_of(answer: &str, thread: ThreadId) -> usize {
+    let step = format!("  {thread}:");
+    answer.lines().filter(|line| line.contains(&step)).count()
+}
+
+#[test]
+fn who_wrote_it_is_told_by_what_is_trusted() {
+    let Some((_folder, history)) = recover("packets-trust") else {
+        return;
+    };
+    let crash = history.crash().expect("a signal").position;
+    let named = |address| Location::Mem { address, size: 8 };
+    let told = |location, trust| history.last_write_by(location, crash, trust);
+    let mut steps = (0..crash.step).rev();
+    let found = steps.find_map(|step| {
+        let at = Position::new(crash.thread, step);
+        let stores = history
+            .accesses(at)
+            .into_iter()
+            .filter(|access| access.store);
+        let mut places = stores.filter_map(|access| access.address);
+        places.find(|&address| {
+            told(named(address), Trust::Certain) != told(named(address), Trust::Inferred)
+        })
+    });
+    let address = found.expect("the heap's place is no certainty");
+    let writer = told(named(address), Trust::Inferred).and_then(|written| written.position());
+    let writer = writer.expect("a step wrote it").to_string();
+    let hint = "monitor trust inferred";
+    serve(&history, Trust::Inferred, |client| {
+        let all = client.monitor(&format!("last-write {address}"));
+        assert!(all.starts_with(&writer) && !all.contains(hint), "{all}");
+        let way = client.monitor(&format!("explain {address}"));
+        assert!(way.contains(&writer) && !way.contains(hint), "{way}");
+        client.monitor("trust certain");
+        for command in ["last-write", "explain"] {
+            let certain = client.monitor(&format!("{command} {address}"));
+            assert!(
+                !certain.contains(&writer) && certain.contains(hint),
+                "{certain}"
+            );
+        }
+    });
+}
+
+#[test]
+fn copies_can_be_left_out_of_an_explanation() {
+    let Some((_folder, history)) = recover("packets-copies") else {
+        return;
+    };
+    let crash = history.crash().expect("a signal").position;
+    let all = history.explain(Location::Reg(RegWord::RAX), crash);
+    let all = all.expect("the position exists");
+    let few = all.without_copies().count();
+    assert!(few < all.links.len(), "{all:?}");
+    serve(&history, Trust::Inferred, |client| {
+        let shown = client.monitor("explain rax");
+        assert_eq!(steps_of(&shown, crash.thread), all.links.len(), "{shown}");
+        let shown = client.monitor("explain rax skip-copies");
+        assert_eq!(steps_of(&shown, crash.thread), few, "{shown}");
+        assert!(
+            client
+                .monitor("explain skip-copies")
+                .contains("expected a register")
+        );
+    });
+}
+
+/// Crashes in a function that is inlined into its caller.
+const INLINED: &str = r#"
+static inline __attribute__((always_inline)) long inner(long n) {
+    volatile long twice = n * 2;
+    return *(volatile long *)twice;
+}
+int main(int argc, char **argv) {
+    (void)argv;
+    volatile long outer = argc * 8;
+    return (int)inner(outer);
+}
+"#;
+
+#[test]
+fn variables_of_inlined_functions_are_named_so() {
+    let folder = Folder::new("packets-inlined");
+    let flags = ["cc", "-O1", "-g"];
+    let Some((recording, _)) = record_source(&folder.0, "victim.c", INLINED, &flags, None) else {
+        return;
+    };
+    let history = open(&recording);
+    serve(&history, Trust::Assumed, |client| {
+        let shown = client.monitor("locals");
+        let line = |name: &str| shown.lines().find(|line| line.starts_with(name));
+        let is_inlined = |name| line(name).map(|line| line.contains("(of inner, inlined)"));
+        assert_eq!(is_inlined("twice = "), Some(true), "{shown}");
+        assert_eq!(is_inlined("outer = "), Some(false), "{shown}");
     });
 }
 
@@ -350,7 +457,7 @@ fn garbage_and_hanging_up_end_cleanly() {
 
 #[test]
 fn a_dump_without_a_trace_is_shown_and_has_no_past() {
-    let folder = victim::Folder::new("packets-dump");
+    let folder = Folder::new("packets-dump");
     let Some((recording, _)) = victim::record(&folder.0) else {
         return;
     };

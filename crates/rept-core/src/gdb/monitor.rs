@@ -1,23 +1,29 @@
 //! Commands behind gdb's `monitor`: what the protocol has no packet for.
 
+mod origins;
+
 use super::stub::{Lack, Stub};
-use crate::history::{Explanation, History, Location, Origin, Trust, Write};
+use crate::history::{History, Location, Trust};
 use crate::position::Position;
 use crate::show::{shown, why_lines};
+use origins::{explain, last_write};
 use rept_trace::{Address, ThreadId};
 use std::fmt::Write as _;
+use std::iter::repeat;
 
 const HELP: &str = "\
 where                    the position, THREAD:STEP, and its source line
 seek THREAD:STEP         go there, or N steps with +N or -N; carried out by the next `stepi`
 last-write REG|ADDR [N]  the step that wrote a register, or N bytes (8), last
-explain REG|ADDR [N]     where the value came from
+explain REG|ADDR [N]     where the value came from; `skip-copies` behind leaves out what only handed it on
 why REG|ADDR [N]         how recovery came to know it, or why it did not
 locals                   parameters and locals, `?` where unknown, weaker values marked
 reg REG                  a register, and why it is not known
 races                    accesses of the same bytes by two threads that nothing orders
 mem ADDR N               memory, `??` where unknown
-trust [GRADE]            which values gdb is shown: certain, assumed or inferred";
+trust [GRADE]            which values gdb is shown, and by which addresses last-write, explain and races
+                         go: certain, assumed or inferred
+Numbers are decimal, or hexadecimal behind 0x.";
 
 /// Bytes that `mem` shows at most.
 const MAX_BYTES: u64 = 4096;
@@ -29,6 +35,9 @@ struct Here<'a> {
     at: Position,
     trust: Trust,
 }
+
+/// Word behind `explain` that leaves out plain copies.
+const SKIP_COPIES: &str = "skip-copies";
 
 /// Places at which threads race, shown at most.
 const MAX_RACES: usize = 32;
@@ -77,8 +86,9 @@ fn ask(stub: &mut Stub<'_>, words: &[&str]) -> Result<String, String> {
     let here = Here { history, at, trust };
     match words {
         ["where"] => Ok(place(here, here.at)),
-        ["last-write", rest @ ..] => location(rest).map(|location| last_write(here, location)),
-        ["explain", rest @ ..] => location(rest).map(|location| explain(here, location)),
+        ["last-write", rest @ ..] => last_write(here, location(rest)?),
+        ["explain", rest @ .., SKIP_COPIES] => explain(here, location(rest)?, true),
+        ["explain", rest @ ..] => explain(here, location(rest)?, false),
         ["why", rest @ ..] => location(rest).map(|location| why(here, location)),
         ["locals"] => Ok(locals(here)),
         ["reg", name] => register(here, name),
@@ -126,7 +136,15 @@ fn seek(history: &History, from: Option<Position>, to: &str) -> Result<Position,
 fn locals(here: Here<'_>) -> String {
     let found = here.history.variables(here.at, Trust::Inferred);
     let found = found.unwrap_or_default();
-    let mut lines: Vec<String> = found.all().map(ToString::to_string).collect();
+    let symbol = here.history.source(here.at).unwrap_or_default();
+    // The last is the function itself; those before are inlined into it.
+    let inlined = symbol.frames.split_last().map_or(&[][..], |(_, all)| all);
+    let names = inlined.iter().map(|frame| frame.function.as_deref());
+    let mut lines = Vec::new();
+    for (variables, name) in found.functions.iter().zip(names.chain(repeat(None))) {
+        let of = name.map_or_else(String::new, |name| format!("  (of {name}, inlined)"));
+        lines.extend(variables.iter().map(|variable| format!("{variable}{of}")));
+    }
     lines.extend(found.missing);
     if lines.is_empty() {
         return "no variables here".to_owned();
@@ -148,7 +166,7 @@ fn register(here: Here<'_>, name: &str) -> Result<String, String> {
 }
 
 fn races(here: Here<'_>) -> String {
-    let races = here.history.races();
+    let races = here.history.races_by(here.trust);
     let deciding = races.iter().filter(|race| race.decides_crash).count();
     let mut text = format!(
         "{} places in the code race; {deciding} decide the crash",
@@ -215,84 +233,9 @@ fn location(words: &[&str]) -> Result<Location, String> {
 }
 
 fn number(text: &str) -> Result<u64, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    parsed.map_err(|_| format!("{text:?} is no number and no register"))
-}
-
-fn last_write(here: Here<'_>, location: Location) -> String {
-    match here.history.last_write(location, here.at) {
-        Some(Write::Found(at)) => place(here, at),
-        Some(Write::Uncertain {
-            known,
-            stores,
-            barrier,
-        }) => {
-            let mut text = known.map_or_else(
-                || "no known step in the window".to_owned(),
-                |at| place(here, at),
-            );
-            if stores > 0 {
-                let _ = write!(text, "; {stores} later stores have unknown addresses");
-            }
-            if let Some(barrier) = barrier {
-                let _ = write!(
-                    text,
-                    "; the kernel may have written at {barrier}, or steps are missing there"
-                );
-            }
-            text
-        }
-        _ => format!("{location} is not written in the window before {}", here.at),
-    }
-}
-
-fn explain(here: Here<'_>, location: Location) -> String {
-    let Some(Explanation { links, origin }) = here.history.explain(location, here.at) else {
-        return format!("there is no position {}", here.at);
-    };
-    let mut text = String::new();
-    for link in links {
-        let from = link
-            .from
-            .map(|from| format!(" <- {from}"))
-            .unwrap_or_default();
-        let doubt = match link.unknown_stores {
-            _ if link.raced => "  (by its value: nothing orders it with its reader)".to_owned(),
-            0 => String::new(),
-            stores => format!("  (or one of {stores} later stores whose address is unknown)"),
-        };
-        let turns = match link.times {
-            1 => String::new(),
-            times => format!("  ({times} times in a row, first at {})", link.first),
-        };
-        let place = place(here, link.at);
-        let _ = writeln!(text, "{}{from}  {place}{turns}{doubt}", link.to);
-    }
-    text + &match origin {
-        Origin::Constant(at) => format!("a constant in the code at {at}"),
-        Origin::Computed { at, inputs } => {
-            let inputs: Vec<String> = inputs.iter().map(Location::to_string).collect();
-            format!("computed at {at} from {}", inputs.join(", "))
-        }
-        Origin::SystemCall(at) => format!("the result of the system call at {at}"),
-        Origin::File { address } => format!("bytes of a file, mapped at {address}"),
-        Origin::BeforeWindow(location) => format!("{location} had it before the window"),
-        Origin::UnknownStore { location, stores } => format!(
-            "no step is known to have written {location}; {stores} stores go to unknown addresses"
-        ),
-        Origin::Contradicted { location, at } => format!(
-            "{location} was written last by the step at {at}, as far as is known, but with another value"
-        ),
-        Origin::AddressUnknown(at) => format!("loaded at {at} from an unknown address"),
-        Origin::Barrier(at) => {
-            format!("the kernel may have set it at {at}, or steps are missing there")
-        }
-        Origin::TooLong => "and so on: the chain is too long".to_owned(),
-        Origin::Cancelled => "and so on: the question was cancelled".to_owned(),
-    }
+    let parsed = text.parse::<Address>();
+    let number = parsed.map(|address| address.0);
+    number.map_err(|_| format!("{text:?} is no number and no register"))
 }
 
 /// Inferences shown at most.

@@ -4,7 +4,7 @@
     (gdb) rept                     where am I
     (gdb) rept seek 4711:1234      go to a position
     (gdb) rept last-write $rax     who wrote it last; also &variable, or ADDRESS BYTES
-    (gdb) rept explain $rax        where did the value come from
+    (gdb) rept explain $rax        where did the value come from; skip-copies behind leaves out plain copies
     (gdb) rept why $rax            how recovery came to know it, or why it did not
     (gdb) rept locals              with what is not known, and weaker values marked
     (gdb) rept mem &buffer 64      with ?? for what is not known
