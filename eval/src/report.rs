@@ -2,6 +2,7 @@
 
 mod averages;
 mod distances;
+mod means;
 mod races;
 mod reading;
 mod tables;
@@ -14,6 +15,7 @@ use crate::result::CaseResult;
 use crate::threads::Summary;
 use averages::averages;
 use distances::distances;
+use means::means;
 use races::races;
 use reading::{FILE, OPERANDS};
 use serde::Serialize;
@@ -114,6 +116,7 @@ fn page(results: &[CaseResult], missing: &[String], beside: &Beside) -> String {
     let mut text = String::from(INTRODUCTION);
     bugs(&mut text, &main);
     averages(&mut text, &main);
+    means(&mut text, &main);
     for reading in [OPERANDS, FILE] {
         distances(&mut text, &main, reading);
     }

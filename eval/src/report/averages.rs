@@ -92,12 +92,15 @@ fn seconds(results: &[&CaseResult], pick: impl Fn(&Examination) -> f64) -> Vec<(
 }
 
 /// The share that `pick` gives, by case.
-fn shares(results: &[&CaseResult], pick: impl Fn(&Score) -> Option<f64>) -> Vec<(String, f64)> {
+pub(super) fn shares(
+    results: &[&CaseResult],
+    pick: impl Fn(&Score) -> Option<f64>,
+) -> Vec<(String, f64)> {
     let share = |result: &&CaseResult| Some((result.name.clone(), pick(result.score.as_ref()?)?));
     results.iter().filter_map(share).collect()
 }
 
-fn spread(values: &[(String, f64)], worse: impl Fn(f64, f64) -> bool) -> String {
+pub(super) fn spread(values: &[(String, f64)], worse: impl Fn(f64, f64) -> bool) -> String {
     spread_in(values, worse, " %")
 }
 
