@@ -9,7 +9,8 @@ use rept_order::{Diagnostic, Edge, EdgeKind, Order, Point};
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{History, Options, recover};
 use rept_trace::{
-    Address, Block, FinalState, Mapping, Memory, RegWord, Run, ThreadId, ThreadTrace, Trace,
+    Address, Block, FinalState, Mapping, Memory, RegWord, Registers, Run, ThreadId, ThreadTrace,
+    Trace,
 };
 
 /// The place that all threads access, zero at the end.
@@ -99,10 +100,20 @@ fn loaded(others: &[Other], unequal: bool, edges: &[Edge]) -> Value {
 }
 
 fn recovered(others: &[Other], unequal: bool, edges: &[Edge]) -> History {
-    recovered_in(others, unequal, edges, None)
+    recovered_in(others, unequal, edges, Place::Heap)
 }
 
-fn recovered_in(others: &[Other], unequal: bool, edges: &[Edge], file: Option<&str>) -> History {
+/// Where the place lies.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Heap,
+    /// In the data of a file.
+    Data,
+    /// On the stack of the thread that loads it.
+    Stack,
+}
+
+fn recovered_in(others: &[Other], unequal: bool, edges: &[Edge], place: Place) -> History {
     let mut trace = Trace::default();
     let mut first = vec![
         (0, vec![0x90]), // nop
@@ -128,8 +139,14 @@ fn recovered_in(others: &[Other], unequal: bool, edges: &[Edge], file: Option<&s
     let refused = |found: &&Diagnostic| !matches!(found, Diagnostic::NoTime { .. });
     assert_eq!(order.diagnostics().iter().find(refused), None);
     let last = parse(MEMORY);
-    let last = last.final_state();
+    let mut last = last.final_state();
+    let file = (place == Place::Data).then_some("program");
     let memory = Mapped::new(last.memory, file);
+    if place == Place::Stack {
+        let mut registers = Registers::new(trace.threads[0].thread, Address(0x40_1000));
+        registers.set(RegWord::RSP, 0x40_1800);
+        last.threads = vec![registers];
+    }
     let last = FinalState {
         memory: &memory,
         ..last
@@ -267,21 +284,34 @@ fn a_store_into_an_array_stops_what_lies_behind_its_beginning() {
 // lies in the heap, most is no array.
 #[test]
 fn an_instruction_that_wrote_other_elements_stops_those_of_data() {
-    let known = |other, file| {
-        let history = recovered_in(&[other], ANYTHING, &[], file);
+    let known = |other, place| {
+        let history = recovered_in(&[other], ANYTHING, &[], place);
         let loaded = history.register(Position { thread: 0, step: 3 }, RegWord::RAX);
         (loaded.known == u64::MAX).then_some(loaded.bits)
     };
     let stores = Other::StoresElements(0x40_2000);
-    assert_eq!(known(stores, Some("program")), None);
-    assert_eq!(known(stores, None), Some(5));
+    assert_eq!(known(stores, Place::Data), None);
+    assert_eq!(known(stores, Place::Heap), Some(5));
     let behind = Other::StoresElements(0x40_2008);
-    assert_eq!(known(behind, Some("program")), Some(5));
+    assert_eq!(known(behind, Place::Data), Some(5));
     // Elements up to 110h were seen: as many again are feared, and no more.
     let feared = Other::StoresElements(0x40_1de8);
-    assert_eq!(known(feared, Some("program")), None);
+    assert_eq!(known(feared, Place::Data), None);
     let short = Other::StoresElements(0x40_1de0);
-    assert_eq!(known(short, Some("program")), Some(5));
+    assert_eq!(known(short, Place::Data), Some(5));
+}
+
+// Who stores elements of what lies on the stack of another thread was handed an array.
+#[test]
+fn an_instruction_that_wrote_other_elements_stops_those_on_the_stack_of_another_thread() {
+    let known = |other| {
+        let history = recovered_in(&[other], ANYTHING, &[], Place::Stack);
+        let loaded = history.register(Position { thread: 0, step: 3 }, RegWord::RAX);
+        (loaded.known == u64::MAX).then_some(loaded.bits)
+    };
+    assert_eq!(known(Other::StoresElement(0x40_2000)), None);
+    assert_eq!(known(Other::StoresElements(0x40_2000)), None);
+    assert_eq!(known(Other::StoresElements(0x40_2008)), Some(5));
 }
 
 #[test]

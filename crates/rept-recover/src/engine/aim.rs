@@ -2,9 +2,10 @@
 //!
 //! A store whose instruction was never found anywhere may write anything, for all that its other
 //! executions tell. But when its address is the sum of a place that is known and of something that is not, it
-//! writes an element of what begins there. Into the data of a file it does so, too, when its instruction was
-//! found at other times: that does not tell which element this is, only about how many there are. What
-//! is known of the heap is seldom where an array begins, and there other executions are believed.
+//! writes an element of what begins there. Into the data of a file, and onto the stack of another thread, who
+//! handed it an array, it does so, too, when its instruction was found at other times: that does not tell which
+//! element this is, only about how many there are. What is known of the heap is seldom where an array begins, and
+//! there other executions are believed.
 //! Elsewhere a value that passes such a store by mistake is contradicted before long; what threads
 //! hand each other through an array may fit all that follows.
 //!
@@ -35,7 +36,7 @@ pub(super) struct Aim {
 }
 
 /// How far an instruction is known to write: kind of memory and end of the highest place, in the data of each
-/// file.
+/// file and on the stacks of other threads.
 #[derive(Clone, Default)]
 pub(super) struct Reach(SmallVec<[(usize, u64); 1]>);
 
@@ -108,6 +109,7 @@ impl Engine<'_> {
     fn bases(&self, access: u32) -> SmallVec<[u64; 2]> {
         let mut found = SmallVec::new();
         let step = self.graph.accesses[access as usize].step;
+        let thread = self.graph.thread_of(access);
         let place = access - self.graph.accesses_of(step).start;
         let Some(operand) = self.graph.effect(step).accesses.get(place as usize) else {
             return found;
@@ -119,7 +121,7 @@ impl Engine<'_> {
         while let Some(&(step, word)) = asked.get(next).filter(|_| next < MAX_WORDS) {
             next += 1;
             match self.known_word(step, word) {
-                Some(value) if self.kinds.is_object(value) => found.push(value),
+                Some(value) if self.is_array(thread, value) => found.push(value),
                 Some(value) => offset = offset.wrapping_add(value),
                 None => self.summands(step, word, &mut asked),
             }
@@ -131,6 +133,20 @@ impl Engine<'_> {
             }
         }
         found
+    }
+
+    /// What a thread stores elements of may begin there: objects, and what lies on the stack of another.
+    fn is_array(&self, thread: u32, address: u64) -> bool {
+        self.kinds.is_object(address) || self.is_on_stack_of_another(thread, address)
+    }
+
+    /// The address lies on the stack of another thread than `thread`.
+    pub(super) fn is_on_stack_of_another(&self, thread: u32, address: u64) -> bool {
+        let holds = |&(start, end): &(u64, u64)| start <= address && address < end;
+        let mut others = (0..)
+            .zip(&self.stacks)
+            .filter(|&(other, _)| other != thread);
+        others.any(|(_, stack)| stack.as_ref().is_some_and(holds))
     }
 
     /// What a word of a step holds, if that is known.

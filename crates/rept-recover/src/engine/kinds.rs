@@ -269,10 +269,13 @@ impl Engine<'_> {
             let placed = (access.state == AccessState::Placed).then_some(access.address);
             if let Some(address) = placed.or(self.kinds.expected(id)) {
                 let kind = self.kinds.kind(address);
+                let elsewhere = self.threaded
+                    && (kind >= usize::from(FIRST_FILE)
+                        || self.is_on_stack_of_another(self.graph.thread_of(id as u32), address));
                 let seen = &mut observed[instruction];
                 seen.kinds |= 1 << kind;
                 seen.times += 1;
-                if self.threaded && kind >= usize::from(FIRST_FILE) {
+                if elsewhere {
                     seen.reach.extend_to(kind, address, access.size);
                 }
                 let (cells, cell) = (&mut cells[instruction], address / CELL);
