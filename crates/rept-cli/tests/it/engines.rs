@@ -208,7 +208,8 @@ fn signals_at_any_time() {
 
 #[test]
 fn libraries_that_come_and_go() {
-    check(case("plugins.c", Same::Values, "SIGSEGV"));
+    // The loader compares the processor's name with 16 bytes at a time, and so random bytes before it.
+    check(repeatable(case("plugins.c", Same::Values, "SIGSEGV")));
 }
 
 #[test]
