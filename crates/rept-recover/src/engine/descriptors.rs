@@ -307,17 +307,25 @@ impl Engine<'_> {
     /// The result of a call is assumed to be this number.
     pub(super) fn foretell(&mut self, call: &KernelCall, result: u64) {
         if self.inputs.foretold.insert(call.access) {
-            let constant = self.new_constant(result);
-            let number = self.graph.pair(call.result, constant);
-            self.equalise(number);
+            self.assume(call.result, result);
         }
     }
 
     /// The result of a call is assumed to be what a node holds.
     pub(super) fn foretell_as(&mut self, call: &KernelCall, node: u32) {
         if self.inputs.foretold.insert(call.access) {
-            let number = self.graph.pair(call.result, node);
-            self.equalise(number);
+            self.assume_equal(call.result, node);
         }
+    }
+
+    /// A node is assumed to hold a number, until that contradicts what is known.
+    pub(super) fn assume(&mut self, node: u32, number: u64) {
+        let constant = self.new_constant(number);
+        self.assume_equal(node, constant);
+    }
+
+    fn assume_equal(&mut self, node: u32, other: u32) {
+        let number = self.graph.pair(node, other);
+        self.equalise(number);
     }
 }

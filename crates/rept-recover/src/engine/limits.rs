@@ -75,9 +75,7 @@ impl Engine<'_> {
         for (word, at) in words.into_iter().zip((place..).step_by(8)) {
             if let Some(entry) = self.cells.entry_at(at, call.access) {
                 let node = self.cells.entries[entry as usize].node;
-                let constant = self.new_constant(word);
-                let number = self.graph.pair(node, constant);
-                self.equalise(number);
+                self.assume(node, word);
                 self.inputs.limits_told.insert(call.access);
             }
         }

@@ -65,9 +65,7 @@ impl Engine<'_> {
             return false;
         }
         let node = self.cells.entries[entry as usize].node;
-        let constant = self.new_constant(if of_kernel { OF_KERNEL } else { PAGE });
-        let number = self.graph.pair(node, constant);
-        self.equalise(number);
+        self.assume(node, if of_kernel { OF_KERNEL } else { PAGE });
         true
     }
 }
