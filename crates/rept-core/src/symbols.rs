@@ -7,6 +7,7 @@ mod debug_files;
 mod die;
 mod dwarf;
 mod made;
+mod split;
 mod table;
 mod variables;
 
@@ -222,7 +223,15 @@ impl Symbols {
                     dwarf: Err(reason), ..
                 },
             ) => Some(reason.clone()),
-            (None, _) => None,
+            (
+                None,
+                Loaded {
+                    dwarf: Ok(dwarf), ..
+                },
+            ) => {
+                let dwarf = dwarf.lock().unwrap_or_else(PoisonError::into_inner);
+                dwarf.lacks()
+            }
         };
         let degraded = self.modules.iter().filter_map(|module| {
             Some(Degraded {
@@ -268,7 +277,7 @@ impl Loaded {
         let source = debug.as_ref().unwrap_or(binary);
         Loaded {
             table,
-            dwarf: Dwarf::load(source).map(Mutex::new),
+            dwarf: Dwarf::load(binary, source, directories).map(Mutex::new),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod victim;
 
 use rept_core::{History, Trust};
+use std::path::{Path, PathBuf};
 use victim::{Folder, open, record_source, recover};
 
 const C: &str = r#"
@@ -183,4 +184,143 @@ fn variables_are_there_at_earlier_times() {
         Some("n = 100".to_owned()),
         "{found:?}"
     );
+}
+
+/// Builds the C program with these options, does something to the files that this made, and opens the
+/// recording.
+fn locals_of_c(name: &str, flags: &[&str], then: impl FnOnce(&Path)) -> Option<(Folder, History)> {
+    let folder = Folder::new(name);
+    let compiler = [&["cc", "-O0"], flags].concat();
+    let (recording, _) = record_source(&folder.0, "victim.c", C, &compiler, Some("main"))?;
+    then(&folder.0);
+    Some((folder, open(&recording)))
+}
+
+/// Names of the files in a folder that end so.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .filter(|path| path.to_string_lossy().ends_with(ending))
+        .collect()
+}
+
+#[test]
+fn what_is_split_off_is_found() {
+    for version in ["-gdwarf-4", "-gdwarf-5"] {
+        let built = locals_of_c("source-dwo", &["-gsplit-dwarf", version], |_| ());
+        let Some((folder, history)) = built else {
+            return;
+        };
+        assert!(!files(&folder.0, ".dwo").is_empty(), "{version}");
+        let found = at_the_crash(&history, Trust::Certain);
+        check(&found, &[("inner", "7"), ("count", "9")]);
+        let degraded = history.session().symbols().degraded();
+        let own = |module: &rept_core::Degraded| module.module.ends_with("victim");
+        assert!(!degraded.iter().any(own), "{degraded:?}");
+        let crash = history.crash().expect("the core has the signal").position;
+        let symbol = history.source(crash).expect("the position exists");
+        assert_eq!(symbol.frames[0].function.as_deref(), Some("look"));
+    }
+}
+
+#[test]
+fn what_is_split_off_and_gone_is_named() {
+    let built = locals_of_c("source-no-dwo", &["-g", "-gsplit-dwarf"], |folder| {
+        for file in files(folder, ".dwo") {
+            std::fs::remove_file(file).expect("it can be removed");
+        }
+    });
+    let Some((_folder, history)) = built else {
+        return;
+    };
+    let found = at_the_crash(&history, Trust::Certain);
+    assert!(!found.iter().any(|(name, _)| name == "inner"), "{found:?}");
+    let crash = history.crash().expect("the core has the signal").position;
+    let symbol = history.source(crash).expect("the position exists");
+    // Lines are not split off.
+    eprintln!(
+        "DEBUG {symbol:?} {:?}",
+        history.session().symbols().degraded()
+    );
+    assert_eq!(symbol.line().map(|(_, line)| line), Some(11));
+    let degraded = history.session().symbols().degraded();
+    let victim = degraded
+        .iter()
+        .find(|found| found.module.ends_with("victim"));
+    let reason = victim.map_or("", |victim| &victim.reason);
+    assert!(reason.contains(".dwo"), "{degraded:?}");
+}
+
+#[test]
+fn a_package_of_what_is_split_off_is_found() {
+    let mut packed = false;
+    let built = locals_of_c("source-dwp", &["-gsplit-dwarf", "-gdwarf-4"], |folder| {
+        let program = folder.join("victim");
+        let output = folder.join("victim.dwp");
+        let ran = std::process::Command::new("dwp")
+            .arg("-e")
+            .arg(&program)
+            .arg("-o")
+            .arg(&output)
+            .status();
+        packed = ran.is_ok_and(|status| status.success());
+        for file in files(folder, ".dwo") {
+            std::fs::remove_file(file).expect("it can be removed");
+        }
+    });
+    let Some((_folder, history)) = built else {
+        return;
+    };
+    if !packed {
+        return eprintln!("skipped: no dwp that packs this");
+    }
+    let found = at_the_crash(&history, Trust::Certain);
+    check(&found, &[("inner", "7"), ("count", "9")]);
+}
+
+#[test]
+fn what_files_share_is_found() {
+    let mut packed = false;
+    let built = locals_of_c("source-dwz", &["-gdwarf-4"], |folder| {
+        let (program, other) = (folder.join("victim"), folder.join("other"));
+        std::fs::copy(&program, &other).expect("it can be copied");
+        let mut dwz = std::process::Command::new("dwz");
+        dwz.arg("-m").arg(folder.join("shared")).arg("-r");
+        let ran = dwz.arg(&program).arg(&other).status();
+        packed = ran.is_ok_and(|status| status.success()) && folder.join("shared").exists();
+    });
+    let Some((folder, history)) = built else {
+        return;
+    };
+    if !packed {
+        return eprintln!("skipped: no dwz that makes a shared file");
+    }
+    let found = at_the_crash(&history, Trust::Certain);
+    check(&found, &[("inner", "7"), ("count", "9")]);
+    std::fs::remove_file(folder.0.join("shared")).expect("it can be removed");
+    let history = open(&folder.0.join("recording"));
+    at_the_crash(&history, Trust::Certain);
+    let degraded = history.session().symbols().degraded();
+    let named = |found: &rept_core::Degraded| found.reason.contains("shared, which was not found");
+    assert!(degraded.iter().any(named), "{degraded:?}");
+}
+
+#[test]
+fn types_in_units_of_their_own_are_found() {
+    for more in [&[][..], &["-gsplit-dwarf"]] {
+        for version in ["-gdwarf-4", "-gdwarf-5"] {
+            let flags = [&[version, "-fdebug-types-section"], more].concat();
+            let Some((_folder, history)) = locals_of_c("source-types", &flags, |_| ()) else {
+                return;
+            };
+            let found = at_the_crash(&history, Trust::Certain);
+            let copy = found.iter().find(|(name, _)| name == "copy");
+            let copy = copy.map_or("", |(_, value)| value);
+            assert!(
+                copy.contains("at: {x: -3, y: 4, mode: 5, flags: 17}"),
+                "{flags:?}: {found:?}"
+            );
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Separate debug files, where debuggers look for them.
 
+use crate::BuildId;
 use crate::binaries::{Binary, id_path};
 use object::Object;
 use object::read::elf::ElfFile64;
@@ -58,6 +59,34 @@ fn by_link(
         };
         fits.then_some(found)
     })
+}
+
+/// The file that the debug information of `binary` shares entries with, by `.gnu_debugaltlink`: where
+/// that says, beside the binary, in the folders that were named, and by build-id. The error is its
+/// name, when it is not there; `None` when nothing is shared.
+pub(super) fn shared(
+    binary: &Binary,
+    file: &ElfFile64<'_, object::LittleEndian>,
+    directories: &[PathBuf],
+) -> Option<Result<Arc<Binary>, String>> {
+    let (name, id) = file.gnu_debugaltlink().ok()??;
+    let name = Path::new(std::str::from_utf8(name).ok()?);
+    let id = BuildId::new(id)?;
+    let relative = id_path(&id, ".debug");
+    let folders = directories.iter().map(PathBuf::as_path);
+    let by_id = folders.clone().chain([Path::new(SYSTEM)]);
+    let by_id = by_id.map(|folder| folder.join(&relative));
+    let named = binary.path().parent().map(|folder| folder.join(name));
+    let flat = folders.filter_map(|folder| Some(folder.join(name.file_name()?)));
+    let mut candidates = named.into_iter().chain(by_id).chain(flat);
+    // Nothing of it is ever loaded: its build-id is in a section, and no segment has it.
+    let is_it = |found: &Binary| {
+        let file = ElfFile64::<object::LittleEndian>::parse(found.bytes());
+        file.is_ok_and(|file| file.build_id() == Ok(Some(id.bytes())))
+    };
+    let found = candidates.find_map(|path| Binary::open(&path).filter(is_it));
+    let found = found.map(Arc::new);
+    Some(found.ok_or_else(|| name.display().to_string()))
 }
 
 /// The checksum of `.gnu_debuglink`: CRC-32 as in IEEE 802.3, reflected polynomial 0xedb88320.

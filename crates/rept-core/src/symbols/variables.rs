@@ -7,7 +7,7 @@
 mod location;
 mod types;
 
-use super::die::{Die, Dies};
+use super::die::{Die, Dies, UnitPlace};
 use super::dwarf::Reader;
 use crate::typed::{Typed, Variable};
 use gimli::{AttributeValue, Expression, UnitRef};
@@ -23,8 +23,7 @@ const MAX_VARIABLES: usize = 1024;
 /// A code address of a file and the unit that it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
-    /// Offset of the unit's header.
-    pub(super) header: usize,
+    pub(super) unit: UnitPlace,
     /// Address in the file.
     pub(super) at: u64,
     /// What is added to addresses of the file.
@@ -48,7 +47,7 @@ type Scope = Vec<(Die, bool)>;
 
 /// What the function that holds an address needs to be known for.
 pub(super) fn place(dies: &mut Dies, spot: Spot) -> Option<FunctionPlace> {
-    let (die, function) = dies.function(spot.header, spot.at)?;
+    let (die, function) = dies.function(spot.unit, spot.at)?;
     let entry = entry_of(dies, &die).unwrap_or(function.code.start);
     let base = dies.attribute(&die, gimli::DW_AT_frame_base);
     let base = base.and_then(|(holder, value)| Some((holder, value.exprloc_value()?)));
@@ -68,18 +67,18 @@ pub(super) fn place(dies: &mut Dies, spot: Spot) -> Option<FunctionPlace> {
 fn entry_of(dies: &Dies, die: &Die) -> Option<u64> {
     let entry = dies.entry(die)?;
     if let Some(value) = entry.attr_value(gimli::DW_AT_low_pc) {
-        return dies.dwarf.attr_address(&die.unit, value).ok()?;
+        return die.unit.dwarf.attr_address(&die.unit, value).ok()?;
     }
     // The first range holds the entry; cold parts come behind.
-    let mut ranges = dies.dwarf.die_ranges(&die.unit, &entry).ok()?;
+    let mut ranges = die.unit.dwarf.die_ranges(&die.unit, &entry).ok()?;
     Some(ranges.next().ok()??.begin)
 }
 
 /// The first address behind the prologue: marked as its end, else the second line of the function.
 fn body_of(dies: &Dies, die: &Die, entry: u64) -> Option<u64> {
-    let program = die.unit.line_program.clone()?;
+    let program = die.unit.lines()?;
     let end = dies.entry(die).and_then(|entry| {
-        let mut ranges = dies.dwarf.die_ranges(&die.unit, &entry).ok()?;
+        let mut ranges = die.unit.dwarf.die_ranges(&die.unit, &entry).ok()?;
         Some(ranges.next().ok()??.end)
     })?;
     let mut rows = program.rows();
@@ -105,7 +104,7 @@ pub(super) fn variables(
     state: &FrameState<'_>,
     unset: bool,
 ) -> Vec<Vec<Variable>> {
-    let Some((function, _)) = dies.function(spot.header, spot.at) else {
+    let Some((function, _)) = dies.function(spot.unit, spot.at) else {
         return Vec::new();
     };
     let mut scopes = vec![Scope::new()];
@@ -203,7 +202,7 @@ impl FrameReader<'_> {
         }
         let found = dies.attribute(die, gimli::DW_AT_location);
         let (holder, value) = found.ok_or(Missing::OptimizedOut)?;
-        let expression = self.at_hand(dies, &holder, value)?;
+        let expression = at_hand(self.spot.at, &holder, value)?;
         let mut evaluator = Evaluator {
             dies,
             state: self.state,
@@ -214,31 +213,30 @@ impl FrameReader<'_> {
         };
         evaluator.object(&holder, expression, size)
     }
+}
 
-    /// The location that holds at the frame's address.
-    fn at_hand(
-        &self,
-        dies: &Dies,
-        die: &Die,
-        value: AttributeValue<Reader>,
-    ) -> Result<Expression<Reader>, Missing> {
-        if let Some(expression) = value.exprloc_value() {
-            return match expression.0.is_empty() {
-                true => Err(Missing::OptimizedOut),
-                false => Ok(expression),
-            };
-        }
-        let unit = UnitRef::new(&dies.dwarf, &die.unit);
-        let list = unit.attr_locations(value).ok().flatten();
-        let mut list = list.ok_or(Missing::OptimizedOut)?;
-        while let Ok(Some(entry)) = list.next() {
-            let range = entry.range.begin..entry.range.end;
-            if range.contains(&self.spot.at) && !entry.data.0.is_empty() {
-                return Ok(entry.data);
-            }
-        }
-        Err(Missing::OptimizedOut)
+/// The location that holds at an address of the file.
+fn at_hand(
+    at: u64,
+    die: &Die,
+    value: AttributeValue<Reader>,
+) -> Result<Expression<Reader>, Missing> {
+    if let Some(expression) = value.exprloc_value() {
+        return match expression.0.is_empty() {
+            true => Err(Missing::OptimizedOut),
+            false => Ok(expression),
+        };
     }
+    let unit = UnitRef::new(&die.unit.dwarf, &die.unit);
+    let list = unit.attr_locations(value).ok().flatten();
+    let mut list = list.ok_or(Missing::OptimizedOut)?;
+    while let Ok(Some(entry)) = list.next() {
+        let range = entry.range.begin..entry.range.end;
+        if range.contains(&at) && !entry.data.0.is_empty() {
+            return Ok(entry.data);
+        }
+    }
+    Err(Missing::OptimizedOut)
 }
 
 fn constant(value: &AttributeValue<Reader>, size: u64) -> Result<Bytes, Missing> {

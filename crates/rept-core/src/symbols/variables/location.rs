@@ -313,7 +313,7 @@ impl Evaluator<'_> {
                 evaluation.resume_with_relocated_address(address.wrapping_add(self.bias))
             }
             EvaluationResult::RequiresIndexedAddress { index, relocate } => {
-                let address = self.dies.dwarf.address(&unit.unit, index);
+                let address = unit.unit.dwarf.address(&unit.unit, index);
                 let address = address.map_err(|_| Missing::OptimizedOut)?;
                 let bias = if relocate { self.bias } else { 0 };
                 evaluation.resume_with_indexed_address(address.wrapping_add(bias))

@@ -96,6 +96,10 @@ impl<'a> Types<'a> {
                 | gimli::DW_TAG_atomic_type => {
                     die = self.dies.follow(&die, gimli::DW_AT_type)?;
                 }
+                // What is left of a type that was moved to a unit of its own.
+                _ if self.dies.own(&die, gimli::DW_AT_signature).is_some() => {
+                    die = self.dies.follow(&die, gimli::DW_AT_signature)?;
+                }
                 _ => {
                     let declared = self.dies.own(&die, gimli::DW_AT_declaration).is_some();
                     return (!declared).then_some(die);
