@@ -254,6 +254,9 @@ pub(crate) struct ReportArgs {
     /// Print instructions with the values they read and wrote, instead of source lines.
     #[arg(short, long)]
     pub(crate) instructions: bool,
+    /// Print JSON (schema rept-report/1).
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Values known at this grade or better: certain, assumed, inferred, or inferred:N for the first N
     /// stages of what is inferred.
     #[arg(long, value_name = "GRADE", default_value = "inferred")]
@@ -306,6 +309,7 @@ impl ReportArgs {
             last,
             range: RangeArgs::default(),
             instructions: true,
+            json: false,
             trust: Threshold::ALL,
         }
     }

@@ -70,15 +70,44 @@ fn print(
 }
 
 fn json(names: &Names<'_>, thread: ThreadId, call: &Call) -> Result<String, Failure> {
+    serde_json::to_string(&record(thread, call, &names.of(call)))
+        .map_err(|error| Failure::new(error.to_string()))
+}
+
+fn record<'a>(thread: ThreadId, call: &Call, function: &'a str) -> Record<'a> {
     let place = |step| Position::new(thread, step).to_string();
-    let record = Record {
+    Record {
         at: place(call.site),
         callee: call.callee.to_string(),
-        function: &names.of(call),
+        function,
         depth: call.depth as usize,
         returned: call.returned.map(place),
-    };
-    serde_json::to_string(&record).map_err(|error| Failure::new(error.to_string()))
+    }
+}
+
+/// How many calls a thread made in its steps, and the last `most` of them as `rept calls --json` has them.
+///
+/// # Errors
+/// None in practice: they are numbers and strings.
+pub(crate) fn last_as_json(
+    history: &History,
+    thread: ThreadId,
+    steps: Range<u64>,
+    most: usize,
+) -> Result<(usize, Vec<serde_json::Value>), Failure> {
+    let all = calls_in(history, thread, steps);
+    let names = Names::new(history);
+    let last = &all[all.len().saturating_sub(most)..];
+    let made = last.iter().map(|call| {
+        let value = serde_json::to_value(record(thread, call, &names.of(call)));
+        value.map_err(|error| Failure::new(error.to_string()))
+    });
+    Ok((all.len(), made.collect::<Result<_, _>>()?))
+}
+
+fn calls_in(history: &History, thread: ThreadId, steps: Range<u64>) -> Vec<&Call> {
+    let inside = |call: &&Call| steps.contains(&call.site);
+    history.calls(thread).iter().filter(inside).collect()
 }
 
 /// Prints the last `most` calls of a thread's steps as a tree.
@@ -92,8 +121,7 @@ pub(crate) fn last_calls(
     most: usize,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let inside = |call: &&Call| steps.contains(&call.site);
-    let all: Vec<&Call> = history.calls(thread).iter().filter(inside).collect();
+    let all = calls_in(history, thread, steps);
     let skipped = all.len().saturating_sub(most);
     let count = |count: usize| grouped(count as u64);
     match skipped {

@@ -120,17 +120,22 @@ fn run_decode(wanted: &DecodeArgs, out: &mut dyn Write) -> Result<(), Failure> {
 fn run_report(wanted: &ReportArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let opened = Opened::new(&wanted.input)?;
     let recovered = opened.recover_with(&wanted.trust.options());
-    if let Some(doubt) = recovered.history().disagreement() {
+    let history = recovered.history();
+    if wanted.json {
+        let shown = report::json(recovered.case(), history, wanted, out);
+        return opened.verdict().and(shown);
+    }
+    if let Some(doubt) = history.disagreement() {
         writeln!(out, "warning: {doubt}\n").map_err(Failure::output)?;
     }
-    let races = recovered.history().races();
+    let races = history.races();
     let case = Case {
         races: &races,
         ..recovered.case()
     };
     let shown = match wanted.instructions {
         true => report::report(case, wanted, out),
-        false => report::source(case, recovered.history(), wanted, out),
+        false => report::source(case, history, wanted, out),
     };
     // What is wrong with the files explains why something cannot be shown, so it goes first.
     opened.verdict().and(shown)

@@ -1,11 +1,11 @@
 //! `rept export`: every step with what it defined, one JSON record a line (docs/export.md).
 
-use crate::args::{ExportArgs, Threshold};
+use crate::args::{ExportArgs, RangeArgs, Threshold};
 use crate::failure::Failure;
 use crate::query::thread;
 use crate::report::written_words;
 use rept_core::show::{grade, reason_name};
-use rept_core::{AccessView, History, Instruction, Position, StateView, Trust, Unknown, Value};
+use rept_core::{AccessView, History, Position, StateView, Trust, Unknown, Value};
 use rept_trace::{Address, RegWord, ThreadId};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -90,7 +90,6 @@ pub(crate) fn export(
     wanted: &ExportArgs,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let trust = wanted.trust.into();
     let only = match (wanted.range.thread, wanted.range.from, wanted.range.to) {
         (None, None, None) => None,
         (tid, from, to) => Some(thread(history, tid, [from, to])?),
@@ -99,19 +98,78 @@ pub(crate) fn export(
     let threads = history
         .threads()
         .filter(|&thread| only.is_none_or(|only| only == thread));
-    let mut places = Places {
-        history,
-        known: BTreeMap::new(),
-    };
+    let mut exported = Steps::new(history, &wanted.range, wanted.trust.into());
     for thread in threads {
         for step in wanted.range.steps(history, thread)? {
-            let at = Position::new(thread, step);
-            if let Some(ran) = history.instruction(at) {
-                record(&mut places, at, &ran, wanted, trust, out)?;
-            }
+            exported.with(Position::new(thread, step), |record| line(record, out))?;
         }
     }
     Ok(())
+}
+
+/// Steps as records.
+pub(crate) struct Steps<'a> {
+    places: Places<'a>,
+    range: &'a RangeArgs,
+    trust: Trust,
+}
+
+impl<'a> Steps<'a> {
+    /// With values known at this grade or better, of the functions that are wanted.
+    pub(crate) fn new(history: &'a History, range: &'a RangeArgs, trust: Trust) -> Steps<'a> {
+        let known = BTreeMap::new();
+        Steps {
+            places: Places { history, known },
+            range,
+            trust,
+        }
+    }
+
+    /// The step at a position as JSON; `None` when it is not wanted, or there is none.
+    ///
+    /// # Errors
+    /// None in practice: it is numbers and strings.
+    pub(crate) fn step(&mut self, at: Position) -> Result<Option<serde_json::Value>, Failure> {
+        let mut found = None;
+        self.with(at, |record| {
+            let made = serde_json::to_value(record);
+            found = Some(made.map_err(|error| Failure::new(error.to_string()))?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn with(
+        &mut self,
+        at: Position,
+        then: impl FnOnce(&Record<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (history, trust) = (self.places.history, self.trust);
+        let Some(ran) = history.instruction(at) else {
+            return Ok(());
+        };
+        let place = self.places.of(ran.at);
+        let function = place.function.as_deref();
+        if !self.range.fits(function.unwrap_or_default()) {
+            return Ok(());
+        }
+        let after = history.at(Position::new(at.thread, at.step + 1));
+        let registers = after.map(|after| {
+            let words = written_words(&crate::text::decoded(&ran)).into_iter();
+            words.map(|word| register(&after, word, trust)).collect()
+        });
+        let accesses = history.accesses(at);
+        then(&Record {
+            at: at.to_string(),
+            pc: ran.at.to_string(),
+            code: ran.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            function,
+            file: place.line.as_ref().map(|(file, _)| file.as_str()),
+            line: place.line.as_ref().map(|&(_, line)| line),
+            registers: registers.unwrap_or_default(),
+            memory: accesses.iter().map(|view| access(view, trust)).collect(),
+        })
+    }
 }
 
 fn header(history: &History, trust: Threshold) -> Header {
@@ -127,39 +185,6 @@ fn header(history: &History, trust: Threshold) -> Header {
         threads: history.threads().map(thread).collect(),
         crash: history.crash().map(|crash| crash.position.to_string()),
     }
-}
-
-fn record(
-    places: &mut Places<'_>,
-    at: Position,
-    ran: &Instruction<'_>,
-    wanted: &ExportArgs,
-    trust: Trust,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let history = places.history;
-    let place = places.of(ran.at);
-    let function = place.function.as_deref();
-    if !wanted.range.fits(function.unwrap_or_default()) {
-        return Ok(());
-    }
-    let after = history.at(Position::new(at.thread, at.step + 1));
-    let registers = after.map(|after| {
-        let words = written_words(&crate::text::decoded(ran)).into_iter();
-        words.map(|word| register(&after, word, trust)).collect()
-    });
-    let accesses = history.accesses(at);
-    let record = Record {
-        at: at.to_string(),
-        pc: ran.at.to_string(),
-        code: ran.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        function,
-        file: place.line.as_ref().map(|(file, _)| file.as_str()),
-        line: place.line.as_ref().map(|&(_, line)| line),
-        registers: registers.unwrap_or_default(),
-        memory: accesses.iter().map(|view| access(view, trust)).collect(),
-    };
-    line(&record, out)
 }
 
 fn line(record: &impl Serialize, out: &mut dyn Write) -> Result<(), Failure> {

@@ -11,6 +11,9 @@ use rept_core::{History, Location, Position, Write as Written};
 use rept_trace::ThreadId;
 use std::io::{self, Write};
 
+pub(crate) use json::Step;
+pub(crate) use state::Named;
+
 /// Prints the variables and general-purpose registers at a position, and the step that runs there.
 ///
 /// # Errors

@@ -1,11 +1,13 @@
 //! `rept report`: the crash, and the steps before it with their values.
 
 mod crash;
+mod json;
 mod lines;
 mod operands;
 mod steps;
 
 pub(crate) use crash::{Crash, signal_name};
+pub(crate) use json::json;
 pub(crate) use operands::written_words;
 pub(crate) use rept_core::show::{LEGEND, known_part, shown};
 
@@ -66,7 +68,19 @@ pub(crate) fn source(
     crate::calls::last_calls(history, thread, steps, CALLS, out)
         .and_then(|()| writeln!(out, "\nsource lines, newest last\n{LEGEND}\n"))
         .and_then(|()| lines::lines(history, &lines, out))
+        .and_then(|()| degraded(history, out))
         .map_err(Failure::output)
+}
+
+/// Names the modules of which something was wanted that is not there.
+fn degraded(history: &History, out: &mut dyn Write) -> io::Result<()> {
+    let degraded = history.session().symbols().degraded();
+    if !degraded.is_empty() {
+        writeln!(out, "\nwithout source lines or variables, or some of them")?;
+    }
+    degraded
+        .iter()
+        .try_for_each(|module| writeln!(out, "  {}: {}", module.module, module.reason))
 }
 
 fn print(case: Case<'_>, from: Position, to: Position, out: &mut dyn Write) -> io::Result<()> {

@@ -12,7 +12,7 @@ use std::io;
 
 /// A step: where, and what ran there.
 #[derive(Serialize)]
-struct Step {
+pub(crate) struct Step {
     at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pc: Option<String>,
@@ -30,7 +30,7 @@ struct Step {
 }
 
 impl Step {
-    fn new(history: &History, at: Position) -> Step {
+    pub(crate) fn new(history: &History, at: Position) -> Step {
         let ran = history.instruction(at);
         let symbol = history.source(at).unwrap_or_default();
         let around = symbol.frames.iter().skip(1);

@@ -98,8 +98,9 @@ impl From<StepTime> for Time {
     }
 }
 
+/// A variable.
 #[derive(Serialize)]
-struct Named {
+pub(crate) struct Named {
     name: String,
     #[serde(rename = "type")]
     kind: String,
@@ -142,7 +143,7 @@ pub(super) fn json(history: &History, at: Position, trust: Trust) -> Result<Stri
         function: symbol.name().map(str::to_owned),
         file: symbol.line().map(|(file, _)| file.to_owned()),
         line: symbol.line().map(|(_, line)| line),
-        variables: variables.all().map(named).collect(),
+        variables: variables.all().map(Named::from).collect(),
         registers: words()
             .map(|word| register(history, &state, word, trust))
             .collect(),
@@ -150,12 +151,14 @@ pub(super) fn json(history: &History, at: Position, trust: Trust) -> Result<Stri
     serde_json::to_string_pretty(&document).map_err(|error| Failure::new(error.to_string()))
 }
 
-fn named(variable: &Variable) -> Named {
-    Named {
-        name: variable.name.clone(),
-        kind: variable.value.type_name.clone(),
-        parameter: variable.parameter,
-        value: variable.value.to_string(),
+impl From<&Variable> for Named {
+    fn from(variable: &Variable) -> Named {
+        Named {
+            name: variable.name.clone(),
+            kind: variable.value.type_name.clone(),
+            parameter: variable.parameter,
+            value: variable.value.to_string(),
+        }
     }
 }
 

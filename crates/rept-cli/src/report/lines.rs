@@ -25,10 +25,10 @@ struct Stay {
 
 /// Function, file and line of an instruction.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
-    function: String,
+pub(super) struct Place {
+    pub(super) function: String,
     /// As the compiler named it, and the line; none where there is no debug information.
-    line: Option<(String, u32)>,
+    pub(super) line: Option<(String, u32)>,
 }
 
 /// What to print.
@@ -125,6 +125,14 @@ fn text(variable: &Variable) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
+}
+
+/// Where the thread came to each of the newest lines that are wanted, oldest first.
+pub(super) fn places(history: &History, wanted: &Wanted<'_>) -> Vec<(Position, Rc<Place>)> {
+    let stays = stays(&mut Places::new(history), wanted).into_iter();
+    stays
+        .map(|stay| (Position::new(wanted.thread, stay.step), stay.place))
+        .collect()
 }
 
 /// The newest stays that are wanted, oldest first.

@@ -148,6 +148,47 @@ fn questions_without_an_answer_are_told_so() {
 
 /// A command's answer as JSON.
 #[track_caller]
+#[test]
+fn the_report_is_there_for_scripts() {
+    let scratch = Scratch::new("report-json");
+    let directory = scratch.join("recording");
+    succeed("demo -o", &directory);
+    let report = json("report --json --last 6", &directory);
+    assert_eq!(report["schema"], "rept-report/1");
+    let crash = &report["crash"];
+    assert_eq!(crash["signal_name"], "SIGSEGV");
+    assert_eq!(crash["address"], "0x21d");
+    assert_eq!(crash["step"]["function"], "sensors::average");
+    let frames = report["backtrace"]["frames"].as_array().unwrap();
+    let functions: Vec<_> = frames.iter().map(|frame| &frame["function"]).collect();
+    assert_eq!(functions[0], "sensors::average");
+    assert!(
+        functions.iter().any(|name| *name == "main"),
+        "{functions:?}"
+    );
+    let lines = report["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 6);
+    let file = lines[5]["file"].as_str().unwrap();
+    assert!(file.ends_with("sensors.rs"), "{file}");
+    let variables = lines[5]["variables"].as_array().unwrap();
+    assert!(
+        variables.iter().any(|it| it["name"] == "mean"),
+        "{variables:?}"
+    );
+    assert!(report["calls_in_all"].as_u64().unwrap() > 40);
+    assert_eq!(report["calls"].as_array().unwrap().len(), 40);
+
+    let report = json("report --json -i --last 3 --func keep_reading", &directory);
+    let steps = report["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 3);
+    for step in steps {
+        assert_eq!(step["function"], "sensors::keep_reading");
+        assert!(step["registers"].is_array() && step["memory"].is_array());
+    }
+    let failed = complaint("report --json --thread 1", &directory);
+    assert!(failed.contains("no steps of thread 1"), "{failed}");
+}
+
 fn json(line: &str, path: &Path) -> serde_json::Value {
     let text = succeed(line, path);
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{line}: {error}: {text}"))
