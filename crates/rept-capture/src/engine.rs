@@ -90,7 +90,7 @@ pub(crate) struct Engine {
     // What the kernel answers by chance or by the clock, when that is to be the same in every run.
     alike: Option<alike::Alike>,
     // Lists of mappings that the program was given instead of the kernel's.
-    lists: Vec<hide::List>,
+    lists: hide::Lists,
     /// After so many steps recording ends.
     pub(crate) most_steps: u64,
     // Stops of new threads and processes that came before their makers told of them.
@@ -137,7 +137,7 @@ impl Engine {
             stepped: 0,
             saved: 0,
             alike: None,
-            lists: Vec::new(),
+            lists: hide::Lists::default(),
             most_steps: u64::MAX,
             early: BTreeMap::new(),
             family: None,

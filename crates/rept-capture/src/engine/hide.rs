@@ -44,6 +44,43 @@ pub(super) fn permit_calls(area: &Shared, has_lists: bool, is_alike: bool) {
 /// Lists that are known; a program that opens more has closed the oldest long ago.
 const MOST_LISTS: usize = 256;
 
+/// The lists that the program may have open.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    lists: Vec<List>,
+    // Questions about other files since the last one was opened.
+    others: u64,
+}
+
+impl Lists {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lists.is_empty()
+    }
+
+    fn with(&self, file: Option<(u64, u64)>) -> Option<&List> {
+        self.lists.iter().find(|list| Some(list.file) == file)
+    }
+
+    fn opened(&mut self, list: List) {
+        if self.lists.len() >= MOST_LISTS {
+            self.lists.remove(0);
+        }
+        self.lists.push(list);
+        self.others = 0;
+    }
+
+    // The program asked about another file: time to look which lists it has closed. Looks become rare, as
+    // it may keep one open.
+    fn asked_otherwise(&mut self, tids: &[i32]) {
+        self.others += 1;
+        if self.others.is_power_of_two() {
+            self.lists
+                .retain(|list| tids.iter().any(|&tid| list.is_open(tid)));
+        }
+    }
+}
+
 /// A file in memory that the program takes for a list of its mappings.
 #[derive(Debug)]
 pub(super) struct List {
@@ -54,6 +91,14 @@ pub(super) struct List {
 }
 
 impl List {
+    // Whether a descriptor of the thread shows it; threads may have descriptors of their own.
+    fn is_open(&self, tid: i32) -> bool {
+        let entries = fs::read_dir(format!("/proc/{tid}/fd"));
+        let files = entries.into_iter().flatten().flatten();
+        let mut known = files.filter_map(|entry| fs::metadata(entry.path()).ok());
+        known.any(|file| (file.dev(), file.ino()) == self.file)
+    }
+
     // As `struct stat`.
     fn as_stat(&self) -> Vec<u8> {
         let of = &self.original;
@@ -131,14 +176,15 @@ impl Engine {
         remote.call(libc::SYS_dup3, [copy, fd, close_on_exec, 0, 0, 0], FAILED)?;
         remote.call(libc::SYS_close, [copy, 0, 0, 0, 0, 0], FAILED)?;
         let file = (shown.dev(), shown.ino());
-        if self.lists.len() >= MOST_LISTS {
-            self.lists.remove(0);
-        }
-        self.lists.push(List { file, original });
-        for area in self.areas() {
-            permit_calls(area, true, self.is_alike());
-        }
+        self.lists.opened(List { file, original });
+        self.permit_calls();
         Ok(())
+    }
+
+    fn permit_calls(&self) {
+        for area in self.areas() {
+            permit_calls(area, !self.lists.is_empty(), self.is_alike());
+        }
     }
 
     /// A stepped system call has ended with this result: when it asked what kind of file a list of
@@ -161,7 +207,12 @@ impl Engine {
             true => file_of_statx(tid, at),
             false => file_of_stat(tid, at),
         };
-        let Some(list) = self.lists.iter().find(|list| Some(list.file) == file) else {
+        let Some(list) = self.lists.with(file) else {
+            let tids: Vec<i32> = self.threads.keys().copied().collect();
+            self.lists.asked_otherwise(&tids);
+            if self.lists.is_empty() {
+                self.permit_calls();
+            }
             return Ok(());
         };
         match extended {
@@ -199,5 +250,24 @@ impl Engine {
                     .into(),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_lists_are_forgotten() {
+        let own = [std::process::id() as i32];
+        let (mut lists, open) = (Lists::default(), fs::File::open("/proc/version").unwrap());
+        let original = open.metadata().unwrap();
+        let file = (original.dev(), original.ino());
+        lists.opened(List { file, original });
+        lists.asked_otherwise(&own);
+        assert!(lists.with(Some(file)).is_some());
+        drop(open);
+        lists.asked_otherwise(&own);
+        assert!(lists.is_empty());
     }
 }
