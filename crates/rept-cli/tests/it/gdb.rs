@@ -8,7 +8,7 @@ use std::process::Command;
 /// Runs gdb with these commands on a recording's history, and looks for texts in what it prints, in
 /// this order. Says aloud when there is no gdb.
 #[track_caller]
-fn session(program: &Path, directory: &Path, commands: &[&str], texts: &[&str]) {
+pub(crate) fn session(program: &Path, directory: &Path, commands: &[&str], texts: &[&str]) {
     let server = format!(
         "target remote | {} gdb {}",
         env!("CARGO_BIN_EXE_rept"),

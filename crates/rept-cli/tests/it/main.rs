@@ -13,6 +13,7 @@ mod inputs;
 mod jit;
 mod listed;
 mod live;
+mod lua;
 mod partial;
 mod perf;
 mod questions;
