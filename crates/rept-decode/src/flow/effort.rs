@@ -17,7 +17,8 @@
 //! Where a limit is reached, the path ends behind the last outcome that a packet gave, so that it
 //! does not depend on which blocks were known and linked before. That is also why the walk from
 //! linked block to linked block may leave the limits alone: it ends after so few blocks that the
-//! packet in hand pays for them.
+//! packet in hand pays for them, and two of them, which is as many as follow each other, are no
+//! longer than one walk may be.
 
 use super::Flow;
 use super::walk::{Standing, Stop, Walk};
@@ -105,6 +106,12 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             blocks: 0,
             since: self.offset,
         };
+    }
+
+    /// Blocks that a walk from linked block to linked block has at most.
+    #[inline]
+    pub(super) fn most_linked(&self) -> usize {
+        self.options.limits.blocks_without_packet as usize / 2
     }
 
     /// For a walk of which the part behind the last outcome since `begun` is done.

@@ -21,12 +21,13 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         let Standing::Block(mut here) = self.standing else {
             return;
         };
+        let most = self.most_linked();
         let blocks = self.code.hot_blocks();
         let (ring, mut depth) = self.returns.parts();
         let compressed = self.compression_seen;
         let mut pending = self.pending;
         let mut walked = 0;
-        for slot in self.out.room() {
+        for slot in self.out.room(most) {
             if !ON && pending.len == 0 {
                 break;
             }
@@ -60,9 +61,10 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         let Standing::Block(mut here) = self.standing else {
             return None;
         };
+        let most = self.most_linked();
         let mut walked = 0;
         let mut decider = None;
-        for slot in self.out.room() {
+        for slot in self.out.room(most) {
             let hot = self.code.hot(here);
             if hot.end.needs_packet() {
                 decider = Some(here);

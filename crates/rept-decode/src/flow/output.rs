@@ -64,13 +64,15 @@ impl Output {
         self.used += 1;
     }
 
-    /// Room for runs, [`LEAST_ROOM`] of them at least; [`Output::book_room`] says how many came.
+    /// Room for runs, for `most` at most and otherwise for [`LEAST_ROOM`] at least;
+    /// [`Output::book_room`] says how many came.
     #[inline]
-    pub(super) fn room(&mut self) -> &mut [Run] {
+    pub(super) fn room(&mut self, most: usize) -> &mut [Run] {
         if self.used > BATCH - LEAST_ROOM {
             self.book();
         }
-        &mut self.batch[self.used..]
+        let end = BATCH.min(self.used.saturating_add(most));
+        &mut self.batch[self.used..end]
     }
 
     /// Takes in the first `count` of the room.

@@ -434,6 +434,45 @@ fn long_walks_are_paid_for_by_packets() {
     assert_eq!(first.steps() / (JUMPS as u64 + 1), paid / JUMPS as u64);
 }
 
+/// Nor does the place where a limit is reached, whichever of several packets the walk was taken for
+/// and however much of it went over blocks that were known.
+#[test]
+fn limits_are_reached_at_one_place() {
+    let tip = [0x2d, 0, 0];
+    let packets = [
+        vec![0xfe; 3],
+        [&[0xfe; 12][..], &tip].concat(),
+        tip.to_vec(),
+    ];
+    for (jumps, packets) in [3, 700, 2500, 4000]
+        .iter()
+        .flat_map(|&jumps| packets.iter().map(move |packets| (jumps, packets)))
+    {
+        // The first outcome is the branch's behind the chain, so that no limit is reached for it.
+        let (code, mut stream) = chain(jumps, &[&[0x06], &packets[..]].concat());
+        let branch = (BASE + 2 * jumps as u64).to_le_bytes();
+        stream[19..25].copy_from_slice(&branch[..6]);
+        let mut blocks = CodeBuilder::new();
+        decode_chain(&code, &stream, Limits::default(), &mut blocks);
+        let near = jumps.saturating_sub(2)..jumps + 2;
+        for most in [0, 1, 2, 100, 512, 1200].into_iter().chain(near) {
+            let limits = Limits {
+                blocks_without_packet: most as u32,
+                blocks_per_byte: 0,
+                ..Limits::default()
+            };
+            let place = |blocks: &mut CodeBuilder| {
+                let thread = decode_chain(&code, &stream, limits, blocks);
+                (thread.steps(), thread.gaps)
+            };
+            let unknown = place(&mut CodeBuilder::new());
+            assert_eq!(place(&mut blocks), unknown, "{jumps}, {packets:x?}, {most}");
+            let reached = unknown.1.iter().any(|gap| gap.reason == GapReason::Limit);
+            assert!(reached || most >= jumps, "{jumps}, {most}, {unknown:?}");
+        }
+    }
+}
+
 /// More cycles, and more wraps of the TSC, than a clock counts.
 #[test]
 fn times_beyond_all_clocks_are_bounds() {
