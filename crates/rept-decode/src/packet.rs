@@ -6,11 +6,12 @@
 //! not tell; [`Packets`] walks over a buffer and keeps that state.
 
 mod ahead;
+mod brief;
 mod parse;
 mod stream;
 
-pub use ahead::Brief;
 pub(crate) use ahead::each_brief;
+pub use brief::Brief;
 pub use parse::{MAX_PACKET_BYTES, ParseError, ParseErrorKind, parse, parse_with_errata};
 pub(crate) use parse::{common, is_short_tnt, short_outcomes, short_tnt};
 pub(crate) use stream::item_bytes_after;

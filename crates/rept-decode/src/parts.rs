@@ -27,7 +27,7 @@ pub use join::Join;
 
 use crate::clock::Clock;
 use crate::flow::{Flow, Next, Path, State, exec_bitness};
-use crate::packet::{Packet, each_brief};
+use crate::packet::{Brief, Packet, each_brief};
 use crate::reader::{Reader, Sink};
 use crate::{Chunk, CodeBuilder, CodeImage, DecodeOptions, Stream};
 use rept_trace::{GapReason, ThreadId};
@@ -175,6 +175,13 @@ impl Cuts {
 }
 
 impl Cuts {
+    /// Apart, so that to pass over what only leads on stays a small loop.
+    #[inline(never)]
+    fn brief(&mut self, offset: u64, brief: Brief) {
+        // No packet is answered by asking for anything.
+        let _ = self.packet(offset, &brief.packet());
+    }
+
     fn heed_mode(&mut self, packet: &Packet) {
         match (packet, &mut self.boundary) {
             // The flow is lost behind both.
@@ -217,7 +224,7 @@ impl Sink for Cuts {
     #[inline]
     fn packet(&mut self, offset: u64, packet: &Packet) -> Next {
         match packet {
-            Packet::Tnt { .. } | Packet::Tip(_) => {}
+            Packet::Tnt { .. } | Packet::Tip(_) | Packet::TipPge(_) | Packet::TipPgd(_) => {}
             Packet::Psb => {
                 self.boundary = Some((None, false));
                 if offset - self.last >= self.least {
@@ -237,8 +244,7 @@ impl Sink for Cuts {
     fn briefs(&mut self, offset: u64, bytes: &[u8]) -> usize {
         each_brief(bytes, |at, brief| {
             if !brief.leads_on() {
-                // It never asks for anything.
-                let _ = self.packet(offset + at as u64, &brief.packet());
+                self.brief(offset + at as u64, brief);
             }
         })
     }

@@ -1,4 +1,4 @@
-//! Looking ahead: where packets begin in the next 256 bytes, and each of them in brief.
+//! Looking ahead: where packets begin in the next 256 bytes.
 //!
 //! Read one by one, a packet tells only by its length where the next one begins: a byte is loaded, its
 //! length looked up, and nothing of the next can be done before; and whether outcomes or an address come
@@ -9,19 +9,19 @@
 //! Vognsen). A bit for each byte is left, whether a packet begins there; of eight bits a table gives the
 //! places. The packets there can be read without waiting for each other.
 //!
-//! Known here are padding, short TNT, packets with an IP of up to six bytes, MTC, TSC, and CYC of up to
-//! two bytes. Their first byte tells what they are, they cannot be wrong, no erratum concerns them, and
-//! they change nothing in how others are read. Before any other packet the walk ends, after at most
-//! [`STEP`] bytes of it, so that a stream of such packets costs little more than without it.
+//! Known here are the packets that come in brief (`brief.rs`): they cannot be wrong, no erratum concerns
+//! them, and they change nothing in how others are read. Before any other packet the walk ends, after at
+//! most [`STEP`] bytes of it, so that a stream of such packets costs little more than without it.
 
-use super::parse::{IpKind, ip_head, short_outcomes};
-use super::{IpCompression, IpPayload, MAX_PACKET_BYTES, Packet};
+use super::brief::{BRIEF_BYTES, Brief, Kind, behind_second, by_byte, head};
+use super::{MAX_PACKET_BYTES, PSB};
+use std::hint::select_unpredictable;
 
 /// Bytes that are walked over at once; a place is one byte.
 const WINDOW: usize = 256;
 
 /// Bytes that must be there, so that the last packet can be read as if it were as long as any.
-const ROOM: usize = WINDOW + 8;
+const ROOM: usize = WINDOW - 1 + BRIEF_BYTES;
 
 // What is read together where two pieces of a stream meet is shorter (`Reader::feed`).
 const _: () = assert!(ROOM > 3 * MAX_PACKET_BYTES);
@@ -29,126 +29,65 @@ const _: () = assert!(ROOM > 3 * MAX_PACKET_BYTES);
 /// Bytes between two looks whether the walk is over.
 const STEP: usize = 8;
 
-/// Bytes of the longest known packet behind the first.
-const MAX_BEHIND: u64 = 7;
-
 // States, named by the bit at which what follows them stands in a row; six bits are a name. That of
 // `BEGIN` alone is odd.
 
 /// At a packet that is not known, for ever.
 const UNKNOWN: u64 = 0;
-/// So many bytes of a packet are to come, 1 to 7.
-const fn lacks(bytes: u64) -> u64 {
-    6 * bytes
-}
 /// The second byte of a CYC is to come.
-const CYCLES: u64 = 6 * (MAX_BEHIND + 1);
+const CYCLES: u64 = 38;
+/// The second byte of a mode is to come.
+const MODE: u64 = 44;
+/// The second byte of a packet that begins with 02 is to come.
+const SECOND: u64 = 50;
 /// A packet begins.
-const BEGIN: u64 = CYCLES + 7;
+const BEGIN: u64 = 57;
 
-/// What the first byte of a packet tells.
-#[derive(Clone, Copy)]
-struct Head {
-    kind: Kind,
-    compression: IpCompression,
-    // Bytes behind it; of a CYC at least.
-    behind: u8,
-}
+/// So many bytes of a packet are to come, 0 to 7. What follows these states, and `UNKNOWN`, is the same
+/// in all rows, so that there they can share bits: lest all states have no room in a word, they do.
+const LACKS: [u64; 8] = [BEGIN, 6, 12, 16, 2, 22, 32, 24];
 
-/// The known packets; first those that only lead on.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Pad,
-    Tnt,
-    Tip,
-    Enable,
-    Disable,
-    Update,
-    Mtc,
-    Tsc,
-    Cyc,
-    Unknown,
-}
-
-const fn head(first: u8) -> Head {
-    let ip = ip_head(first);
-    let (kind, behind) = match (first, ip.kind) {
-        (0x00, _) => (Kind::Pad, 0),
-        (0x02, _) => (Kind::Unknown, 0),
-        (0x19, _) => (Kind::Tsc, 7),
-        (0x59, _) => (Kind::Mtc, 1),
-        _ if first & 1 == 0 => (Kind::Tnt, 0),
-        _ if first & 3 == 3 => (Kind::Cyc, first >> 2 & 1),
-        _ if ip.len as u64 > MAX_BEHIND => (Kind::Unknown, 0),
-        (_, IpKind::Tip) => (Kind::Tip, ip.len - 1),
-        (_, IpKind::Enable) => (Kind::Enable, ip.len - 1),
-        (_, IpKind::Disable) => (Kind::Disable, ip.len - 1),
-        (_, IpKind::Update) => (Kind::Update, ip.len - 1),
-        (_, IpKind::None) => (Kind::Unknown, 0),
-    };
-    Head {
-        kind,
-        compression: ip.compression,
-        behind,
-    }
+const fn lacks(bytes: u8) -> u64 {
+    LACKS[bytes as usize]
 }
 
 /// The states that follow, if this is the byte.
 const fn row(byte: u8) -> u64 {
     let head = head(byte);
     let first = match (head.kind, head.behind) {
-        (Kind::Unknown, _) => UNKNOWN,
+        (Kind::Long, _) => UNKNOWN,
+        (Kind::Extended, _) => SECOND,
+        (Kind::Mode, _) => MODE,
         (Kind::Cyc, 1) => CYCLES,
-        (_, 0) => BEGIN,
-        (_, behind) => lacks(behind as u64),
+        (_, behind) => lacks(behind),
     };
+    let second = match behind_second(byte) {
+        Some(behind) => lacks(behind),
+        None => UNKNOWN,
+    };
+    // The highest three bits say which mode; there are two.
+    let mode = if byte >> 5 < 2 { BEGIN } else { UNKNOWN };
     // A longer CYC may be wrong, and one that ends with 02 may have been cut off (SKD007).
     let cycles = match byte & 1 == 1 || byte == 2 {
         true => UNKNOWN,
         false => BEGIN,
     };
-    let mut row = first << BEGIN | cycles << CYCLES | BEGIN << lacks(1);
-    let mut bytes = 2;
-    while bytes <= MAX_BEHIND {
-        row |= lacks(bytes - 1) << lacks(bytes);
+    let mut row = first << BEGIN | second << SECOND | mode << MODE | cycles << CYCLES;
+    let mut bytes = 1;
+    while bytes < LACKS.len() {
+        row |= LACKS[bytes - 1] << LACKS[bytes];
         bytes += 1;
     }
+    // What shares bits is as it should be.
+    bytes = 1;
+    while bytes < LACKS.len() {
+        assert!(row >> LACKS[bytes] & 63 == LACKS[bytes - 1]);
+        bytes += 1;
+    }
+    assert!(row >> UNKNOWN & 63 == UNKNOWN && row >> BEGIN & 63 == first);
+    assert!(row >> SECOND & 63 == second && row >> MODE & 63 == mode);
+    assert!(row >> CYCLES & 63 == cycles);
     row
-}
-
-/// How a payload is read: of the eight bytes behind the first those that `mask` leaves, times `factor`,
-/// plus `bits`. That serves all, so that their kinds need not be told apart.
-#[derive(Clone, Copy)]
-struct Reading {
-    mask: u64,
-    factor: u64,
-    bits: u64,
-}
-
-const fn reading(first: u8) -> Reading {
-    let head = head(first);
-    let mask = (1 << (8 * head.behind)) - 1;
-    match head.kind {
-        // Five bits in the first byte, seven in the second, above the one that says whether more follow.
-        Kind::Cyc => Reading {
-            mask: mask & !1,
-            factor: 1 << 4,
-            bits: first as u64 >> 3,
-        },
-        _ => Reading {
-            mask,
-            factor: 1,
-            bits: outcomes(first).0,
-        },
-    }
-}
-
-/// The outcomes of a short TNT and their number.
-const fn outcomes(first: u8) -> (u64, u8) {
-    match head(first).kind {
-        Kind::Tnt => short_outcomes(first),
-        _ => (0, 0),
-    }
 }
 
 /// Of the bits of a byte, from the highest on, the places of those that are set, and their number.
@@ -165,124 +104,80 @@ const fn places(bits: u8) -> (u64, u8) {
     (places, count)
 }
 
-/// A table by a byte.
-macro_rules! by_byte {
-    ($type:ty, $byte:ident => $entry:expr) => {{
-        let mut table: [$type; 256] = [{
-            let $byte = 0u8;
-            $entry
-        }; 256];
-        let mut index = 1;
-        while index < 256 {
-            table[index] = {
-                let $byte = index as u8;
-                $entry
-            };
-            index += 1;
-        }
-        table
-    }};
+/// All that is looked up on the walk; in one table, so that one register tells where it is.
+struct Tables {
+    rows: [u64; 256],
+    places: [u64; 256],
+    counts: [u8; 256],
 }
 
-static ROWS: [u64; 256] = by_byte!(u64, byte => row(byte));
-// What is used together for each packet is apart, so that an entry's address is no computation.
-static MASKS: [u64; 256] = by_byte!(u64, first => reading(first).mask);
-static FACTORS: [u64; 256] = by_byte!(u64, first => reading(first).factor);
-static BITS: [u64; 256] = by_byte!(u64, first => reading(first).bits);
-static KINDS: [Kind; 256] = by_byte!(Kind, first => head(first).kind);
-static COMPRESSIONS: [IpCompression; 256] =
-    by_byte!(IpCompression, first => head(first).compression);
-static LENGTHS: [u8; 256] = by_byte!(u8, first => outcomes(first).1);
-static PLACES: [u64; 256] = by_byte!(u64, bits => places(bits).0);
-static COUNTS: [u8; 256] = by_byte!(u8, bits => places(bits).1);
+static TABLES: Tables = Tables {
+    rows: by_byte!(u64, byte => row(byte)),
+    places: by_byte!(u64, bits => places(bits).0),
+    counts: by_byte!(u8, bits => places(bits).1),
+};
 
-/// A packet in brief: what it is and its payload are told when asked for, each without a jump.
-#[derive(Clone, Copy, Debug)]
-pub struct Brief {
-    first: u8,
-    behind: u64,
-}
-
-impl Brief {
-    /// The payload: outcomes as [`Packet::Tnt`] has them, an IP's bits, a time stamp, a counter, cycles.
-    #[inline(always)]
-    pub fn payload(self) -> u64 {
-        let first = usize::from(self.first);
-        (self.behind & MASKS[first]) * FACTORS[first] + BITS[first]
-    }
-
-    /// Whether it does no more than lead on, as TNT, TIP and padding do.
-    #[inline(always)]
-    pub fn leads_on(self) -> bool {
-        matches!(self.kind(), Kind::Pad | Kind::Tnt | Kind::Tip)
-    }
-
-    /// The packet.
-    #[inline]
-    pub fn packet(self) -> Packet {
-        let payload = self.payload();
-        let ip = IpPayload {
-            compression: COMPRESSIONS[usize::from(self.first)],
-            bits: payload,
-        };
-        let len = LENGTHS[usize::from(self.first)];
-        match self.kind() {
-            Kind::Tnt => Packet::Tnt {
-                bits: payload,
-                len,
-                long: false,
-            },
-            Kind::Tip => Packet::Tip(ip),
-            Kind::Enable => Packet::TipPge(ip),
-            Kind::Disable => Packet::TipPgd(ip),
-            Kind::Update => Packet::Fup(ip),
-            Kind::Mtc => Packet::Mtc { ctc: payload as u8 },
-            Kind::Tsc => Packet::Tsc { tsc: payload },
-            Kind::Cyc => Packet::Cyc { cycles: payload },
-            Kind::Pad | Kind::Unknown => Packet::Pad,
-        }
-    }
-
-    #[inline(always)]
-    fn kind(self) -> Kind {
-        KINDS[usize::from(self.first)]
-    }
-}
-
-/// Hands out the known packets that `bytes` begin with, which are outside of a group of block items,
+/// Hands out the packets in brief that `bytes` begin with, which are outside of a group of block items,
 /// with their offsets, as far as there is room to look ahead; says how many bytes these had.
 #[inline(always)]
 pub(crate) fn each_brief(bytes: &[u8], mut visit: impl FnMut(usize, Brief)) -> usize {
+    // Room for places is not made for nothing.
+    if next(bytes, 0).is_none() {
+        return 0;
+    }
+    let mut begins = Begins::new();
     let mut at = 0;
-    let mut begins = Begins {
-        places: [0; WINDOW + STEP],
-        len: 0,
-        bytes: 0,
-    };
-    while let Some(window) = window(bytes, at) {
+    while let Some(next) = next(bytes, at) {
+        let window = match next {
+            Next::Known(window) => window,
+            Next::Boundary(bytes) => {
+                visit(at, Brief::new(bytes));
+                at += PSB.len();
+                continue;
+            }
+        };
         begins.find(window);
-        for &place in &begins.places[..begins.len] {
+        let mut brief = |&place: &u8| {
             let place = usize::from(place);
-            let mut behind = [0; 8];
-            behind.copy_from_slice(&window[place + 1..place + 9]);
-            let behind = u64::from_le_bytes(behind);
-            let first = window[place];
-            visit(at + place, Brief { first, behind });
-        }
-        if begins.bytes == 0 {
-            break;
-        }
+            let bytes = window[place..].first_chunk().expect("there is room");
+            visit(at + place, Brief::new(bytes));
+        };
+        // By fours, so that the loop costs little beside what is done in it.
+        let (fours, rest) = begins.places[..begins.len].as_chunks::<4>();
+        fours
+            .iter()
+            .for_each(|four| four.iter().for_each(&mut brief));
+        rest.iter().for_each(brief);
         at += begins.bytes;
     }
     at
 }
 
-/// The window at `at`, if a known packet begins there.
+/// What can be told in brief at a place.
+enum Next<'a> {
+    /// A window that begins with a known packet.
+    Known(&'a [u8; ROOM]),
+    /// A PSB, of which these are the first bytes.
+    Boundary(&'a [u8; BRIEF_BYTES]),
+}
+
 #[inline(always)]
-fn window(bytes: &[u8], at: usize) -> Option<&[u8; ROOM]> {
-    let window = bytes.get(at..)?.first_chunk()?;
-    let known = KINDS[usize::from(window[0])] != Kind::Unknown;
-    known.then_some(window)
+fn next(bytes: &[u8], at: usize) -> Option<Next<'_>> {
+    let window: &[u8; ROOM] = bytes.get(at..)?.first_chunk()?;
+    let first = step(BEGIN, window[0]);
+    if first == BEGIN || first != UNKNOWN && step(first, window[1]) != UNKNOWN {
+        return Some(Next::Known(window));
+    }
+    match window.starts_with(&PSB) {
+        true => window.first_chunk().map(Next::Boundary),
+        false => None,
+    }
+}
+
+/// The state behind a byte.
+#[inline(always)]
+fn step(state: u64, byte: u8) -> u64 {
+    TABLES.rows[usize::from(byte)] >> state & 63
 }
 
 /// Where known packets begin in a window.
@@ -294,37 +189,46 @@ struct Begins {
 }
 
 impl Begins {
+    fn new() -> Begins {
+        Begins {
+            places: [0; WINDOW + STEP],
+            len: 0,
+            bytes: 0,
+        }
+    }
+
     #[inline(always)]
     fn find(&mut self, window: &[u8; ROOM]) {
         (self.len, self.bytes) = (0, 0);
+        // Six bits are the state, and what is above does no harm.
         let mut state = BEGIN;
         for step in window[..WINDOW].as_chunks::<STEP>().0 {
             let mut begins = 0;
             for &byte in step {
                 begins = begins << 1 | state as u8 & 1;
-                state = ROWS[usize::from(byte)] >> (state & 63);
+                state = TABLES.rows[usize::from(byte)] >> (state & 63);
             }
             self.add(begins);
             if state & 63 == UNKNOWN {
                 break;
             }
         }
-        if state & 63 != BEGIN {
-            // The last one is not known, or not whole.
-            self.len -= 1;
-            self.bytes = usize::from(self.places[self.len]);
-        }
+        // The last one is not known, or not whole; which of the two no processor predicts.
+        let cut = state & 63 != BEGIN;
+        self.len -= usize::from(cut);
+        let last = usize::from(self.places[self.len & (WINDOW - 1)]);
+        self.bytes = select_unpredictable(cut, last, self.bytes);
     }
 
     /// Adds the places of the next step, of which there is a bit for each byte.
     #[inline(always)]
     fn add(&mut self, begins: u8) {
         let from = self.bytes as u64 * 0x0101_0101_0101_0101;
-        let places = (PLACES[usize::from(begins)] + from).to_le_bytes();
+        let places = (TABLES.places[usize::from(begins)] + from).to_le_bytes();
         // At most one for each byte before; the mask only tells the compiler.
         let at = self.len & (WINDOW - 1);
         self.places[at..at + STEP].copy_from_slice(&places);
-        self.len += usize::from(COUNTS[usize::from(begins)]);
+        self.len += usize::from(TABLES.counts[usize::from(begins)]);
         self.bytes += STEP;
     }
 }

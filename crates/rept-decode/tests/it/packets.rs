@@ -246,7 +246,10 @@ proptest! {
         for brief in briefs {
             let packet = brief.packet();
             prop_assert_eq!(brief.payload(), payload(packet));
-            let leads_on = matches!(packet, Packet::Pad | Packet::Tnt { .. } | Packet::Tip(_));
+            let leads_on = matches!(
+                packet,
+                Packet::Pad | Packet::Tnt { .. } | Packet::Tip(_) | Packet::TipPge(_) | Packet::TipPgd(_)
+            );
             prop_assert_eq!(brief.leads_on(), leads_on);
         }
     }
@@ -274,7 +277,21 @@ fn of_common_packets_nearly_all_are_told_in_brief() {
         &[0x59, 3, 0x83, 0x87, 0x04],
     ];
     let other = [&[0x31, 1, 2][..], &[0x21, 1, 2], &[0x3d, 1, 2]];
-    let round = [common.concat(), timed.concat(), other.concat()].concat();
+    let boundary = [
+        &PSB[..],
+        &[0x99, 0x01, 0x99, 0x20],
+        &[0x02, 0x03, 20, 0],
+        &[0x02, 0x43, 1, 2, 3, 4, 5, 6],
+        &[0x02, 0xc8, 1, 2, 3, 4, 5],
+        &[0x02, 0x23],
+    ];
+    let round = [
+        common.concat(),
+        timed.concat(),
+        other.concat(),
+        boundary.concat(),
+    ]
+    .concat();
     let bytes = round.repeat(100);
     let mut told = 0;
     let mut packets = Packets::new(&bytes, 0);
