@@ -55,6 +55,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             stream.clone(),
         ]
         .concat(),
+        record(72, &trace_error()),
     ];
     let bundle = br#"{"type":"intel-pt","cpuInfo":{"vendor":"GenuineIntel","family":6,"model":85,"stepping":4},
         "processes":[{"pid":7,"threads":[{"tid":7,"iptTrace":"7.trace"}],
@@ -108,6 +109,13 @@ fn kernel(kind: u32, body: &[u8]) -> Vec<u8> {
         kind,
         &[body, &bytes![7u32, 7u32, 2000u64, 0u64, 99u64]].concat(),
     )
+}
+
+/// With a message of two lines.
+fn trace_error() -> Vec<u8> {
+    let mut body = bytes![1u32, 1u32, 0u32, 7u32, 7u32, 0u32, 0x40_1000u64, 2000u64];
+    body.extend(b"lost\nor not\0\0\0\0\0");
+    body
 }
 
 fn mmap2() -> Vec<u8> {

@@ -123,8 +123,8 @@ fn describe(start: &[u8]) -> String {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Error {
+    fn tell(&self, f: &mut impl fmt::Write) -> fmt::Result {
         match &self.kind {
             Kind::Cancelled => return f.write_str("the work was cancelled"),
             Kind::Failed { what } => return f.write_str(what),
@@ -147,11 +147,41 @@ impl fmt::Display for Error {
     }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tell(&mut Printable(f))
+    }
+}
+
+/// Escapes control characters: names and messages come from files, and an error is one line.
+struct Printable<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for Printable<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|char| match char.is_control() {
+            true => write!(self.0, "{}", char.escape_debug()),
+            false => fmt::Write::write_char(self.0, char),
+        })
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
             Kind::Io(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_whatever_the_file_says() {
+        let error = Error::malformed(Path::new("a\nb"), 1, "the name \"c\" and \u{1b}[m");
+        let line = "a\\nb: at offset 0x1: the name \"c\" and \\u{1b}[m";
+        assert_eq!(error.to_string(), line);
     }
 }
