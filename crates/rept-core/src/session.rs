@@ -79,7 +79,7 @@ struct Decoded {
     /// Threads of which it is known which system call made them.
     creations: Vec<rept_recover::Creation>,
     /// Mappings of which it is known which system call made them.
-    mapped: Vec<rept_recover::Mapped>,
+    mapped: mapped::Records,
     /// Files of which it is assumed which system calls read them.
     file_reads: Vec<rept_recover::FileRead>,
     /// The bytes of files that were mapped.
@@ -249,7 +249,9 @@ impl Session {
         options
             .creations
             .extend(self.decoded().creations.iter().copied());
-        options.mapped.extend(&self.decoded().mapped);
+        let records = &self.decoded().mapped;
+        options.mapped.extend(&records.mapped);
+        options.mapped_elsewhere.extend(&records.elsewhere);
         options.file_reads.extend(&self.decoded().file_reads);
         options.files.clone_from(&self.decoded().files);
         options.code_may_differ |= self.decoded().code_may_differ;
@@ -373,7 +375,7 @@ impl Inner {
                 joined: Vec::new(),
                 edges: Vec::new(),
                 creations: Vec::new(),
-                mapped: Vec::new(),
+                mapped: mapped::Records::default(),
                 file_reads: Vec::new(),
                 files: Vec::new(),
                 code_may_differ: false,

@@ -34,6 +34,7 @@ mod exchange;
 #[cfg(feature = "experiments")]
 mod given;
 mod graph;
+mod joined;
 mod kernel;
 mod kinds;
 mod known_calls;

@@ -125,17 +125,39 @@ const LENGTH: &[u8] = &[0xbe, 0, 0x18, 0, 0];
 /// nop
 const NOTHING: &[u8] = &[0x90];
 
-#[track_caller]
-fn check_mapped(code: &[Vec<u8>], bytes: u64, file_offset: Option<u64>, expect: Option<u64>) {
-    let mut options = Options::default();
-    options.mapped.push(Mapped {
+/// A record that the call of a step mapped so many bytes, of which some at the beginning and at the end had
+/// been mapped before.
+fn record(step: u64, bytes: u64, [before, behind]: [u64; 2]) -> Mapped {
+    Mapped {
         thread: THREAD,
-        step: 4,
+        step,
         start: Address(0x7000_0000),
         bytes,
-        file_offset,
+        before,
+        behind,
+        fresh: bytes.saturating_sub(before + behind),
+        file_offset: None,
         file: None,
-    });
+    }
+}
+
+#[track_caller]
+fn check_mapped(code: &[Vec<u8>], bytes: u64, file_offset: Option<u64>, expect: Option<u64>) {
+    let record = record(4, bytes, [0; 2]);
+    check_record(
+        code,
+        Mapped {
+            file_offset,
+            ..record
+        },
+        expect,
+    );
+}
+
+#[track_caller]
+fn check_record(code: &[Vec<u8>], record: Mapped, expect: Option<u64>) {
+    let mut options = Options::default();
+    options.mapped.push(record);
     let code: Vec<&[u8]> = code.iter().map(Vec::as_slice).chain([KEEP]).collect();
     let found = behind(&code, RegWord::RBX, &options);
     assert_eq!(whole(found), expect);
@@ -150,6 +172,39 @@ fn a_record_of_what_was_asked_for_tells_the_result() {
 #[test]
 fn a_record_of_more_does_not() {
     check_mapped(&mapping(LENGTH, 0x22), 0x3000, None, None);
+}
+
+#[test]
+fn what_joined_memory_that_was_there_is_where_that_is_not() {
+    let map = mapping(LENGTH, 0x22);
+    let joined = |at| record(4, 0x3000, at);
+    check_record(&map, joined([0, 0x1000]), Some(0x7000_0000));
+    check_record(&map, joined([0x1000, 0]), Some(0x7000_1000));
+    check_record(&map, joined([0x1000, 0x1000]), None);
+    check_record(&map, joined([0x3000, 0x3000]), None);
+}
+
+#[test]
+fn what_was_unmapped_is_not_what_new_memory_joined() {
+    // mov edi,70000000h; mov esi,1000h; mov eax,11; syscall
+    let unmap: [&[u8]; 4] = [
+        &[0xbf, 0, 0, 0, 0x70],
+        &[0xbe, 0, 0x10, 0, 0],
+        &[0xb8, 11, 0, 0, 0],
+        SYSCALL,
+    ];
+    let map = mapping(LENGTH, 0x22);
+    let map = map.iter().map(Vec::as_slice);
+    let code: Vec<&[u8]> = unmap.into_iter().chain(map).chain([KEEP]).collect();
+    let mut options = Options::default();
+    options.mapped.push(record(8, 0x3000, [0x1000, 0x1000]));
+    check_assumed(&code, &options, 0x7000_0000);
+    // Something was mapped there that may have been since.
+    options
+        .mapped_elsewhere
+        .push((Address(0x7000_0000), 0x1000));
+    let found = behind(&code, RegWord::RBX, &options);
+    assert_eq!(whole(found), None);
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub(super) fn decode(
     let births = births::births(capture, &trace);
     let mut edges = births::edges(&births, &trace);
     edges.extend(percpu::edges(&stretches, &trace));
-    let file_reads = mapped::file_reads(&mapped, &trace);
+    let file_reads = mapped::file_reads(&mapped.mapped, &trace);
     Decoded {
         trace,
         diagnostics,

@@ -10,7 +10,7 @@ use crate::capture::{Capture, MappingEvent};
 use rept_recover::{FileRead, Mapped};
 use rept_trace::{Address, ThreadTrace, TimeMark, Timestamp, Trace};
 use std::collections::BTreeMap;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 
 /// System calls in which the kernel writes records of mappings: mmap, mprotect, brk, mremap, shmat,
 /// execve, remap_file_pages, execveat, pkey_mprotect.
@@ -20,9 +20,18 @@ const TOLD: [u32; 2] = [9, 12];
 /// Steps of which one may be the call; where timing packets are rarer, it is not looked for.
 const MAX_STEPS: u64 = 1 << 16;
 
-/// The mappings of which the call is known.
-pub(super) fn mapped(capture: &Capture, trace: &Trace, files: &mut Files) -> Vec<Mapped> {
-    let mut found = Vec::new();
+/// What records of mappings say.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    /// The mappings of which the call is known.
+    pub(super) mapped: Vec<Mapped>,
+    /// The others: where, and how many bytes.
+    pub(super) elsewhere: Vec<(Address, u64)>,
+}
+
+/// The mappings, and the calls that made them.
+pub(super) fn mapped(capture: &Capture, trace: &Trace, files: &mut Files) -> Records {
+    let mut found = Records::default();
     if !capture.clock.comparable {
         return found;
     }
@@ -34,14 +43,19 @@ pub(super) fn mapped(capture: &Capture, trace: &Trace, files: &mut Files) -> Vec
             && let Some(thread) = mapping.thread.and_then(|id| trace.thread(id))
             && let Some(step) = call(trace, thread, time, &mut numbers)
         {
-            found.push(Mapped {
+            found.mapped.push(Mapped {
                 thread: thread.thread,
                 step,
-                start: Address(new.start),
-                bytes: new.end - new.start,
+                start: mapping.start,
+                bytes: mapping.len,
+                before: new.before,
+                behind: new.behind,
+                fresh: new.fresh,
                 file_offset: is_file(mapping).then_some(mapping.file_offset),
                 file: files.of(mapping),
             });
+        } else {
+            found.elsewhere.push((mapping.start, mapping.len));
         }
     }
     found
@@ -57,45 +71,46 @@ fn is_file(mapping: &MappingEvent) -> bool {
 struct Ranges(BTreeMap<u64, u64>);
 
 impl Ranges {
-    /// Adds a mapping; the part of it that is new if that is one piece (the kernel joins new
-    /// anonymous memory with what is beside it), else all of it.
-    fn add(&mut self, mapping: &MappingEvent) -> Range<u64> {
+    /// Adds a mapping, and tells how much of it had been mapped before.
+    fn add(&mut self, mapping: &MappingEvent) -> Joined {
         let start = mapping.start.0;
         let end = start.saturating_add(mapping.len);
-        let mut new = Vec::new();
-        let mut at = start;
-        let before = self.0.range(..start).next_back();
-        let mut joined = before.filter(|&(_, &behind)| behind >= start).map_or(
-            start..end,
-            |(&first, &behind)| {
-                at = at.max(behind);
-                first..end.max(behind)
-            },
-        );
-        for (&first, &behind) in self.0.range(start..=end) {
-            if at < first {
-                new.push(at..first);
+        let mut joined = start..end;
+        let mut found = Joined {
+            fresh: end - start,
+            ..Joined::default()
+        };
+        let below = self.0.range(..start).next_back();
+        let below = below.filter(|&(_, &behind)| behind >= start);
+        let below = below.map(|(&first, &behind)| (first, behind));
+        let within = self.0.range(start..=end);
+        let within = within.map(|(&first, &behind)| (first, behind));
+        for (first, behind) in below.into_iter().chain(within) {
+            joined = joined.start.min(first)..joined.end.max(behind);
+            let (first, behind) = (first.max(start), behind.min(end));
+            found.fresh -= behind - first;
+            if first == start {
+                found.before = behind - start;
             }
-            at = at.max(behind);
-            joined.end = joined.end.max(behind);
+            if behind == end {
+                found.behind = end - first;
+            }
         }
-        if at < end {
-            new.push(at..end);
-        }
-        let gone: Vec<u64> = self
-            .0
-            .range(joined.clone())
-            .map(|(&first, _)| first)
-            .collect();
-        gone.iter().for_each(|first| {
-            self.0.remove(first);
-        });
+        self.0.retain(|first, _| !joined.contains(first));
         self.0.insert(joined.start, joined.end);
-        match new.as_slice() {
-            [only] => only.clone(),
-            _ => start..end,
-        }
+        found
     }
+}
+
+/// How much of a mapping had been mapped before, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Joined {
+    /// At its beginning.
+    before: u64,
+    /// At its end.
+    behind: u64,
+    /// All but that and what lies in between.
+    fresh: u64,
 }
 
 /// The step of the call in which a thread was at a time.
@@ -317,6 +332,9 @@ mod tests {
             step: 2 * call + 1,
             start: Address(0x7000),
             bytes: 0x1000,
+            before: 0,
+            behind: 0,
+            fresh: 0x1000,
             file_offset,
             file: Some(4),
         };
@@ -332,7 +350,11 @@ mod tests {
     fn what_is_new_of_a_mapping_is_told_from_what_it_joined() {
         let mut ranges = Ranges::default();
         let mut add = |start: u64, len: u64| {
-            ranges.add(&MappingEvent {
+            let Joined {
+                before,
+                behind,
+                fresh,
+            } = ranges.add(&MappingEvent {
                 time: None,
                 process: None,
                 thread: None,
@@ -344,14 +366,15 @@ mod tests {
                 build_id: None,
                 device: None,
                 inode: None,
-            })
+            });
+            (before, behind, fresh)
         };
-        assert_eq!(add(0x5000, 0x1000), 0x5000..0x6000);
-        assert_eq!(add(0x3000, 0x3000), 0x3000..0x5000, "below");
-        assert_eq!(add(0x3000, 0x4000), 0x6000..0x7000, "above");
-        assert_eq!(add(0x3000, 0x4000), 0x3000..0x7000, "again");
-        assert_eq!(add(0x9000, 0x1000), 0x9000..0xa000);
-        assert_eq!(add(0x3000, 0x7000), 0x7000..0x9000, "between");
-        assert_eq!(add(0x1000, 0xa000), 0x1000..0xb000, "on both sides");
+        assert_eq!(add(0x5000, 0x1000), (0, 0, 0x1000));
+        assert_eq!(add(0x3000, 0x3000), (0, 0x1000, 0x2000), "below");
+        assert_eq!(add(0x3000, 0x4000), (0x3000, 0, 0x1000), "above");
+        assert_eq!(add(0x3000, 0x4000), (0x4000, 0x4000, 0), "again");
+        assert_eq!(add(0x9000, 0x1000), (0, 0, 0x1000));
+        assert_eq!(add(0x3000, 0x7000), (0x4000, 0x1000, 0x2000), "between");
+        assert_eq!(add(0x1000, 0xa000), (0, 0, 0x3000), "on both sides");
     }
 }

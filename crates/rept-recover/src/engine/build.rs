@@ -118,6 +118,7 @@ pub(crate) fn build(
     };
     let files = options.files.iter().cloned().map(Contents::from);
     builder.graph.files.extend(files);
+    builder.graph.ever_mapped = ever_mapped(options);
     builder.graph.extended_state = options.extended_state_bytes;
     builder.start();
     for thread in &trace.threads {
@@ -591,4 +592,15 @@ fn outcome(next: Option<Address>, target: Address, behind: Address) -> Outcome {
         Some(next) if next == behind => Outcome::NotTaken,
         _ => Outcome::Nothing,
     }
+}
+
+/// All that was ever mapped as far as records tell: start and end.
+fn ever_mapped(options: &Options) -> Vec<(u64, u64)> {
+    let known = options
+        .mapped
+        .iter()
+        .map(|mapped| (mapped.start, mapped.bytes));
+    let all = known.chain(options.mapped_elsewhere.iter().copied());
+    all.map(|(start, bytes)| (start.0, start.0.saturating_add(bytes)))
+        .collect()
 }

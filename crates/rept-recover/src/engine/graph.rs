@@ -215,6 +215,8 @@ pub(crate) struct Graph {
     pub(crate) extended_state: Option<u64>,
     /// What system calls mapped, by access.
     pub(crate) mapped: HashMap<u32, Mapped>,
+    /// All that was mapped by records of the kernel, whoever did: start and end.
+    pub(crate) ever_mapped: Vec<(u64, u64)>,
     /// The bytes of files that were mapped.
     pub(super) files: Vec<Contents>,
     /// What files system calls read, by access.

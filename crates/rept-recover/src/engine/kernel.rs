@@ -107,10 +107,11 @@ impl Engine<'_> {
         };
         if let Some(mapped) = self.graph.mapped.get(&call.access)
             && numbers.arguments[0] == Some(MMAP)
-            && numbers.result == Some(mapped.start.0)
+            && mapped.before + mapped.behind + mapped.fresh == mapped.bytes
+            && numbers.result == Some(mapped.start.0.wrapping_add(mapped.before))
         {
-            // The record speaks of what this call mapped alone: in whole pages.
-            numbers.arguments[2].get_or_insert(mapped.bytes);
+            // This call alone can have mapped what is fresh: in whole pages.
+            numbers.arguments[2].get_or_insert(mapped.fresh);
         }
         let Some(number) = numbers.arguments[0] else {
             return;
@@ -240,6 +241,9 @@ impl Engine<'_> {
                     content,
                 },
             );
+        }
+        if let Some((start, end, _)) = remapped {
+            self.look_again_at_mappings(start, end);
         }
         if extents.is_empty() && remapped.is_none() {
             self.absent(id);

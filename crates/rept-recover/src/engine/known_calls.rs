@@ -73,12 +73,13 @@ pub(super) fn stat_buffer(arguments: [Option<u64>; 7]) -> Option<u64> {
 }
 
 impl Engine<'_> {
-    /// What system calls read of files, whether they failed, and where the heap ends behind them, is
-    /// assumed, so that it was not learned before.
+    /// What system calls read of files, where what they mapped joined other memory, whether they failed, and
+    /// where the heap ends behind them, is assumed, so that it was not learned before.
     pub(super) fn learn_calls(&mut self) {
         for index in 0..self.graph.kernel_calls.len() {
             let call = self.graph.kernel_calls[index];
             let step = self.graph.accesses[call.access as usize].step;
+            self.learn_mapped(step, &call);
             self.learn_outcome(step, &call);
             self.learn_break(step, &call);
             self.learn_file(step, &call);
@@ -209,13 +210,18 @@ impl Engine<'_> {
         };
         let value = |node: u32| self.graph.nodes.bits[node as usize];
         let [number, _, bytes, _, flags, _, offset] = call.arguments.map(value);
-        // What joins a file's mapping from below begins earlier in the file.
-        let own = bytes.get().and_then(whole_pages) == Some(mapped.bytes)
-            || (mapped.file_offset.is_some() && offset.get() == mapped.file_offset);
-        if number.get() != Some(MMAP) || !own {
+        if number.get() != Some(MMAP) {
             return;
         }
-        let (start, cause) = (Bits::constant(mapped.start.0), Cause::Step(step));
+        // What joins a file's mapping from below begins earlier in the file.
+        let start = if mapped.file_offset.is_some() && offset.get() == mapped.file_offset {
+            Some(mapped.start.0)
+        } else {
+            let length = bytes.get().and_then(whole_pages);
+            length.and_then(|length| self.start_within(call, &mapped, length))
+        };
+        let Some(start) = start else { return };
+        let (start, cause) = (Bits::constant(start), Cause::Step(step));
         let mut learned = self.learn(call.result, start, cause);
         if flags.known & flags.value & MAP_FIXED != 0 {
             learned = learned.and_then(|_| self.learn(call.arguments[1], start, cause));

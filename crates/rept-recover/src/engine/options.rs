@@ -61,6 +61,12 @@ pub struct Mapped {
     pub start: Address,
     /// How long that is.
     pub bytes: u64,
+    /// Bytes at its beginning that had been mapped before, at some time.
+    pub before: u64,
+    /// Bytes at its end that had been mapped before, at some time.
+    pub behind: u64,
+    /// Bytes of it that had never been mapped before.
+    pub fresh: u64,
     /// Where in a file it begins, if a file is mapped there.
     pub file_offset: Option<u64>,
     /// Which of [`Options::files`] that is, if its contents are at hand.
@@ -198,6 +204,8 @@ pub struct Options {
     pub creations: Vec<Creation>,
     /// System calls of which it is known what they mapped.
     pub mapped: Vec<Mapped>,
+    /// Memory that was mapped by no known system call, as records of the kernel say: where, and bytes.
+    pub mapped_elsewhere: Vec<(Address, u64)>,
     /// The bytes of files that were mapped.
     pub files: Vec<Arc<[u8]>>,
     /// System calls of which it is assumed which file they read; read(2) from its beginning.
@@ -241,6 +249,7 @@ impl Default for Options {
             anchors: Vec::new(),
             creations: Vec::new(),
             mapped: Vec::new(),
+            mapped_elsewhere: Vec::new(),
             files: Vec::new(),
             file_reads: Vec::new(),
             opened_files: None,
