@@ -41,6 +41,7 @@ mod known_calls;
 mod limits;
 mod lower;
 mod mapped;
+mod mutual;
 mod options;
 mod pending;
 mod protect;
@@ -75,6 +76,7 @@ use graph::{Graph, NONE};
 use hashbrown::{HashMap, HashSet};
 use kernel::Remapped;
 use kinds::{Kinds, stack_pointers};
+use mutual::SideBySide;
 pub use options::{
     AddressSpace, Anchor, AnchorPoint, Area, Backing, Creation, Descriptor, FileIdentity, FileRead,
     Mapped, MappedFile, OpenedFiles, Options, ResourceLimit,
@@ -200,6 +202,8 @@ pub(crate) struct Engine<'a> {
     /// Pending stores that a memory value may pass in this stage.
     limit: u32,
     pairing: bool,
+    /// Threads are executed side by side, for now.
+    side_by_side: Option<SideBySide>,
     /// Techniques left out.
     without: Without,
     /// Accesses placed by an experiment: their places teach nothing. Empty without one.
@@ -289,6 +293,7 @@ impl<'a> Engine<'a> {
             grade: Grade::Certain,
             limit: 0,
             pairing: false,
+            side_by_side: None,
             without: Without::default(),
             given: Vec::new(),
             flags: HashSet::new(),
@@ -363,6 +368,7 @@ impl<'a> Engine<'a> {
             self.fixpoint();
             self.trust_protection();
             self.follow_descriptors();
+            self.execute_side_by_side();
         }
         self.assumed = self.known_masks();
         self.pending_assumed = self.pending.clone();

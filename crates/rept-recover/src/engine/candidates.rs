@@ -126,6 +126,21 @@ impl Engine<'_> {
         found
     }
 
+    /// What a load holds, as far as it is known, it read in any order of the threads.
+    pub(super) fn is_read_in_any_order(&mut self, load: Entry) -> bool {
+        let Some(candidates) = self.candidates(load) else {
+            return false;
+        };
+        let values = candidates.iter().map(|&candidate| {
+            let held = candidate.to_cell(self.graph.nodes.bits[candidate.node as usize]);
+            load.to_node(held)
+        });
+        let agreed = values.reduce(Bits::join).unwrap_or(Bits::UNKNOWN);
+        let bytes = load.to_node(Bits::constant(0)).known;
+        let now = self.graph.nodes.bits[load.node as usize];
+        now.known & bytes & !agreed.known == 0
+    }
+
     /// The accesses one of which left what a load read; `None` when that is not known.
     fn candidates(&mut self, load: Entry) -> Option<Candidates> {
         let floor = self.floor(load)?;

@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use rept_trace::{Address, Memory, RegWord};
 
 /// What taught each node last, by grade. A node that learned nothing in a grade has `NONE` there.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Lessons {
     causes: [Vec<u32>; 3],
     /// The stage of the inferred grade in which it last learned.
@@ -37,6 +37,14 @@ impl Lessons {
     /// What the node learned in the grade was taken back.
     pub(super) fn forget(&mut self, node: u32, grade: Grade) {
         self.causes[grade as usize][node as usize] = NONE;
+    }
+
+    /// Nodes were added.
+    pub(super) fn resize(&mut self, nodes: usize) {
+        self.causes
+            .iter_mut()
+            .for_each(|column| column.resize(nodes, NONE));
+        self.stages.resize(nodes, 0);
     }
 
     /// A node was added.

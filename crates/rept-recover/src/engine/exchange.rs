@@ -76,8 +76,8 @@ impl Engine<'_> {
             let thread = self.graph.thread_of(entry.order);
             self.shared.added(id, thread, &self.cells, &self.graph);
         }
-        if entry.store && self.grade == Grade::Inferred && !self.without.has(Technique::Correction)
-        {
+        let optimistic = self.is_forward() || self.grade == Grade::Inferred;
+        if entry.store && optimistic && !self.without.has(Technique::Correction) {
             self.cut_transfers(id);
             if self.threaded {
                 self.cut_raced(id);
@@ -227,15 +227,7 @@ impl Engine<'_> {
             return;
         }
         let bits = Bits::new(bits.known & spread(bytes), bits.value);
-        let mapped = Entry {
-            order,
-            store: true,
-            ..entry
-        };
-        if self.without.has(Technique::Forward)
-            || !self.passes(mapped, entry.order)
-            || (self.threaded && !self.unraced(mapped, Some(entry)))
-        {
+        if self.without.has(Technique::Forward) || !self.passes_fresh(order, entry) {
             return;
         }
         if self
@@ -248,6 +240,16 @@ impl Engine<'_> {
         {
             self.transfer_conflict(order, entry.order, &[entry.node]);
         }
+    }
+
+    /// May what memory held when it was mapped pass to its first access in this stage?
+    pub(super) fn passes_fresh(&mut self, order: u32, first: Entry) -> bool {
+        let mapped = Entry {
+            order,
+            store: true,
+            ..first
+        };
+        self.passes(mapped, first.order) && (!self.threaded || self.unraced(mapped, Some(first)))
     }
 
     /// Loads after an access hold what it held, up to the next store; so does the dump.
@@ -283,7 +285,7 @@ impl Engine<'_> {
         let cause = Cause::Transfer(later.order);
         let forward = !self.without.has(Technique::Forward);
         if (forward && self.learn(later.node, later.to_node(a), cause).is_err())
-            || self.learn(earlier.node, earlier.to_node(b), cause).is_err()
+            || (!self.is_forward() && self.learn(earlier.node, earlier.to_node(b), cause).is_err())
         {
             self.transfer_conflict(earlier.order, later.order, &[earlier.node, later.node]);
         }
@@ -291,6 +293,9 @@ impl Engine<'_> {
 
     /// The last access of a byte holds what the dump holds.
     fn exchange_final(&mut self, entry: Entry, bytes: u8) {
+        if self.is_forward() {
+            return;
+        }
         let last = self.cells.cells[entry.cell as usize].last;
         let last = Bits::new(last.known & spread(bytes), last.value);
         let now = self.at_cell(entry, bytes);
@@ -315,6 +320,9 @@ impl Engine<'_> {
 
     /// May a value pass from one access to a later one (`NONE`: the dump) in this stage?
     pub(super) fn passes(&mut self, earlier: Entry, later: u32) -> bool {
+        if self.is_unproved(later) {
+            return false;
+        }
         let end = later.min(self.graph.accesses.len() as u32);
         let address = self.cells.cells[earlier.cell as usize]
             .number

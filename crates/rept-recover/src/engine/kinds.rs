@@ -338,6 +338,9 @@ impl Engine<'_> {
 
     /// Pending stores strictly between two accesses that count for a place in the current grade.
     pub(super) fn counted(&self, address: u64, after: u32, before: u32) -> u32 {
+        if let Some(counted) = self.counted_side_by_side(address, after, before) {
+            return counted;
+        }
         let here = self.conditional.here(address, after, before)
             + self.ranged_here(address, after, before);
         if self.grade == super::Grade::Inferred {

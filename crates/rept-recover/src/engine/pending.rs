@@ -36,6 +36,11 @@ impl PendingSet {
         self.count
     }
 
+    /// There are members.
+    pub(crate) fn any(&self) -> bool {
+        self.count > 0
+    }
+
     /// Nothing can be a member.
     pub(crate) fn is_empty(&self) -> bool {
         self.bits.is_empty()

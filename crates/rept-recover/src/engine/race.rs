@@ -66,6 +66,34 @@ impl Engine<'_> {
             && stores.next().is_none()
     }
 
+    /// What a load's entry learned from before passed no pending store that may have come between.
+    pub(super) fn is_proved(&mut self, load: Entry) -> bool {
+        let cell = self.cells.cells[load.cell as usize];
+        let address = cell.number.wrapping_mul(CELL);
+        let (mut left, mut previous) = (load.bytes, load.previous);
+        while left != 0 {
+            previous = self.cells.touching_before(previous, left);
+            let earlier = self.cells.entries.get(previous as usize).copied();
+            let earlier = earlier.filter(|earlier| {
+                let between = self.remapped_between(earlier.order, load.order, address);
+                between.is_none()
+            });
+            let Some(earlier) = earlier else {
+                let fresh = self.fresh_memory(load.order, address);
+                return fresh.is_none_or(|(order, _)| self.passes_fresh(order, load));
+            };
+            if !self.passes(earlier, load.order) {
+                return false;
+            }
+            if !self.unraced(earlier, Some(load)) {
+                return self.is_read_in_any_order(load);
+            }
+            left &= !earlier.bytes;
+            previous = earlier.previous;
+        }
+        true
+    }
+
     /// No other thread can have written the cell since a place of one thread: none is known to touch it, no
     /// store of another is pending, and what they did is all in the trace.
     fn is_own(&self, cell: u32, place: Place) -> bool {
@@ -113,6 +141,9 @@ impl Engine<'_> {
         let after = to.map_or(0, |to| self.foreign_pending(to.order, behind, to.thread));
         // A thread whose trace does not go back so far may have written as well.
         let unseen = self.order.unseen_after(from.segment) as u32;
+        if self.is_forward() {
+            return unseen == 0;
+        }
         if before + after + unseen > self.limit {
             return false;
         }

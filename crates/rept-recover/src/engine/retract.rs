@@ -35,6 +35,9 @@ impl Engine<'_> {
         if self.fails_trial() {
             return;
         }
+        if self.load_contradicts_threads(later) {
+            return;
+        }
         if !self.without.has(Technique::Correction) && self.refute_equals(earlier, later) {
             return;
         }
@@ -103,6 +106,9 @@ impl Engine<'_> {
 
     /// Finds and refutes what is to blame for a contradiction between nodes; false when nothing is.
     pub(super) fn correct(&mut self, nodes: &[u32], own: Option<Suspect>) -> bool {
+        if self.step_contradicts_threads() {
+            return false;
+        }
         if self.grade == Grade::Certain {
             self.statistics.certain_conflicts += 1;
             return false;
@@ -198,6 +204,14 @@ impl Engine<'_> {
         });
     }
 
+    /// Takes back what a load learned from what was before it.
+    pub(super) fn retract_load(&mut self, load: u32) {
+        let seeds = self.nodes_of_access(load);
+        self.retract(&seeds, |tracking, node| {
+            tracking.may_follow(node, 0, Cause::Transfer(load))
+        });
+    }
+
     /// Takes back what an access learned from its neighbours, and they from it.
     pub(super) fn retract_around(&mut self, id: u32) {
         for earlier in self.neighbours(id, Direction::Before) {
@@ -234,6 +248,7 @@ impl Engine<'_> {
     /// Back to what earlier grades knew.
     pub(super) fn unlearn(&mut self, node: u32) {
         let base = match self.grade {
+            _ if self.is_forward() => self.assumed[node as usize],
             Grade::Inferred => self.assumed[node as usize],
             _ => self.certain[node as usize],
         };

@@ -136,7 +136,7 @@ impl Engine<'_> {
         }
         let place = |bits: Bits, shift: u64| Bits::new(bits.known << shift, bits.value << shift);
         let failed = self.learn(y, place(of_x, at_y), Cause::Step(step)).is_err()
-            || self.learn(x, place(of_y, at_x), Cause::Step(step)).is_err();
+            || (!self.is_forward() && self.learn(x, place(of_y, at_x), Cause::Step(step)).is_err());
         if failed {
             self.conflict_between(step, &[x, y]);
         }

@@ -89,6 +89,20 @@ impl Tracking {
         self.budget = nodes as u64 * RETRACTIONS_PER_NODE + 1000;
     }
 
+    /// The same, from a moment on.
+    pub(super) fn begin_at(&mut self, nodes: usize, moment: u32) {
+        self.begin(nodes);
+        self.clock = moment;
+    }
+
+    /// Nodes were added.
+    pub(super) fn resize(&mut self, nodes: usize) {
+        if !self.first.is_empty() {
+            self.first.resize(nodes, 0);
+            self.latest.resize(nodes, NONE);
+        }
+    }
+
     /// The last moment.
     pub(super) fn now(&self) -> u32 {
         self.clock

@@ -95,7 +95,9 @@ impl Engine<'_> {
     fn store_words(&mut self, step: u32, words: &[Bits]) {
         let nodes = self.graph.effect(step).nodes();
         for (word, &bits) in words.iter().enumerate().take(nodes) {
-            if self.without.has(Technique::Forward) && self.graph.effect(step).defines(word) {
+            let defines = self.graph.effect(step).defines(word);
+            if (self.without.has(Technique::Forward) && defines) || (self.is_forward() && !defines)
+            {
                 continue;
             }
             let node = self.graph.node(step, word);
@@ -243,6 +245,9 @@ impl Engine<'_> {
             return;
         }
         let cause = Cause::Pair(number);
+        if self.is_forward() {
+            return self.hand_on(number);
+        }
         if self.learn(b, at_a, cause).is_err() || self.learn(a, at_b, cause).is_err() {
             self.pair_conflict(number);
         }

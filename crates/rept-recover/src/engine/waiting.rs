@@ -130,6 +130,7 @@ impl Engine<'_> {
             true => self.plain.insert(store),
             false => self.plain.remove(store),
         }
+        self.regard_side_by_side(store, plain);
         self.wake(store);
     }
 }

@@ -1,0 +1,306 @@
+//! Threads that wait for each other: a load of one waits for a store whose address hangs on a load of another
+//! thread, and that waits for a store of the first.
+//!
+//! Each thread is executed forward from what is known, past the pending stores of the others, as if none of
+//! them hit anything. When nothing more follows, every load is taken back that passed a store which has no place
+//! by then or may have hit the load's, with all that followed from it, until no such load is left. What the
+//! others hold, they held. For let the stores have happened in their real order: the first was computed from
+//! loads that no other had come before, so that it went where it was found; so the second read what was
+//! there in truth, since the first, whose place is known now, hit nothing that it hangs on; and so on. That
+//! holds for what is computed from earlier steps alone, so that nothing is learned backward meanwhile.
+//!
+//! DIVERGENCE: not in the paper.
+
+use super::graph::{AccessState, START};
+use super::pending::PendingSet;
+use super::tracking::Cause;
+use super::worklist::Worklist;
+use super::{Engine, Grade};
+use crate::bits::Bits;
+use hashbrown::HashSet;
+
+/// Times that loads are taken back before all of them are.
+const MAX_ROUNDS: usize = 64;
+/// Times that threads are executed, each time with what was learned by the time before.
+const MAX_TIMES: usize = 16;
+
+/// While threads are executed side by side.
+#[derive(Default)]
+pub(super) struct SideBySide {
+    /// Stores that may be anywhere, by thread.
+    plain: Vec<PendingSet>,
+    /// Loads that learn nothing any more: what they learned could not be proved.
+    unproved: HashSet<u32>,
+    contradictions: Contradictions,
+}
+
+/// What contradicted itself meanwhile.
+#[derive(Default)]
+struct Contradictions {
+    any: bool,
+    /// Loads that were to be told something else than they hold.
+    loads: Vec<u32>,
+    /// Pairs of which the second holds something else than the first.
+    pairs: Vec<u32>,
+}
+
+/// A load, the node that holds what it read, and what that is.
+type Loaded = (u32, u32, Bits);
+
+impl Engine<'_> {
+    /// Teaches what loads hold that waited for stores of other threads that waited for them.
+    pub(super) fn execute_side_by_side(&mut self) {
+        self.learn_side_by_side();
+        // Where the stores went if nothing hit anything is where most of them will be found.
+        self.kinds.expect(&std::mem::take(&mut self.store_places));
+    }
+
+    fn learn_side_by_side(&mut self) {
+        for _ in 0..MAX_TIMES {
+            if self.waiting_threads() < 2 || self.pace.is_stopped() {
+                return;
+            }
+            let loaded = self.loaded_side_by_side();
+            let mut learned = false;
+            for (load, node, bits) in loaded {
+                match self.learn(node, bits, Cause::Transfer(load)) {
+                    Ok(new) => learned |= new,
+                    Err(_) => self.conflict_at(self.graph.accesses[load as usize].step),
+                }
+            }
+            self.fixpoint();
+            if !learned {
+                return;
+            }
+        }
+    }
+
+    /// Threads with pending stores; none when they are not counted apart.
+    fn waiting_threads(&self) -> usize {
+        let waiting = |own: &&PendingSet| own.any();
+        self.pending_of.iter().filter(waiting).count()
+    }
+
+    /// What loads hold by that. The engine is left as it was, but for where stores may be expected.
+    fn loaded_side_by_side(&mut self) -> Vec<Loaded> {
+        let began = self.tracking.now();
+        let known = self.known_masks();
+        let assumed = std::mem::replace(&mut self.assumed, known);
+        let tracking = std::mem::take(&mut self.tracking);
+        let (lessons, conflicts) = (self.lessons.clone(), self.conflicts.len());
+        let (refuted, disabled) = (self.refuted.clone(), self.disabled.clone());
+        self.tracking.begin_at(self.graph.nodes.len(), began);
+        self.waiting.wake_all();
+        self.side_by_side = Some(SideBySide {
+            plain: self.plain_by_thread(),
+            ..SideBySide::default()
+        });
+        self.fixpoint();
+        self.store_places = self.places_of_stores();
+        let loaded = if self.take_back_unproved() {
+            self.loaded()
+        } else {
+            Vec::new()
+        };
+        self.displace_after(began);
+        for node in 0..self.graph.nodes.len() as u32 {
+            self.unlearn(node);
+        }
+        self.forget_ranges();
+        self.side_by_side = None;
+        (self.lessons, self.tracking, self.assumed) = (lessons, tracking, assumed);
+        self.lessons.resize(self.graph.nodes.len());
+        self.tracking.resize(self.graph.nodes.len());
+        (self.refuted, self.disabled) = (refuted, disabled);
+        self.conflicts.truncate(conflicts);
+        self.waiting.wake_all();
+        self.work = Worklist::full(self.graph.steps.len() as u32);
+        loaded
+    }
+
+    fn plain_by_thread(&self) -> Vec<PendingSet> {
+        let accesses = self.graph.accesses.len();
+        let threads: Vec<u32> = (0..accesses as u32)
+            .map(|id| self.graph.thread_of(id))
+            .collect();
+        let of_thread = |thread: u32| {
+            PendingSet::new(accesses, |id| {
+                threads[id] == thread && self.plain.contains(id as u32)
+            })
+        };
+        (0..self.pending_of.len() as u32).map(of_thread).collect()
+    }
+
+    /// Takes back loads that a store may have come before; false when that does not end, or when what is left
+    /// contradicts something.
+    fn take_back_unproved(&mut self) -> bool {
+        let mut tried_again = false;
+        for _ in 0..MAX_ROUNDS {
+            let Contradictions {
+                any,
+                mut loads,
+                pairs,
+            } = self.take_contradictions();
+            let told = loads.len();
+            loads.extend(self.loads_that_learned());
+            let unproved = self.unproved_among(&loads);
+            if unproved.is_empty() && !any {
+                return true;
+            }
+            // A retraction that ran out of its budget leaves what should be gone.
+            let given_up = self.tracking.budget == 0 || self.pace.is_stopped();
+            if given_up || (unproved.is_empty() && tried_again) {
+                return false;
+            }
+            tried_again = unproved.is_empty();
+            for load in unproved {
+                if let Some(side_by_side) = &mut self.side_by_side {
+                    side_by_side.unproved.insert(load);
+                }
+                self.retract_load(load);
+            }
+            for step in std::mem::take(&mut self.disabled) {
+                self.work.insert(step);
+            }
+            loads[..told].iter().for_each(|&load| self.block(load));
+            pairs.into_iter().for_each(|pair| self.hand_on(pair));
+            self.fixpoint();
+        }
+        false
+    }
+
+    fn take_contradictions(&mut self) -> Contradictions {
+        let side_by_side = self.side_by_side.as_mut();
+        side_by_side.map_or_else(Contradictions::default, |side_by_side| {
+            std::mem::take(&mut side_by_side.contradictions)
+        })
+    }
+
+    fn contradictions(&mut self) -> Option<&mut Contradictions> {
+        let side_by_side = self.side_by_side.as_mut()?;
+        side_by_side.contradictions.any = true;
+        Some(&mut side_by_side.contradictions)
+    }
+
+    /// A step contradicts what threads do that are executed side by side; false when none are.
+    pub(super) fn step_contradicts_threads(&mut self) -> bool {
+        self.contradictions().is_some()
+    }
+
+    /// What a load was to be told contradicts what it holds; false when no threads are executed side by side.
+    pub(super) fn load_contradicts_threads(&mut self, load: u32) -> bool {
+        let contradictions = self.contradictions();
+        contradictions.map(|all| all.loads.push(load)).is_some()
+    }
+
+    /// Of the nodes of a pair, while threads are executed side by side, the second learns from the first,
+    /// which is the earlier one.
+    pub(super) fn hand_on(&mut self, pair: u32) {
+        let [earlier, later] = self.graph.pairs[pair as usize].nodes;
+        let bits = self.graph.nodes.bits[earlier as usize];
+        if self.learn(later, bits, Cause::Pair(pair)).is_err()
+            && let Some(contradictions) = self.contradictions()
+        {
+            contradictions.pairs.push(pair);
+        }
+    }
+
+    /// Those of some loads that a pending store may have come before.
+    fn unproved_among(&mut self, loads: &[u32]) -> Vec<u32> {
+        let side_by_side = self.side_by_side.take();
+        let mut found = loads.to_vec();
+        found.retain(|&load| {
+            let entries = self.entries_of(load);
+            !entries.iter().all(|&entry| {
+                let entry = self.cells.entries[entry as usize];
+                self.is_proved(entry)
+            })
+        });
+        self.side_by_side = side_by_side;
+        found
+    }
+
+    /// Loads that learned from what was before them.
+    fn loads_that_learned(&self) -> Vec<u32> {
+        let accesses = 0..self.graph.accesses.len() as u32;
+        let loads = accesses.filter(|&id| {
+            let access = self.graph.accesses[id as usize];
+            access.state == AccessState::Placed && !access.kind.writes()
+        });
+        let learned = |&load: &u32| {
+            let nodes = self.nodes_of_access(load);
+            let cause = Cause::Transfer(load);
+            let mut nodes = nodes.into_iter();
+            nodes.any(|node| self.tracking.events(node).any(|(_, from)| from == cause))
+        };
+        loads.filter(learned).collect()
+    }
+
+    /// What those loads hold, but for operands of strings: those get new nodes when they are placed again.
+    fn loaded(&self) -> Vec<Loaded> {
+        let loads = self.loads_that_learned().into_iter();
+        let plain = loads.filter(|load| !self.wides.contains_key(load));
+        let held = plain.map(|load| {
+            let node = self.graph.accesses[load as usize].node;
+            (load, node, self.graph.nodes.bits[node as usize])
+        });
+        held.collect()
+    }
+
+    /// What was found of accesses in this grade after a moment is open again.
+    fn displace_after(&mut self, moment: u32) {
+        for id in 0..self.graph.accesses.len() as u32 {
+            let access = self.graph.accesses[id as usize];
+            let after = access.phase == Grade::Assumed as u8 && access.clock > moment;
+            match access.state {
+                AccessState::Placed if after => self.displace(id),
+                AccessState::Absent if after => self.happens_again(id),
+                // What it told others is forgotten.
+                AccessState::Placed => self.block(id),
+                _ => {}
+            }
+        }
+    }
+
+    /// A store may be anywhere, or no longer: see [`Engine::regard`].
+    pub(super) fn regard_side_by_side(&mut self, store: u32, plain: bool) {
+        let thread = self.graph.thread_of(store) as usize;
+        if let Some(side_by_side) = &mut self.side_by_side {
+            match plain {
+                true => side_by_side.plain[thread].insert(store),
+                false => side_by_side.plain[thread].remove(store),
+            }
+        }
+    }
+
+    /// Pending stores between two accesses that count while threads are executed side by side: what the threads
+    /// of the two may have written anywhere, and any thread at this place. `None` while they are not.
+    pub(super) fn counted_side_by_side(
+        &self,
+        address: u64,
+        after: u32,
+        before: u32,
+    ) -> Option<u32> {
+        let side_by_side = self.side_by_side.as_ref()?;
+        let accesses = self.graph.accesses.len() as u32;
+        let ends = [after, before].into_iter();
+        let ends = ends.filter(|&id| id < accesses && id != START);
+        let own = ends.map(|id| {
+            let thread = self.graph.thread_of(id) as usize;
+            side_by_side.plain[thread].between(after, before)
+        });
+        let here = self.conditional.here(address, after, before);
+        Some(own.sum::<u32>() + here + self.ranged_here(address, after, before))
+    }
+
+    /// The load learns nothing while threads are executed side by side.
+    pub(super) fn is_unproved(&self, load: u32) -> bool {
+        let side_by_side = self.side_by_side.as_ref();
+        side_by_side.is_some_and(|side_by_side| side_by_side.unproved.contains(&load))
+    }
+
+    /// Nothing is learned backward for now.
+    pub(super) fn is_forward(&self) -> bool {
+        self.side_by_side.is_some()
+    }
+}
