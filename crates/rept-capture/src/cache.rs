@@ -24,13 +24,15 @@ use arena::{ARENA_BYTES, Arena, TABLE_BYTES, Table};
 use libc::user_regs_struct as Registers;
 use source::Source;
 use std::collections::{HashMap, HashSet, VecDeque};
-use translate::Draft;
+use translate::{Checked, Draft};
 
 pub(crate) use emit::{Stage, saved};
 pub(crate) use translate::{FLAGS, FULL_WINDOW, LoggedStep, REGISTERS_AT, Span, Style};
 
 /// Blocks that are made at once, when one is missing.
 const AHEAD: usize = 192;
+/// How often the code at an address may change before it is stepped.
+const MOST_VERSIONS: u32 = 256;
 /// Least distance of an arena from what the program mapped, where the program may grow.
 const MARGIN: u64 = 64 << 20;
 /// How far data and other arenas may be away: what 32 bits hold, less what a block is long.
@@ -47,6 +49,7 @@ struct Block {
     undo: i64,
     logged: Box<[LoggedStep]>,
     log_bytes: u32,
+    checked: Option<Checked>,
 }
 
 /// Where a thread stands in the cache, in the program's terms.
@@ -76,6 +79,8 @@ pub(crate) struct Cache {
     waiting: HashMap<u64, Vec<(usize, usize)>>,
     // Addresses of instructions that must be stepped.
     stepped: HashSet<u64>,
+    // How often code that was copied was found to be other code.
+    changes: HashMap<u64, u32>,
     style: Style,
 }
 
@@ -87,7 +92,8 @@ impl Cache {
     pub(crate) fn new(remote: &Remote, mappings: &[Mapping], style: Style) -> Result<Cache, Error> {
         let at = free_area(mappings, TABLE_BYTES as u64);
         let table = Table::new(Shared::new(remote, at, TABLE_BYTES, false)?);
-        let mut source = Source::default();
+        // With truth, what is loaded to compare would have to be told apart from the program's accesses.
+        let mut source = Source::new(!style.exact);
         source.mappings_changed(remote.tid, mappings);
         Ok(Cache {
             arenas: Vec::new(),
@@ -97,6 +103,7 @@ impl Cache {
             by_start: HashMap::new(),
             waiting: HashMap::new(),
             stepped: HashSet::new(),
+            changes: HashMap::new(),
             style,
         })
     }
@@ -120,6 +127,7 @@ impl Cache {
     /// changed: then the cache must be cleared while no thread is in it.
     pub(crate) fn mappings_changed(&mut self, tid: i32, mappings: &[Mapping]) -> bool {
         self.stepped.clear();
+        self.changes.clear();
         self.source.mappings_changed(tid, mappings)
     }
 
@@ -156,7 +164,9 @@ impl Cache {
         flows: &mut dyn FnMut(Flow) -> u32,
         indirect: bool,
     ) -> Result<Option<u64>, Error> {
+        self.forget_changed(ip, remote.tid);
         if !self.by_start.contains_key(&ip) {
+            self.source.look_again();
             self.make(ip, remote, flows)?;
         }
         let address = self.address_of(ip);
@@ -164,6 +174,27 @@ impl Cache {
             self.table.insert(ip, address);
         }
         Ok(address)
+    }
+
+    // The block at `ip` was made of other code than there is now: another will be made, to which it leads.
+    fn forget_changed(&mut self, ip: u64, tid: i32) {
+        let block = self.by_start.get(&ip).and_then(|id| self.blocks.get(id));
+        let Some((block, checked)) = block.and_then(|b| Some((b, b.checked.as_ref()?))) else {
+            return;
+        };
+        let mut bytes = vec![0; checked.bytes.len()];
+        let got = crate::sys::read(tid, ip, &mut bytes);
+        if bytes[..got] == *checked.bytes {
+            return;
+        }
+        let field = (block.arena, block.offset as usize + checked.field);
+        self.waiting.entry(ip).or_default().push(field);
+        self.by_start.remove(&ip);
+        let changes = self.changes.entry(ip).or_default();
+        *changes += 1;
+        if *changes > MOST_VERSIONS {
+            self.stepped.insert(ip);
+        }
     }
 
     fn address_of(&self, ip: u64) -> Option<u64> {
@@ -221,6 +252,8 @@ impl Cache {
                 draft.flow.id = id;
                 Some((arena, draft))
             }
+            // There may be other code later where it can change.
+            None if self.source.may_change(ip) => None,
             None => {
                 self.stepped.insert(ip);
                 None
@@ -255,6 +288,7 @@ impl Cache {
                 undo: draft.undo,
                 logged: draft.logged.into(),
                 log_bytes: draft.log_bytes,
+                checked: draft.checked,
             },
         );
         let address = self.arenas[arena].code.remote + offset as u64;

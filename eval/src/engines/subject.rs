@@ -97,6 +97,7 @@ const TESTS: &[Test] = &[
     built("rept-cli/tests/programs/engines/chance.c", "-no-pie"),
     test("rept-cli/tests/programs/engines/plugins.c"),
     test("rept-cli/tests/programs/engines/jit.c"),
+    test("rept-cli/tests/programs/engines/rewrites.c"),
     test("rept-cli/tests/programs/engines/confined.c"),
     built("rept-cli/tests/programs/engines/confined.c", "-DCALL"),
     built("rept-cli/tests/programs/engines/confined.c", "-DSTRICT"),

@@ -184,6 +184,14 @@ impl Emitter {
         self.store(Reg::Rcx, LOG_AT);
     }
 
+    /// An instruction that ends in the distance to its data.
+    pub(super) fn reach(&mut self, opcode: &[u8]) -> Field {
+        let mut bytes = [0; 8];
+        bytes[..opcode.len()].copy_from_slice(opcode);
+        self.op(&bytes[..opcode.len() + 4]);
+        self.last_field()
+    }
+
     /// `push` of a constant.
     pub(super) fn push_constant(&mut self, value: u64) {
         self.op(&[0xff, 0x35, 0, 0, 0, 0]); // push qword [rip+...]

@@ -1,5 +1,6 @@
 //! The program's code as the cache may copy it: from mappings whose bytes cannot change
-//! without a system call that changes the mapping.
+//! without a system call that changes the mapping, and, when copies compare what they were
+//! made of before they run, from others.
 
 use crate::maps::Mapping;
 use crate::sys;
@@ -13,9 +14,37 @@ pub(super) struct Source {
     // Ascending, with whether anything was copied from there.
     mappings: Vec<(Mapping, bool)>,
     pages: HashMap<u64, Box<[u8]>>,
+    // Whether code that may change is had too.
+    changing: bool,
 }
 
 impl Source {
+    /// Code that may change is had only when `changing`.
+    pub(super) fn new(changing: bool) -> Source {
+        Source {
+            changing,
+            ..Source::default()
+        }
+    }
+
+    /// Code that may change is read anew.
+    pub(super) fn look_again(&mut self) {
+        let Source {
+            pages, mappings, ..
+        } = self;
+        pages.retain(|page, _| {
+            let at = page * PAGE;
+            let index = mappings.partition_point(|(m, _)| m.end <= at);
+            let mapping = mappings.get(index).map(|(m, _)| m);
+            mapping.is_some_and(|m| m.start <= at && !may_change(m))
+        });
+    }
+
+    /// Whether the code there may change while its mapping stays as it is.
+    pub(super) fn may_change(&mut self, at: u64) -> bool {
+        self.mapping(at).is_some_and(|(m, _)| may_change(m))
+    }
+
     /// Takes note of the mappings as they are now; whether something was copied that may
     /// have changed.
     pub(super) fn mappings_changed(&mut self, tid: i32, mappings: &[Mapping]) -> bool {
@@ -23,7 +52,9 @@ impl Source {
         self.pages.clear();
         let before = std::mem::take(&mut self.mappings);
         let copied = |m: &Mapping| before.iter().any(|(old, copied)| *copied && old == m);
-        let copyable = mappings.iter().filter(|m| is_copyable(m));
+        let copyable = mappings
+            .iter()
+            .filter(|m| is_copyable(m) && (self.changing || !may_change(m)));
         self.mappings = copyable.map(|m| (m.clone(), copied(m))).collect();
         let kept = |old: &Mapping| self.mappings.iter().any(|(m, _)| m == old);
         before.iter().any(|(old, copied)| *copied && !kept(old))
@@ -61,8 +92,12 @@ impl Source {
     }
 }
 
-// Private code that the program cannot write. The obsolete page of fast system calls is
-// not code: it cannot be executed.
+// The obsolete page of fast system calls is not code: it cannot be executed.
 fn is_copyable(mapping: &Mapping) -> bool {
-    mapping.execute && !mapping.write && !mapping.shared && mapping.name != "[vsyscall]"
+    mapping.execute && mapping.name != "[vsyscall]"
+}
+
+// All but private code that the program cannot write.
+fn may_change(mapping: &Mapping) -> bool {
+    mapping.write || mapping.shared
 }

@@ -6,6 +6,7 @@
 //! the lookup code. A call pushes the address that the program would push. Nothing touches
 //! the flags, or memory other than the thread's area.
 
+mod checked;
 mod exact;
 
 use super::area::{CALLS_AT, LOG_AT, RAX_AT};
@@ -13,6 +14,7 @@ use super::emit::{Emitter, Point, Reg, Stage, saved};
 use super::source::Source;
 use crate::instruction::{self, Chance, Kind, MAX_BYTES};
 use crate::journal::{self, Ending, Flow};
+use checked::Checks;
 use exact::{Layout, Plan};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
@@ -53,12 +55,23 @@ pub(super) struct Draft {
     /// What is in its log, and how long that is, when it is exact.
     pub(super) logged: Vec<LoggedStep>,
     pub(super) log_bytes: u32,
+    /// When the code may change: what the block was made of.
+    pub(super) checked: Option<Checked>,
 }
 
 /// A way out of a block.
 pub(super) struct Exit {
     pub(super) target: u64,
     /// The field of the branch that takes it, from the block's first byte.
+    pub(super) field: usize,
+}
+
+/// What a block compares before it runs.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// The bytes from its start on.
+    pub(super) bytes: Box<[u8]>,
+    /// The field of the branch that is taken when they are others, from the block's first byte.
     pub(super) field: usize,
 }
 
@@ -71,6 +84,7 @@ struct Translation {
     lookup: u64,
     undo: i64,
     exact: Layout,
+    checks: Checks,
 }
 
 /// Makes the block at `start`, to stand at `base`; `lookup` is the lookup code near it.
@@ -92,6 +106,7 @@ pub(super) fn translate(
         lookup,
         undo: 0,
         exact: Layout::default(),
+        checks: Checks::of(start, source),
     };
     let ending = translation.body(start, id, style, source)?;
     Some(translation.finish(start, ending))
@@ -106,7 +121,11 @@ impl Translation {
             let locked = piece.as_ref().is_some_and(|piece| piece.locks()) && style.timed;
             let longest = if style.exact { LONGEST_EXACT } else { LONGEST };
             let fits = self.ips.len() < longest && (first || !locked);
-            let Some(piece) = piece.filter(|piece| fits && piece.can_be_copied(style)) else {
+            let covered = piece
+                .as_ref()
+                .is_some_and(|piece| self.checks.cover(piece, source));
+            let Some(piece) = piece.filter(|piece| fits && covered && piece.can_be_copied(style))
+            else {
                 return self.cut(at, first);
             };
             let plan = style.exact.then(|| Plan::of(&piece));
@@ -115,6 +134,7 @@ impl Translation {
             }
             let plan = plan.flatten();
             if first {
+                self.check(start);
                 match style.exact {
                     true => self.exact_prologue(id),
                     false => self.prologue(id, locked),
@@ -135,11 +155,11 @@ impl Translation {
                         return self.cut(at, false);
                     }
                 }
-                Kind::Jump { target } if followed < MOST_FOLLOWED => {
+                Kind::Jump { target } if followed < MOST_FOLLOWED && !self.checks.any() => {
                     self.ips.push(at);
                     (at, followed) = (target, followed + 1);
                 }
-                Kind::Call { target } if followed < MOST_FOLLOWED => {
+                Kind::Call { target } if followed < MOST_FOLLOWED && !self.checks.any() => {
                     self.code.push_constant(piece.next());
                     self.returns.push(piece.next());
                     self.calls
@@ -382,6 +402,7 @@ impl Translation {
                 field: self.code.place(field),
             });
         }
+        let checked = self.check_failed();
         self.code.finish();
         let flow = Flow {
             id: 0,
@@ -400,6 +421,7 @@ impl Translation {
             flow,
             logged: self.exact.steps,
             log_bytes: self.exact.bytes,
+            checked,
         }
     }
 }
