@@ -80,4 +80,9 @@ impl Bench {
     fn rept(&self) -> &Path {
         self.tools.rept()
     }
+
+    // The core of the program that ran last without a recorder.
+    fn core(&self) -> PathBuf {
+        self.folder.join("core")
+    }
 }

@@ -27,6 +27,13 @@ pub(super) fn name(recording: &Path, address: u64) -> Option<String> {
     })
 }
 
+/// Function in which the thread that a core is of stands.
+pub(super) fn faulting(core: &Path) -> Option<String> {
+    let session = Session::builder().dump(core).open().ok()?;
+    let at = session.dump()?.threads().first()?.rip;
+    session.symbols().lookup(at).name().map(str::to_owned)
+}
+
 // The first of the bytes, which stand at the address.
 fn instruction(bytes: &[u8], address: u64) -> String {
     let bytes = &bytes[..bytes.len().min(LONGEST)];

@@ -1,10 +1,12 @@
 //! Cases with threads, many times with the recorder and without it.
 
-use super::Bench;
 use super::recorder::{native, record};
 use super::subject::Subject;
+use super::{Bench, names};
 use crate::Failure;
+use crate::stages::signal_name;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 /// For one run. A race that is not lost may run for long.
@@ -19,32 +21,51 @@ pub(super) fn table(corpus: &[Subject], bench: &Bench) {
     println!("|---|---:|---|---|---|");
     for subject in corpus.iter().filter(|subject| subject.threads > 1) {
         eprintln!("races: {}", subject.name);
-        let folder = bench.folder.join(subject.file_name()).join("race");
-        let options = ["--engine", "fast", "--buffer", "4M"];
-        let recorded = ends(bench.runs, || {
-            record(bench, subject, &options, &folder, LIMIT).map(|recorded| recorded.end())
-        });
-        let alone = ends(bench.runs, || {
-            let ended = native(bench, subject, LIMIT)?;
-            Ok(match (ended.signal(), ended.status.code()) {
-                (Some(signal), _) => crate::stages::signal_name(signal),
-                (None, code) => format!("exits, status {}", code.unwrap_or_default()),
-            })
-        });
-        let signal = subject.signal.as_deref().unwrap_or("–");
+        // In turns, so that both find the same machine.
+        let runs = (0..bench.runs).map(|_| (by_copies(subject, bench), alone(subject, bench)));
+        let (recorded, alone): (Vec<_>, Vec<_>) = runs.unzip();
         println!(
-            "| `{}` | {} | {signal} | {recorded} | {alone} |",
-            subject.name, subject.threads
+            "| `{}` | {} | {} | {} | {} |",
+            subject.name,
+            subject.threads,
+            subject.signal.as_deref().unwrap_or("–"),
+            summed(recorded),
+            summed(alone)
         );
     }
 }
 
+fn by_copies(subject: &Subject, bench: &Bench) -> Result<String, Failure> {
+    let folder = bench.folder.join(subject.file_name()).join("race");
+    let options = ["--engine", "fast", "--buffer", "4M"];
+    let recorded = record(bench, subject, &options, &folder, LIMIT)?;
+    Ok(located(recorded.end(), &folder.join("core")))
+}
+
+fn alone(subject: &Subject, bench: &Bench) -> Result<String, Failure> {
+    let ended = native(bench, subject, LIMIT)?;
+    Ok(match (ended.signal(), ended.status.code()) {
+        (Some(signal), _) => located(signal_name(signal), &bench.core()),
+        (None, code) => format!("exits, status {}", code.unwrap_or_default()),
+    })
+}
+
+// An end, and the function that the core shows a fault in. What aborts does so in a function of the C library.
+fn located(end: String, core: &Path) -> String {
+    let faulted = end.starts_with("SIG") && end != "SIGABRT";
+    match faulted.then(|| names::faulting(core)).flatten() {
+        Some(function) => format!("{end} in `{function}`"),
+        None => end,
+    }
+}
+
 // How often a run ended in which way, the most frequent first.
-fn ends(runs: u32, mut run: impl FnMut() -> Result<String, Failure>) -> String {
+fn summed(ends: Vec<Result<String, Failure>>) -> String {
     let mut counts = BTreeMap::<String, u32>::new();
-    for _ in 0..runs {
-        let end = run().unwrap_or_else(|failure| failure);
-        *counts.entry(end).or_default() += 1;
+    for end in ends {
+        *counts
+            .entry(end.unwrap_or_else(|failure| failure))
+            .or_default() += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -58,10 +79,7 @@ mod tests {
 
     #[test]
     fn frequent_ends_come_first() {
-        let mut results = ["b", "a", "b"].into_iter();
-        let ended = ends(3, || {
-            results.next().map(str::to_owned).ok_or("none".to_owned())
-        });
-        assert_eq!(ended, "2 b, 1 a");
+        let ends = ["b", "a", "b"].map(|end| Ok(end.to_owned()));
+        assert_eq!(summed(ends.to_vec()), "2 b, 1 a");
     }
 }

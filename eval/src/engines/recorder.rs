@@ -6,7 +6,7 @@ use crate::Failure;
 use crate::process::{Ended, must, run, said};
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -114,17 +114,32 @@ fn record_by<'a>(
     })
 }
 
-/// Runs the program without a recorder, and without a core.
+/// Runs the program without a recorder. Its core, when it leaves one where it runs, is then the bench's.
 ///
 /// # Errors
 /// It cannot be started, or takes too long.
 pub(super) fn native(bench: &Bench, subject: &Subject, limit: Duration) -> Result<Ended, Failure> {
     let mut command = Command::new("sh");
     command
-        .args(["-c", "ulimit -c 0; exec \"$0\" \"$@\""])
+        .args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""])
         .args(&subject.command)
         .current_dir(&subject.folder);
-    run(&mut command, &bench.log, limit)
+    let _ = fs::remove_file(bench.core());
+    cores(&subject.folder).for_each(|core| drop(fs::remove_file(core)));
+    let ended = run(&mut command, &bench.log, limit);
+    cores(&subject.folder).for_each(|core| drop(fs::rename(core, bench.core())));
+    ended
+}
+
+// Cores in a folder, as the kernel names them unless it is told otherwise.
+fn cores(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let is_core = |name: &str| {
+        let id = name.strip_prefix("core.").or(name.strip_prefix("core"));
+        id.is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let named = entries.filter(move |entry| entry.file_name().to_str().is_some_and(is_core));
+    named.map(|entry| entry.path())
 }
 
 // What a command line begins with so that the command is on one processor and has its own ids.
