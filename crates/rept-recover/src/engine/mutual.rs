@@ -11,10 +11,11 @@
 //!
 //! DIVERGENCE: not in the paper.
 
+use super::evidence::Lessons;
 use super::graph::{AccessState, START};
 use super::pending::PendingSet;
-use super::tracking::Cause;
-use super::worklist::Worklist;
+use super::tracking::{Cause, Tracking};
+use super::waiting::Waiting;
 use super::{Engine, Grade};
 use crate::bits::Bits;
 use hashbrown::HashSet;
@@ -42,6 +43,20 @@ struct Contradictions {
     loads: Vec<u32>,
     /// Pairs of which the second holds something else than the first.
     pairs: Vec<u32>,
+}
+
+/// What the engine knew before.
+struct Kept {
+    moment: u32,
+    assumed: Vec<u64>,
+    tracking: Tracking,
+    waiting: Waiting,
+    lessons: Lessons,
+    refuted: HashSet<(u32, u32)>,
+    disabled: HashSet<u32>,
+    /// How many there were.
+    conflicts: usize,
+    told: Vec<u64>,
 }
 
 /// A load, the node that holds what it read, and what that is.
@@ -83,13 +98,8 @@ impl Engine<'_> {
 
     /// What loads hold by that. The engine is left as it was, but for where stores may be expected.
     fn loaded_side_by_side(&mut self) -> Vec<Loaded> {
-        let began = self.tracking.now();
-        let known = self.known_masks();
-        let assumed = std::mem::replace(&mut self.assumed, known);
-        let tracking = std::mem::take(&mut self.tracking);
-        let (lessons, conflicts) = (self.lessons.clone(), self.conflicts.len());
-        let (refuted, disabled) = (self.refuted.clone(), self.disabled.clone());
-        self.tracking.begin_at(self.graph.nodes.len(), began);
+        let kept = self.keep();
+        self.tracking.begin_at(self.graph.nodes.len(), kept.moment);
         self.waiting.wake_all();
         self.side_by_side = Some(SideBySide {
             plain: self.plain_by_thread(),
@@ -102,20 +112,55 @@ impl Engine<'_> {
         } else {
             Vec::new()
         };
-        self.displace_after(began);
+        self.restore(kept);
+        loaded
+    }
+
+    fn keep(&mut self) -> Kept {
+        let known = self.known_masks();
+        Kept {
+            moment: self.tracking.now(),
+            assumed: std::mem::replace(&mut self.assumed, known),
+            tracking: std::mem::take(&mut self.tracking),
+            waiting: self.waiting.clone(),
+            lessons: self.lessons.clone(),
+            refuted: self.refuted.clone(),
+            disabled: self.disabled.clone(),
+            conflicts: self.conflicts.len(),
+            told: self
+                .graph
+                .accesses
+                .iter()
+                .map(|access| access.told)
+                .collect(),
+        }
+    }
+
+    /// All is as it was kept. What depends on what is forgotten is looked at again.
+    fn restore(&mut self, kept: Kept) {
+        self.narrow_ranges();
         for node in 0..self.graph.nodes.len() as u32 {
-            self.unlearn(node);
+            if self.tracking.first(node).is_some() {
+                self.unlearn(node);
+                self.touch(node);
+            }
         }
         self.forget_ranges();
         self.side_by_side = None;
-        (self.lessons, self.tracking, self.assumed) = (lessons, tracking, assumed);
-        self.lessons.resize(self.graph.nodes.len());
-        self.tracking.resize(self.graph.nodes.len());
-        (self.refuted, self.disabled) = (refuted, disabled);
-        self.conflicts.truncate(conflicts);
-        self.waiting.wake_all();
-        self.work = Worklist::full(self.graph.steps.len() as u32);
-        loaded
+        let nodes = self.graph.nodes.len();
+        (self.lessons, self.tracking, self.assumed) = (kept.lessons, kept.tracking, kept.assumed);
+        self.lessons.resize(nodes);
+        self.tracking.resize(nodes);
+        (self.refuted, self.disabled) = (kept.refuted, kept.disabled);
+        self.conflicts.truncate(kept.conflicts);
+        // Those that were told something meanwhile wait for what they waited for.
+        self.waiting = kept.waiting;
+        self.displace_after(kept.moment, &kept.told);
+        let wides: Vec<u32> = self.wides.keys().copied().collect();
+        for wide in wides {
+            self.untold(wide);
+            self.block(wide);
+        }
     }
 
     fn plain_by_thread(&self) -> Vec<PendingSet> {
@@ -247,18 +292,21 @@ impl Engine<'_> {
         held.collect()
     }
 
-    /// What was found of accesses in this grade after a moment is open again.
-    fn displace_after(&mut self, moment: u32) {
+    /// What was found of accesses in this grade after a moment is open again; the others have told what they had.
+    fn displace_after(&mut self, moment: u32, told: &[u64]) {
         for id in 0..self.graph.accesses.len() as u32 {
-            let access = self.graph.accesses[id as usize];
+            let access = &mut self.graph.accesses[id as usize];
             let after = access.phase == Grade::Assumed as u8 && access.clock > moment;
             match access.state {
                 AccessState::Placed if after => self.displace(id),
                 AccessState::Absent if after => self.happens_again(id),
-                // What it told others is forgotten.
-                AccessState::Placed => self.block(id),
-                _ => {}
+                _ => {
+                    access.told = told[id as usize];
+                    self.block(id);
+                    continue;
+                }
             }
+            self.work.insert(self.graph.accesses[id as usize].step);
         }
     }
 

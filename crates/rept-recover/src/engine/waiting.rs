@@ -10,7 +10,7 @@ use super::{Engine, Grade};
 use hashbrown::HashMap;
 
 /// The accesses that wait.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Waiting {
     /// For anything that may happen, each once.
     ready: Vec<u32>,
