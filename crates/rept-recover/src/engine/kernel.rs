@@ -6,7 +6,7 @@ use super::graph::{AccessKind, AccessState, KernelCall, NONE, START};
 use super::ranges::{MAX_SPAN, Span, bounds};
 use super::thread_ids::Lasting;
 use super::tracking::Cause;
-use super::{Engine, Grade};
+use super::{Engine, Grade, Mapped};
 use crate::bits::Bits;
 use crate::effect::Flow;
 use crate::experiment::Technique;
@@ -107,11 +107,11 @@ impl Engine<'_> {
         };
         if let Some(mapped) = self.graph.mapped.get(&call.access)
             && numbers.arguments[0] == Some(MMAP)
-            && mapped.before + mapped.behind + mapped.fresh == mapped.bytes
-            && numbers.result == Some(mapped.start.0.wrapping_add(mapped.before))
+            && let Some((start, bytes)) = alone(mapped)
+            && numbers.result == Some(start)
         {
-            // This call alone can have mapped what is fresh: in whole pages.
-            numbers.arguments[2].get_or_insert(mapped.fresh);
+            // The record speaks of what this call mapped alone: in whole pages.
+            numbers.arguments[2].get_or_insert(bytes);
         }
         let Some(number) = numbers.arguments[0] else {
             return;
@@ -397,6 +397,16 @@ impl Engine<'_> {
             }
         }
     }
+}
+
+/// What of a mapping the call that made it mapped alone, as address and bytes: memory of a file, which seldom
+/// joins other memory of it, or what had never been mapped before.
+fn alone(mapped: &Mapped) -> Option<(u64, u64)> {
+    if mapped.file_offset.is_some() {
+        return Some((mapped.start.0, mapped.bytes));
+    }
+    let one_piece = mapped.before + mapped.behind + mapped.fresh == mapped.bytes;
+    one_piece.then(|| (mapped.start.0.wrapping_add(mapped.before), mapped.fresh))
 }
 
 /// A length in whole pages, in bytes.
