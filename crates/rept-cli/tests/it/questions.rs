@@ -146,8 +146,6 @@ fn questions_without_an_answer_are_told_so() {
     );
 }
 
-/// A command's answer as JSON.
-#[track_caller]
 #[test]
 fn the_report_is_there_for_scripts() {
     let scratch = Scratch::new("report-json");
@@ -189,6 +187,8 @@ fn the_report_is_there_for_scripts() {
     assert!(failed.contains("no steps of thread 1"), "{failed}");
 }
 
+/// A command's answer as JSON.
+#[track_caller]
 fn json(line: &str, path: &Path) -> serde_json::Value {
     let text = succeed(line, path);
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{line}: {error}: {text}"))
