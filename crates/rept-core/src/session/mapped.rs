@@ -85,7 +85,9 @@ impl Ranges {
         let below = below.map(|(&first, &behind)| (first, behind));
         let within = self.0.range(start..=end);
         let within = within.map(|(&first, &behind)| (first, behind));
-        for (first, behind) in below.into_iter().chain(within) {
+        let touched: Vec<(u64, u64)> = below.into_iter().chain(within).collect();
+        for (first, behind) in touched {
+            self.0.remove(&first);
             joined = joined.start.min(first)..joined.end.max(behind);
             let (first, behind) = (first.max(start), behind.min(end));
             found.fresh -= behind - first;
@@ -96,7 +98,6 @@ impl Ranges {
                 found.behind = end - first;
             }
         }
-        self.0.retain(|first, _| !joined.contains(first));
         self.0.insert(joined.start, joined.end);
         found
     }
@@ -109,7 +110,7 @@ struct Joined {
     before: u64,
     /// At its end.
     behind: u64,
-    /// All but that and what lies in between.
+    /// Never, in one piece or more.
     fresh: u64,
 }
 
