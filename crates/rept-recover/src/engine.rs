@@ -282,7 +282,7 @@ impl<'a> Engine<'a> {
             order,
             kinds: Kinds::new(&graph, last.memory.mappings(), &stack_pointers(last)),
             pending_of: if threaded {
-                pending_of(&graph)
+                by_thread(&graph, |id| graph.accesses[id].kind.writes())
             } else {
                 Vec::new()
             },
@@ -555,8 +555,8 @@ impl<'a> Engine<'a> {
 /// Threads for which pending stores are counted apart; with more, every thread's count for all.
 const MAX_COUNTED: usize = 64;
 
-/// The pending accesses of each thread.
-fn pending_of(graph: &Graph) -> Vec<PendingSet> {
+/// Of the accesses of each thread those for which `member` says so; none with too many threads.
+fn by_thread(graph: &Graph, member: impl Fn(usize) -> bool) -> Vec<PendingSet> {
     let threads = graph.versions.len();
     if threads > MAX_COUNTED {
         return Vec::new();
@@ -566,7 +566,7 @@ fn pending_of(graph: &Graph) -> Vec<PendingSet> {
     (0..threads)
         .map(|thread| {
             PendingSet::new(graph.accesses.len(), |id| {
-                threads_of[id] == thread && graph.accesses[id].kind.writes()
+                threads_of[id] == thread && member(id)
             })
         })
         .collect()

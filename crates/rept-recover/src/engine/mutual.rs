@@ -15,8 +15,7 @@ use super::evidence::Lessons;
 use super::graph::{AccessState, START};
 use super::pending::PendingSet;
 use super::tracking::{Cause, Tracking};
-use super::waiting::Waiting;
-use super::{Engine, Grade};
+use super::{Engine, Grade, by_thread};
 use crate::bits::Bits;
 use hashbrown::HashSet;
 
@@ -50,13 +49,11 @@ struct Kept {
     moment: u32,
     assumed: Vec<u64>,
     tracking: Tracking,
-    waiting: Waiting,
     lessons: Lessons,
     refuted: HashSet<(u32, u32)>,
     disabled: HashSet<u32>,
     /// How many there were.
     conflicts: usize,
-    told: Vec<u64>,
 }
 
 /// A load, the node that holds what it read, and what that is.
@@ -102,16 +99,13 @@ impl Engine<'_> {
         self.tracking.begin_at(self.graph.nodes.len(), kept.moment);
         self.waiting.wake_all();
         self.side_by_side = Some(SideBySide {
-            plain: self.plain_by_thread(),
+            plain: by_thread(&self.graph, |id| self.plain.contains(id as u32)),
             ..SideBySide::default()
         });
         self.fixpoint();
         self.store_places = self.places_of_stores();
-        let loaded = if self.take_back_unproved() {
-            self.loaded()
-        } else {
-            Vec::new()
-        };
+        let proved = self.take_back_unproved().unwrap_or_default();
+        let loaded = self.loaded(proved);
         self.restore(kept);
         loaded
     }
@@ -122,17 +116,10 @@ impl Engine<'_> {
             moment: self.tracking.now(),
             assumed: std::mem::replace(&mut self.assumed, known),
             tracking: std::mem::take(&mut self.tracking),
-            waiting: self.waiting.clone(),
             lessons: self.lessons.clone(),
             refuted: self.refuted.clone(),
             disabled: self.disabled.clone(),
             conflicts: self.conflicts.len(),
-            told: self
-                .graph
-                .accesses
-                .iter()
-                .map(|access| access.told)
-                .collect(),
         }
     }
 
@@ -153,32 +140,16 @@ impl Engine<'_> {
         self.tracking.resize(nodes);
         (self.refuted, self.disabled) = (kept.refuted, kept.disabled);
         self.conflicts.truncate(kept.conflicts);
-        // Those that were told something meanwhile wait for what they waited for.
-        self.waiting = kept.waiting;
-        self.displace_after(kept.moment, &kept.told);
+        self.displace_after(kept.moment);
         let wides: Vec<u32> = self.wides.keys().copied().collect();
         for wide in wides {
             self.untold(wide);
-            self.block(wide);
         }
     }
 
-    fn plain_by_thread(&self) -> Vec<PendingSet> {
-        let accesses = self.graph.accesses.len();
-        let threads: Vec<u32> = (0..accesses as u32)
-            .map(|id| self.graph.thread_of(id))
-            .collect();
-        let of_thread = |thread: u32| {
-            PendingSet::new(accesses, |id| {
-                threads[id] == thread && self.plain.contains(id as u32)
-            })
-        };
-        (0..self.pending_of.len() as u32).map(of_thread).collect()
-    }
-
-    /// Takes back loads that a store may have come before; false when that does not end, or when what is left
-    /// contradicts something.
-    fn take_back_unproved(&mut self) -> bool {
+    /// Takes back loads that a store may have come before, and gives the others; `None` when that does not end, or
+    /// when what is left contradicts something.
+    fn take_back_unproved(&mut self) -> Option<Vec<u32>> {
         let mut tried_again = false;
         for _ in 0..MAX_ROUNDS {
             let Contradictions {
@@ -190,12 +161,12 @@ impl Engine<'_> {
             loads.extend(self.loads_that_learned());
             let unproved = self.unproved_among(&loads);
             if unproved.is_empty() && !any {
-                return true;
+                return Some(loads);
             }
             // A retraction that ran out of its budget leaves what should be gone.
             let given_up = self.tracking.budget == 0 || self.pace.is_stopped();
             if given_up || (unproved.is_empty() && tried_again) {
-                return false;
+                return None;
             }
             tried_again = unproved.is_empty();
             for load in unproved {
@@ -211,7 +182,7 @@ impl Engine<'_> {
             pairs.into_iter().for_each(|pair| self.hand_on(pair));
             self.fixpoint();
         }
-        false
+        None
     }
 
     fn take_contradictions(&mut self) -> Contradictions {
@@ -281,10 +252,11 @@ impl Engine<'_> {
         loads.filter(learned).collect()
     }
 
-    /// What those loads hold, but for operands of strings: those get new nodes when they are placed again.
-    fn loaded(&self) -> Vec<Loaded> {
-        let loads = self.loads_that_learned().into_iter();
-        let plain = loads.filter(|load| !self.wides.contains_key(load));
+    /// What loads hold, but for operands of strings: those get new nodes when they are placed again.
+    fn loaded(&self, loads: Vec<u32>) -> Vec<Loaded> {
+        let plain = loads
+            .into_iter()
+            .filter(|load| !self.wides.contains_key(load));
         let held = plain.map(|load| {
             let node = self.graph.accesses[load as usize].node;
             (load, node, self.graph.nodes.bits[node as usize])
@@ -292,21 +264,20 @@ impl Engine<'_> {
         held.collect()
     }
 
-    /// What was found of accesses in this grade after a moment is open again; the others have told what they had.
-    fn displace_after(&mut self, moment: u32, told: &[u64]) {
+    /// What was found of accesses in this grade after a moment is open again; the others are to be told again.
+    fn displace_after(&mut self, moment: u32) {
         for id in 0..self.graph.accesses.len() as u32 {
-            let access = &mut self.graph.accesses[id as usize];
+            let access = self.graph.accesses[id as usize];
             let after = access.phase == Grade::Assumed as u8 && access.clock > moment;
             match access.state {
                 AccessState::Placed if after => self.displace(id),
                 AccessState::Absent if after => self.happens_again(id),
                 _ => {
-                    access.told = told[id as usize];
                     self.block(id);
                     continue;
                 }
             }
-            self.work.insert(self.graph.accesses[id as usize].step);
+            self.work.insert(access.step);
         }
     }
 

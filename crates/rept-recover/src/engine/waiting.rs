@@ -10,7 +10,7 @@ use super::{Engine, Grade};
 use hashbrown::HashMap;
 
 /// The accesses that wait.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Waiting {
     /// For anything that may happen, each once.
     ready: Vec<u32>,
