@@ -428,6 +428,10 @@ pub(crate) struct AtArgs {
     /// stages of what is inferred.
     #[arg(long, value_name = "GRADE", default_value = "inferred")]
     pub(crate) trust: Threshold,
+    /// Also print the variables of this name: of the function there, and those that are no function's own
+    /// (also NAMESPACE::NAME); may be repeated.
+    #[arg(long = "var", value_name = "NAME")]
+    pub(crate) variables: Vec<String>,
     /// Also print how this register, or `ADDRESS[:BYTES]`, came to be known, or why
     /// it did not.
     #[arg(long, value_name = "LOCATION")]
@@ -453,9 +457,9 @@ pub(crate) struct RacesArgs {
 pub(crate) struct LastWriteArgs {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// A register, or `ADDRESS[:BYTES]`.
+    /// A register, `ADDRESS[:BYTES]`, or a variable's name.
     #[arg(long, value_name = "LOCATION", required_unless_present = "address", conflicts_with_all = ["address", "size"])]
-    pub(crate) location: Option<Location>,
+    pub(crate) location: Option<Place>,
     /// First address, decimal, or hexadecimal behind 0x.
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) address: Option<Address>,
@@ -475,10 +479,10 @@ pub(crate) struct LastWriteArgs {
 
 impl LastWriteArgs {
     /// What is asked about.
-    pub(crate) fn place(&self) -> Option<Location> {
+    pub(crate) fn place(&self) -> Option<Place> {
         let size = self.size;
-        self.location
-            .or(self.address.map(|address| Location::Mem { address, size }))
+        let at = |address| Place::At(Location::Mem { address, size });
+        self.location.clone().or(self.address.map(at))
     }
 }
 
@@ -486,9 +490,9 @@ impl LastWriteArgs {
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// A register, or `ADDRESS[:BYTES]`; without it, the pointer behind the crash.
+    /// A register, `ADDRESS[:BYTES]`, or a variable's name; without it, the pointer behind the crash.
     #[arg(long, value_name = "LOCATION")]
-    pub(crate) location: Option<Location>,
+    pub(crate) location: Option<Place>,
     /// At this position, as TID:STEP; without it, at the crash.
     #[arg(long, value_name = "POSITION")]
     pub(crate) at: Option<Position>,
@@ -501,6 +505,28 @@ pub(crate) struct ExplainArgs {
     /// Print JSON (schema rept-explain/1).
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What a question is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    At(Location),
+    /// A variable, by name.
+    Named(String),
+}
+
+impl FromStr for Place {
+    type Err = rept_core::ParseLocationError;
+
+    fn from_str(text: &str) -> Result<Place, rept_core::ParseLocationError> {
+        let letter = |first: char| first.is_alphabetic() || first == '_';
+        let is_name = text.chars().next().is_some_and(letter);
+        match text.parse() {
+            Ok(location) => Ok(Place::At(location)),
+            Err(_) if is_name => Ok(Place::Named(text.to_owned())),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// `0x7fff1000` or `2147422208`.

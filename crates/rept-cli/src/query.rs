@@ -3,11 +3,11 @@
 mod json;
 mod state;
 
-use crate::args::{AtArgs, ExplainArgs, LastWriteArgs};
+use crate::args::{AtArgs, ExplainArgs, LastWriteArgs, Place};
 use crate::failure::Failure;
 use crate::story::{Story, line, print_explanation, stored};
 use rept_core::show::why_lines;
-use rept_core::{History, Location, Position, Write as Written};
+use rept_core::{History, Location, Position, Trust, Variable, Write as Written};
 use rept_trace::ThreadId;
 use std::io::{self, Write};
 
@@ -21,11 +21,17 @@ pub(crate) use state::Named;
 pub(crate) fn at(history: &History, wanted: &AtArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let at = position(history, wanted.at.or(wanted.position))?;
     let trust = wanted.trust.into();
+    let mut named = Vec::new();
+    for name in &wanted.variables {
+        named.extend(variables(history, name, at, trust)?);
+    }
     if wanted.json {
-        let text = state::json(history, at, trust)?;
+        let text = state::json(history, at, trust, &named)?;
         return writeln!(out, "{text}").map_err(Failure::output);
     }
-    state::print(history, at, trust, out).map_err(Failure::output)?;
+    state::print(history, at, trust, out)
+        .and_then(|()| state::print_variables(&named, out))
+        .map_err(Failure::output)?;
     match wanted.why {
         Some(location) => print_why(history, location, at, out).map_err(Failure::output),
         None => Ok(()),
@@ -42,9 +48,10 @@ pub(crate) fn last_write(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let before = position(history, wanted.at)?;
-    let location = wanted
+    let place = wanted
         .place()
         .ok_or_else(|| Failure::new("no place is named"))?;
+    let location = located(history, &place, before, wanted.trust.into())?;
     let written = history
         .last_write_by(location, before, wanted.trust.into())
         .ok_or_else(|| no_position(history, before))?;
@@ -82,6 +89,41 @@ pub(crate) fn last_write(
         .map_err(Failure::output)
 }
 
+/// Variables of a name, of which there must be one.
+fn variables(
+    history: &History,
+    name: &str,
+    at: Position,
+    trust: Trust,
+) -> Result<Vec<Variable>, Failure> {
+    let found = history.variables_named(name, at, trust).unwrap_or_default();
+    match found.is_empty() {
+        true => Err(Failure::new(format!("there is no variable {name} at {at}"))),
+        false => Ok(found),
+    }
+}
+
+/// The place that is asked about; of several variables of a name, the first that is at a place.
+fn located(
+    history: &History,
+    place: &Place,
+    at: Position,
+    trust: Trust,
+) -> Result<Location, Failure> {
+    let name = match place {
+        Place::At(location) => return Ok(*location),
+        Place::Named(name) => name,
+    };
+    let nothing = |_| {
+        Failure::new(format!(
+            "{name} is no register, and no variable at {at} has that name"
+        ))
+    };
+    let found = variables(history, name, at, trust).map_err(nothing)?;
+    let located = found.iter().find_map(|variable| variable.location);
+    located.ok_or_else(|| Failure::new(format!("{} at {at}", found[0])))
+}
+
 /// Without the number of bytes, for sentences.
 fn named(location: Location) -> String {
     match location {
@@ -100,7 +142,7 @@ pub(crate) fn explain(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let skip_copies = wanted.skip_copies;
-    let Some(location) = wanted.location else {
+    let Some(place) = &wanted.location else {
         let story = Story::of(history, wanted.trust.into());
         return match wanted.json {
             true => json::print(&json::story(history, &story, skip_copies), out),
@@ -110,6 +152,7 @@ pub(crate) fn explain(
         };
     };
     let at = position(history, wanted.at)?;
+    let location = located(history, place, at, wanted.trust.into())?;
     let explanation = history
         .explain_by(location, at, wanted.trust.into())
         .ok_or_else(|| no_position(history, at))?;

@@ -6,9 +6,12 @@
 mod debug_files;
 mod die;
 mod dwarf;
+mod exports;
 mod made;
+mod places;
 mod split;
 mod table;
+mod thread_storage;
 mod variables;
 
 use crate::binaries::{Binaries, Binary};
@@ -18,11 +21,14 @@ use crate::image::Jit;
 use crate::typed::Variable;
 use dwarf::Dwarf;
 pub(crate) use dwarf::{Reader, section};
+use exports::{Exported, Exports};
 use made::Made;
+use places::Places;
 use rept_trace::Address;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use table::Table;
+use thread_storage::{Base, Storage};
 pub(crate) use variables::{FrameState, FunctionPlace};
 
 /// What is known about a code address.
@@ -83,6 +89,7 @@ pub struct Symbols {
     modules: Vec<Module>,
     made: Made,
     directories: Vec<std::path::PathBuf>,
+    exports: OnceLock<Arc<Exports>>,
 }
 
 /// One ELF file at one place.
@@ -96,6 +103,7 @@ struct Module {
     /// Why there is no file.
     missing: Option<String>,
     loaded: OnceLock<Loaded>,
+    places: OnceLock<Places>,
 }
 
 #[derive(Debug)]
@@ -125,6 +133,7 @@ impl Symbols {
             modules,
             made: Made::new(jit, process),
             directories: binaries.directories().to_vec(),
+            exports: OnceLock::new(),
         }
     }
 
@@ -189,9 +198,63 @@ impl Symbols {
         match &module.load(&self.directories).dwarf {
             Err(reason) => Err(module.missing.clone().unwrap_or_else(|| reason.clone())),
             Ok(_) => {
-                let read = |dwarf: &mut Dwarf, own, bias| dwarf.variables(own, bias, state, unset);
+                let places = self.places(module);
+                let read =
+                    |dwarf: &mut Dwarf, own, _| dwarf.variables(own, places.clone(), state, unset);
                 Ok(self.with_dwarf(at, read).unwrap_or_default())
             }
+        }
+    }
+
+    /// Variables that are no function's own, of all modules, by name. Reads all modules' debug information.
+    pub(crate) fn statics(&self, name: &str, state: &FrameState<'_>) -> Vec<Variable> {
+        let of = |module: &Module| {
+            let dwarf = module.load(&self.directories).dwarf.as_ref().ok()?;
+            let mut dwarf = dwarf.lock().unwrap_or_else(PoisonError::into_inner);
+            Some(dwarf.statics(name, self.places(module).clone(), state))
+        };
+        self.modules.iter().filter_map(of).flatten().collect()
+    }
+
+    /// Where a module's variables are.
+    fn places<'a>(&self, module: &'a Module) -> &'a Places {
+        module.places.get_or_init(|| {
+            let exports = self.exports.get_or_init(|| Arc::new(self.exported()));
+            Places {
+                start: module.start,
+                bias: module.bias,
+                data: module.binary.as_ref().and_then(places::data),
+                storage: self.storage(module, exports),
+                exports: exports.clone(),
+            }
+        })
+    }
+
+    /// What modules export. Of one without a file nothing is known; the kernel's own have no variables.
+    fn exported(&self) -> Exports {
+        let exported = |module: &Module| match &module.binary {
+            Some(binary) => Some(Exported::of(binary.bytes(), module.start, module.bias)),
+            None if module.name().starts_with('[') => None,
+            None => Some(Exported::unknown(module.start, module.bias)),
+        };
+        Exports::new(self.modules.iter().filter_map(exported))
+    }
+
+    /// Where a module keeps thread-local variables.
+    fn storage(&self, module: &Module, exports: &Exports) -> Storage {
+        let Some(binary) = &module.binary else {
+            return Storage::unknown();
+        };
+        let symbols = module.load(&self.directories).table.thread_local();
+        let elsewhere = |name: &str| exports.elsewhere(module.start, name);
+        let found = Storage::of(binary.bytes(), symbols, &elsewhere);
+        // The layout of the thread's vector is the C library's own, and known of glibc.
+        let is_glibc = |name: &str| name == "libc.so.6" || name.starts_with("libc-2.");
+        match found.base {
+            Base::Numbered { .. } if !self.modules.iter().any(|one| is_glibc(one.name())) => {
+                Storage::unknown()
+            }
+            _ => found,
         }
     }
 
@@ -305,6 +368,7 @@ fn from_dump(dump: &Dump) -> impl Iterator<Item = Module> + '_ {
             binary,
             missing,
             loaded: OnceLock::new(),
+            places: OnceLock::new(),
         }
     })
 }
@@ -334,6 +398,7 @@ fn from_trace(capture: &Capture, binaries: &Binaries) -> Vec<Module> {
             binary,
             missing,
             loaded: OnceLock::new(),
+            places: OnceLock::new(),
         });
     }
     modules

@@ -4,7 +4,7 @@ use crate::history::Value;
 use crate::show::{grade, known_part, mark};
 use std::fmt;
 
-/// A variable of a function, with the value that it has at a position.
+/// A variable with the value that it has at a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Variable {
@@ -14,6 +14,9 @@ pub struct Variable {
     pub parameter: bool,
     /// Its value.
     pub value: Typed,
+    /// Where it is, when it is at one place that is known: in memory, or in a register of its function's
+    /// frame, which is the thread's own only in the innermost one.
+    pub location: Option<crate::Location>,
 }
 
 /// A value with its type.

@@ -33,10 +33,7 @@ pub(super) fn print(
         writeln!(out, "  {time}")?;
     }
     let variables = history.variables(at, trust).unwrap_or_default();
-    for variable in variables.all() {
-        let Variable { name, value, .. } = variable;
-        writeln!(out, "  {name:<7} {} = {value}", value.type_name)?;
-    }
+    print_variables(variables.all(), out)?;
     if let Some(missing) = variables.missing {
         writeln!(out, "  no variables: {missing}")?;
     }
@@ -46,6 +43,17 @@ pub(super) fn print(
         writeln!(out, "  {:<7} {value}", word.name())?;
     }
     Ok(())
+}
+
+/// Prints variables, one a line.
+pub(super) fn print_variables<'a>(
+    variables: impl IntoIterator<Item = &'a Variable>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    variables.into_iter().try_for_each(|variable| {
+        let Variable { name, value, .. } = variable;
+        writeln!(out, "  {name:<7} {} = {value}", value.type_name)
+    })
 }
 
 /// The bounds that are known, in words.
@@ -78,6 +86,9 @@ struct Document {
     file: Option<String>,
     line: Option<u32>,
     variables: Vec<Named>,
+    /// Those that were asked for by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    named: Vec<Named>,
     registers: Vec<Register>,
 }
 
@@ -106,6 +117,9 @@ pub(crate) struct Named {
     kind: String,
     parameter: bool,
     value: String,
+    /// Its register, or `[ADDRESS; BYTES]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -129,7 +143,12 @@ struct Register {
 }
 
 /// The same for scripts. Schema `rept-at/1`: fields are added, never renamed.
-pub(super) fn json(history: &History, at: Position, trust: Trust) -> Result<String, Failure> {
+pub(super) fn json(
+    history: &History,
+    at: Position,
+    trust: Trust,
+    asked: &[Variable],
+) -> Result<String, Failure> {
     let state = history
         .at(at)
         .ok_or_else(|| Failure::new(format!("position {at} does not exist")))?;
@@ -144,6 +163,7 @@ pub(super) fn json(history: &History, at: Position, trust: Trust) -> Result<Stri
         file: symbol.line().map(|(file, _)| file.to_owned()),
         line: symbol.line().map(|(_, line)| line),
         variables: variables.all().map(Named::from).collect(),
+        named: asked.iter().map(Named::from).collect(),
         registers: words()
             .map(|word| register(history, &state, word, trust))
             .collect(),
@@ -158,6 +178,7 @@ impl From<&Variable> for Named {
             kind: variable.value.type_name.clone(),
             parameter: variable.parameter,
             value: variable.value.to_string(),
+            location: variable.location.map(|place| place.to_string()),
         }
     }
 }

@@ -120,8 +120,15 @@ fn questions_without_an_answer_are_told_so() {
     check("last-write --address 7ff0", "behind 0x");
     check("last-write --address 100", "written [0x64]");
     check("last-write --location 100:4", "written [0x64]");
-    check("explain --location nothing", "no location");
-    check("last-write --location nothing", "no location");
+    check(
+        "explain --location nothing",
+        "nothing is no register, and no variable",
+    );
+    check("explain --location 0x:", "no location");
+    check(
+        "last-write --location nothing",
+        "nothing is no register, and no variable",
+    );
     check("last-write --location rax --at 1:0", "no steps of thread 1");
     check("last-write", "required");
     check("explain --location rax --at 1:0", "no steps of thread 1");
@@ -183,6 +190,11 @@ fn the_report_is_there_for_scripts() {
         assert_eq!(step["function"], "sensors::keep_reading");
         assert!(step["registers"].is_array() && step["memory"].is_array());
     }
+    let state = json("at --json --var mean", &directory);
+    let mean = &state["named"][0];
+    assert_eq!(mean["name"], "mean", "{state}");
+    let gone = complaint("at --var nowhere", &directory);
+    assert!(gone.contains("no variable nowhere"), "{gone}");
     let failed = complaint("report --json --thread 1", &directory);
     assert!(failed.contains("no steps of thread 1"), "{failed}");
 }

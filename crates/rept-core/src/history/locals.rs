@@ -60,6 +60,48 @@ impl History {
         Some(self.frame_variables(&state, frame, call, trust))
     }
 
+    /// Variables that are no function's own, by name: globals, those of files, of namespaces and
+    /// classes, and what functions keep between calls, with values known at grade `trust` or better;
+    /// of thread-local ones those of the position's thread. The name may be the last part of a longer
+    /// one; several may have it. Reads the debug information of all modules when first asked.
+    ///
+    /// `None` for no such position.
+    pub fn statics(&self, name: &str, position: Position, trust: Trust) -> Option<Vec<Variable>> {
+        let state = self.at(position)?;
+        let frame_state = FrameState {
+            register: &|_| Value::default(),
+            at_entry: &|_| None,
+            byte: &|address| state.byte(address),
+            cfa: None,
+            thread: state.reg(RegWord::FS_BASE),
+            trust,
+        };
+        Some(self.session.symbols().statics(name, &frame_state))
+    }
+
+    /// Variables of this name at a position: of the function that runs there and of those inlined into
+    /// it, the innermost first, then those that are no function's own.
+    ///
+    /// `None` for no such position.
+    pub fn variables_named(
+        &self,
+        name: &str,
+        position: Position,
+        trust: Trust,
+    ) -> Option<Vec<Variable>> {
+        let own = self.variables(position, trust)?.functions.into_iter();
+        let own = own.flatten().filter(|variable| variable.name == name);
+        let mut found: Vec<Variable> = own.collect();
+        for other in self.statics(name, position, trust)? {
+            let known =
+                |found: &Variable| found.location.is_some() && found.location == other.location;
+            if !found.iter().any(known) {
+                found.push(other);
+            }
+        }
+        Some(found)
+    }
+
     fn frame_variables(
         &self,
         state: &StateView<'_>,
@@ -89,6 +131,7 @@ impl History {
             at_entry: &at_entry,
             byte: &byte,
             cfa: self.cfa(state, own.as_ref(), frame, trust),
+            thread: state.reg(RegWord::FS_BASE),
             trust,
         };
         let unset = place.is_some_and(|place| self.is_unset(place, at));

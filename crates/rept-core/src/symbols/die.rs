@@ -112,14 +112,20 @@ impl Dies {
         self.sources.len() - 1
     }
 
-    /// The file's own unit that another one was split off from.
-    pub(super) fn skeleton(&mut self, id: gimli::DwoId) -> Option<Arc<Unit>> {
-        let extents = self.extents(OWN)?.to_vec();
-        let units = extents.into_iter().map(|extent| UnitPlace {
+    /// The units of the file's own sections.
+    pub(super) fn own_units(&mut self) -> Vec<UnitPlace> {
+        let place = |extent: &Range<usize>| UnitPlace {
             sections: OWN,
             header: extent.start,
-        });
-        units
+        };
+        let extents = self.extents(OWN).unwrap_or_default();
+        extents.iter().map(place).collect()
+    }
+
+    /// The file's own unit that another one was split off from.
+    pub(super) fn skeleton(&mut self, id: gimli::DwoId) -> Option<Arc<Unit>> {
+        self.own_units()
+            .into_iter()
             .filter_map(|place| self.unit(place))
             .find(|unit| unit.dwo_id == Some(id))
     }
@@ -327,6 +333,13 @@ impl Dies {
         let (holder, value) = self.attribute(die, gimli::DW_AT_name)?;
         let unit = UnitRef::new(&holder.unit.dwarf, &holder.unit);
         let text = unit.attr_string(value).ok()?;
+        Some(text.to_string_lossy().ok()?.into_owned())
+    }
+
+    /// What the linker calls what an entry describes, where that is another name.
+    pub(super) fn linkage_name(&mut self, die: &Die) -> Option<String> {
+        let (holder, value) = self.attribute(die, gimli::DW_AT_linkage_name)?;
+        let text = holder.unit.dwarf.attr_string(&holder.unit, value).ok()?;
         Some(text.to_string_lossy().ok()?.into_owned())
     }
 

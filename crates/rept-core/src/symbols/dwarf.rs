@@ -3,8 +3,9 @@
 use super::SourceFrame;
 use super::debug_files;
 use super::die::{Dies, OWN, UnitPlace};
+use super::places::Places;
 use super::split::{self, Split};
-use super::variables::{self, FrameState, FunctionPlace, Spot};
+use super::variables::{self, FrameState, FunctionPlace, Spot, Statics};
 use crate::binaries::Binary;
 use crate::mmap::Section;
 use crate::typed::Variable;
@@ -28,6 +29,8 @@ pub(super) type Sections = gimli::Dwarf<Reader>;
 pub(super) struct Dwarf {
     context: addr2line::Context<Reader>,
     dies: Dies,
+    /// Names of variables that are no function's own; collected when first asked for.
+    statics: Option<Statics>,
     split: RefCell<Split>,
     /// Name of the file that it shares entries with, which is not there.
     unshared: Option<String>,
@@ -69,6 +72,7 @@ impl Dwarf {
         Ok(Dwarf {
             context,
             dies,
+            statics: None,
             split: RefCell::new(Split::new(files, directories)),
             unshared: shared.and_then(Result::err),
         })
@@ -113,7 +117,7 @@ impl Dwarf {
 impl Dwarf {
     /// The function that holds an address of the file.
     pub(super) fn function(&mut self, at: u64, bias: u64) -> Option<FunctionPlace> {
-        let spot = self.spot(at, bias)?;
+        let spot = self.spot(at, Places::of_code(bias))?;
         variables::place(&mut self.dies, spot)
     }
 
@@ -122,17 +126,47 @@ impl Dwarf {
     pub(super) fn variables(
         &mut self,
         at: u64,
-        bias: u64,
+        places: Places,
         state: &FrameState<'_>,
         unset: bool,
     ) -> Vec<Vec<Variable>> {
-        match self.spot(at, bias) {
+        match self.spot(at, places) {
             Some(spot) => variables::variables(&mut self.dies, spot, state, unset),
             None => Vec::new(),
         }
     }
 
-    fn spot(&mut self, at: u64, bias: u64) -> Option<Spot> {
+    /// Variables of the file that are no function's own, by name.
+    pub(super) fn statics(
+        &mut self,
+        name: &str,
+        places: Places,
+        state: &FrameState<'_>,
+    ) -> Vec<Variable> {
+        let statics = self.statics.take().unwrap_or_else(|| self.collect());
+        let spot = Spot {
+            unit: UnitPlace {
+                sections: OWN,
+                header: 0,
+            },
+            at: 0,
+            places,
+        };
+        let found = variables::of_name(&mut self.dies, &statics, name, (spot, state));
+        self.statics = Some(statics);
+        found
+    }
+
+    fn collect(&mut self) -> Statics {
+        let mut statics = Statics::default();
+        for place in self.dies.own_units() {
+            let split = self.split.borrow_mut().unit(place, &mut self.dies);
+            statics.add(&mut self.dies, split.unwrap_or(place));
+        }
+        statics
+    }
+
+    fn spot(&mut self, at: u64, places: Places) -> Option<Spot> {
         let found = split::complete(self.context.find_dwarf_and_unit(at), &self.split)?;
         let unit = match (found.dwarf.file_type, found.dwo_id) {
             (gimli::DwarfFileType::Dwo, Some(id)) => {
@@ -143,7 +177,7 @@ impl Dwarf {
                 header: found.header.debug_info_offset()?.0,
             },
         };
-        Some(Spot { unit, at, bias })
+        Some(Spot { unit, at, places })
     }
 }
 

@@ -113,6 +113,21 @@ impl Split {
         })
     }
 
+    /// The place of the unit that was split off one of the file's own.
+    pub(super) fn unit(&mut self, place: UnitPlace, dies: &mut Dies) -> Option<UnitPlace> {
+        let skeleton = dies.unit(place)?;
+        let id = skeleton.dwo_id?;
+        let name = skeleton.dwo_name().ok().flatten();
+        let name = name.and_then(|name| skeleton.dwarf.attr_string(&skeleton, name).ok());
+        self.load(&SplitDwarfLoad {
+            dwo_id: id,
+            comp_dir: skeleton.comp_dir.clone(),
+            path: name,
+            parent: skeleton.dwarf.clone(),
+        })?;
+        self.place(id, dies)
+    }
+
     /// The place of a unit that was split off, among the entries of the file.
     pub(super) fn place(&mut self, id: DwoId, dies: &mut Dies) -> Option<UnitPlace> {
         let (sections, place) = self.units.get_mut(&id.0)?.as_mut()?;

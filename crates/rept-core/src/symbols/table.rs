@@ -1,13 +1,19 @@
-//! Function symbols of one file, sorted by address.
+//! Symbols of one file: functions, sorted by address, and thread-local variables.
 
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSymbol, SymbolKind};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Sorted by address; one name an address.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: Vec<Entry>,
+    thread_local: Arc<ThreadLocals>,
 }
+
+/// Names and sizes of thread-local variables, by their distance in the module's block.
+pub(super) type ThreadLocals = BTreeMap<u64, Vec<(String, u64)>>;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
@@ -32,9 +38,19 @@ impl Table {
         let Ok(file) = ElfFile64::<LittleEndian>::parse(bytes) else {
             return;
         };
-        let symbols = file.symbols().chain(file.dynamic_symbols());
+        let symbols = || file.symbols().chain(file.dynamic_symbols());
+        let thread_local = Arc::make_mut(&mut self.thread_local);
+        for symbol in symbols() {
+            if symbol.kind() == SymbolKind::Tls
+                && !symbol.is_undefined()
+                && let Ok(name) = symbol.name()
+            {
+                let here = thread_local.entry(symbol.address()).or_default();
+                here.push((name.to_owned(), symbol.size()));
+            }
+        }
         let functions =
-            symbols.filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition());
+            symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition());
         self.entries.extend(functions.filter_map(|symbol| {
             Some(Entry {
                 address: symbol.address(),
@@ -60,6 +76,11 @@ impl Table {
         // Assembly functions have no size; they reach to the next symbol.
         let inside = entry.size == 0 || distance < entry.size;
         inside.then_some((entry.name.as_str(), distance))
+    }
+
+    /// Thread-local variables.
+    pub(super) fn thread_local(&self) -> Arc<ThreadLocals> {
+        self.thread_local.clone()
     }
 
     /// Addresses of the functions of this name.

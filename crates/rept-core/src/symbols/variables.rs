@@ -5,14 +5,17 @@
 //! what is known of the frame; what the compiler kept nowhere, and what is not known, is said.
 
 mod location;
+mod statics;
 mod types;
 
 use super::die::{Die, Dies, UnitPlace};
 use super::dwarf::Reader;
+use super::places::Places;
 use crate::typed::{Typed, Variable};
 use gimli::{AttributeValue, Expression, UnitRef};
 pub(crate) use location::FrameState;
 use location::{Bytes, Evaluator, Missing, all_known};
+pub(super) use statics::Statics;
 use types::{MAX_OBJECT, Types};
 
 /// Scopes inside scopes at most.
@@ -21,13 +24,13 @@ const MAX_NESTING: usize = 128;
 const MAX_VARIABLES: usize = 1024;
 
 /// A code address of a file and the unit that it belongs to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Spot {
     pub(super) unit: UnitPlace,
     /// Address in the file.
     pub(super) at: u64,
-    /// What is added to addresses of the file.
-    pub(super) bias: u64,
+    /// Where the file's variables are.
+    pub(super) places: Places,
 }
 
 /// A function's place in the file, for setting up its frame.
@@ -176,23 +179,29 @@ impl FrameReader<'_> {
         let name = dies.name(die)?;
         let Some(kind) = dies.follow(die, gimli::DW_AT_type) else {
             let value = Typed::missing("?".to_owned(), "its type is not described");
+            let location = None;
             return Some(Variable {
                 name,
                 parameter,
                 value,
+                location,
             });
         };
         let mut types = Types::new(dies, self.state);
         let type_name = types.name(&kind, 0);
         let size = types.size(&kind).unwrap_or(8).min(MAX_OBJECT);
-        let value = match self.bytes(dies, die, size) {
-            Ok(bytes) => Types::new(dies, self.state).decode(&kind, &bytes, 0),
-            Err(missing) => Typed::missing(type_name, reason(&missing)),
+        let (value, location) = match self.bytes(dies, die, size) {
+            Ok(bytes) => {
+                let value = Types::new(dies, self.state).decode(&kind, &bytes, 0);
+                (value, place_of(&bytes, size))
+            }
+            Err(missing) => (Typed::missing(type_name, reason(&missing)), None),
         };
         Some(Variable {
             name,
             parameter,
             value,
+            location,
         })
     }
 
@@ -208,7 +217,8 @@ impl FrameReader<'_> {
             state: self.state,
             function: &self.function,
             unset: self.unset,
-            bias: self.spot.bias,
+            places: &self.spot.places,
+            variable: (die, size),
             nesting: 0,
         };
         evaluator.object(&holder, expression, size)
@@ -239,6 +249,36 @@ fn at_hand(
     Err(Missing::OptimizedOut)
 }
 
+fn place_of(bytes: &Bytes, size: u64) -> Option<crate::Location> {
+    let in_memory = bytes.address.filter(|_| size > 0);
+    let in_memory = in_memory.map(|address| crate::Location::Mem { address, size });
+    in_memory.or(bytes.register.map(crate::Location::Reg))
+}
+
+/// Variables of a file that are no function's own, by name; each is called by its path.
+pub(super) fn of_name(
+    dies: &mut Dies,
+    statics: &Statics,
+    name: &str,
+    (spot, state): (Spot, &FrameState<'_>),
+) -> Vec<Variable> {
+    let mut found = Vec::new();
+    for one in statics.named(name) {
+        let reader = FrameReader {
+            spot: spot.clone(),
+            function: one.die.clone(),
+            state,
+            unset: true,
+        };
+        let variable = reader.variable(dies, &one.die, false);
+        found.extend(variable.map(|variable| Variable {
+            name: one.path,
+            ..variable
+        }));
+    }
+    found
+}
+
 fn constant(value: &AttributeValue<Reader>, size: u64) -> Result<Bytes, Missing> {
     use gimli::Reader as _;
     let number = value
@@ -267,6 +307,11 @@ fn constant(value: &AttributeValue<Reader>, size: u64) -> Result<Bytes, Missing>
 fn reason(missing: &Missing) -> String {
     match missing {
         Missing::OptimizedOut => "optimized out".to_owned(),
+        Missing::NotMade => "the thread has not made it yet".to_owned(),
+        Missing::LoadedLater => {
+            "its module was loaded later, and the thread's block may be an earlier one's".to_owned()
+        }
+        Missing::SeveralModules => "other modules may have one of this name that counts".to_owned(),
         Missing::PlaceUnknown => "where it is, is not known".to_owned(),
         Missing::Unsupported(what) => format!("its location needs {what}, which is not supported"),
     }

@@ -5,6 +5,9 @@
 
 use super::super::die::{Die, Dies};
 use super::super::dwarf::Reader;
+use super::super::exports::Counts;
+use super::super::places::Places;
+use super::super::thread_storage::{Base, Called};
 use crate::history::{Trust, Value};
 use gimli::{Encoding, Evaluation, EvaluationResult, Expression, Location, Piece, Reader as _};
 use rept_trace::{Address, RegWord};
@@ -13,6 +16,13 @@ use rept_trace::{Address, RegWord};
 const MAX_OPERATIONS: u32 = 10_000;
 /// Expressions inside expressions at most.
 const MAX_NESTING: usize = 4;
+
+/// Where the thread pointer leads to the thread's vector of blocks, as glibc has it. The number of its
+/// entries is in the one before it; each is an address, and what is to be freed with it.
+const THREAD_VECTOR: u64 = 8;
+const THREAD_VECTOR_ENTRY: u64 = 16;
+/// What an entry is while the thread has not used the module's variables.
+const NO_BLOCK: u64 = u64::MAX;
 
 /// General-purpose registers in DWARF's order (System V ABI, AMD64 supplement, figure 3.36).
 const BY_DWARF: [u16; 16] = [0, 2, 1, 3, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -27,6 +37,8 @@ pub(crate) struct FrameState<'a> {
     pub(crate) byte: &'a dyn Fn(Address) -> Value,
     /// Canonical frame address, and how it is known.
     pub(crate) cfa: Option<(u64, Trust)>,
+    /// The thread pointer.
+    pub(crate) thread: Value,
     /// What is shown.
     pub(crate) trust: Trust,
 }
@@ -36,6 +48,8 @@ pub(crate) struct FrameState<'a> {
 pub(super) struct Bytes {
     pub(super) bytes: Vec<Value>,
     pub(super) address: Option<Address>,
+    /// The register that they are in, when it is one.
+    pub(super) register: Option<RegWord>,
     /// How the place is known.
     pub(super) floor: Grade,
 }
@@ -48,6 +62,12 @@ pub(super) type Grade = Option<Trust>;
 pub(super) enum Missing {
     /// The compiler kept it nowhere.
     OptimizedOut,
+    /// It is the thread's own, and the thread has not used any of the module's yet.
+    NotMade,
+    /// It is the thread's own, in a block that was made when a library was loaded.
+    LoadedLater,
+    /// Another module may have one of the same name, which is used instead.
+    SeveralModules,
     /// The place depends on something that is not known.
     PlaceUnknown,
     /// The expression uses something that is not supported.
@@ -72,6 +92,7 @@ impl FrameState<'_> {
         Bytes {
             bytes: bytes.collect(),
             address: Some(address),
+            register: None,
             floor,
         }
     }
@@ -123,7 +144,10 @@ pub(super) struct Evaluator<'a> {
     pub(super) function: &'a Die,
     /// The frame's registers are not set up (or no more) as its frame base has it.
     pub(super) unset: bool,
-    pub(super) bias: u64,
+    /// Where the module's variables are.
+    pub(super) places: &'a Places,
+    /// The variable, and its bytes.
+    pub(super) variable: (&'a Die, u64),
     pub(super) nesting: usize,
 }
 
@@ -166,24 +190,25 @@ impl Evaluator<'_> {
     fn piece(&self, piece: &Piece<Reader>, len: u64, floor: Grade) -> Result<Bytes, Missing> {
         let raw = |number: u64| Bytes {
             bytes: split(limited(all_known(number), self.state.trust, floor), len),
-            address: None,
             floor,
+            ..Bytes::default()
         };
         match &piece.location {
             Location::Empty => Err(Missing::OptimizedOut),
             Location::Register { register } => {
                 let words = registers(register.0).ok_or(Missing::Unsupported("a register"))?;
                 let mut bytes = Vec::new();
+                let register = words.first().copied().filter(|_| words.len() == 1);
                 for word in words {
                     let value = limited((self.state.register)(word), self.state.trust, floor);
                     bytes.extend(split(value, 8));
                 }
                 bytes.resize(len as usize, Value::default());
-                let address = None;
                 Ok(Bytes {
                     bytes,
-                    address,
+                    register,
                     floor,
+                    ..Bytes::default()
                 })
             }
             Location::Address { address } => Ok(self.state.memory(Address(*address), len, floor)),
@@ -202,11 +227,10 @@ impl Evaluator<'_> {
                 };
                 let mut bytes: Vec<Value> = bytes.iter().map(one).collect();
                 bytes.resize(len as usize, Value::default());
-                let address = None;
                 Ok(Bytes {
                     bytes,
-                    address,
                     floor,
+                    ..Bytes::default()
                 })
             }
             Location::ImplicitPointer { .. } => {
@@ -310,24 +334,87 @@ impl Evaluator<'_> {
                 evaluation.resume_with_entry_value(gimli::Value::Generic(value))
             }
             EvaluationResult::RequiresRelocatedAddress(address) => {
-                evaluation.resume_with_relocated_address(address.wrapping_add(self.bias))
+                let address = self.relocated(address)?;
+                evaluation.resume_with_relocated_address(address)
             }
             EvaluationResult::RequiresIndexedAddress { index, relocate } => {
                 let address = unit.unit.dwarf.address(&unit.unit, index);
                 let address = address.map_err(|_| Missing::OptimizedOut)?;
-                let bias = if relocate { self.bias } else { 0 };
-                evaluation.resume_with_indexed_address(address.wrapping_add(bias))
+                let address = match relocate {
+                    true => self.relocated(address)?,
+                    false => address,
+                };
+                evaluation.resume_with_indexed_address(address)
             }
             EvaluationResult::RequiresBaseType(offset) => {
                 let kind = self.value_type(unit, offset)?;
                 evaluation.resume_with_base_type(kind)
             }
-            EvaluationResult::RequiresTls(_) => {
-                return Err(Missing::Unsupported("thread-local storage"));
+            EvaluationResult::RequiresTls(offset) => {
+                let distance = self.thread_distance(offset)?;
+                let block = self.thread_block(floor)?;
+                evaluation.resume_with_tls(block.wrapping_add(distance))
             }
             _ => return Err(Missing::Unsupported("a reference to another entry")),
         };
         next.map_err(|_| Missing::Unsupported("an expression that cannot be read"))
+    }
+
+    /// Where the thread's variables of the module begin.
+    fn thread_block(&self, floor: &mut Grade) -> Result<u64, Missing> {
+        let (pointer, grade) = self
+            .state
+            .whole(self.state.thread)
+            .ok_or(Missing::PlaceUnknown)?;
+        *floor = (*floor).max(Some(grade));
+        let mut number = |address: u64| {
+            let number = self.state.number(address, 8, floor);
+            number.ok_or(Missing::PlaceUnknown)
+        };
+        match self.places.storage.base {
+            Base::Fixed(distance) => Ok(pointer.wrapping_add(distance)),
+            Base::Distance { at, plus } => {
+                let distance = number(at.wrapping_add(self.places.bias))?;
+                // Blocks lie below the thread pointer; the loader has not been here yet.
+                if (distance as i64) >= 0 {
+                    return Err(Missing::PlaceUnknown);
+                }
+                Ok(pointer.wrapping_add(distance.wrapping_sub(plus)))
+            }
+            Base::Numbered { at } => {
+                let module = number(at.wrapping_add(self.places.bias))?;
+                numbered_block(module, pointer, number)
+            }
+            Base::Unknown => Err(Missing::Unsupported("thread-local storage of this module")),
+        }
+    }
+
+    /// An address of the file's data, in the process.
+    fn relocated(&self, address: u64) -> Result<u64, Missing> {
+        if !self.places.has(address) {
+            return Err(Missing::OptimizedOut);
+        }
+        match self.places.counts(false, address) {
+            Counts::Own => Ok(address.wrapping_add(self.places.bias)),
+            Counts::Copy(address) => Ok(address),
+            Counts::Unknown => Err(Missing::SeveralModules),
+        }
+    }
+
+    /// How far the variable is into the module's block, by what debug information has.
+    fn thread_distance(&mut self, number: u64) -> Result<u64, Missing> {
+        let (die, size) = self.variable;
+        let called = Called {
+            symbol: self.dies.linkage_name(die),
+            name: self.dies.name(die).unwrap_or_default(),
+            size,
+        };
+        let distance = self.places.storage.distance(number, &called);
+        let distance = distance.ok_or(Missing::PlaceUnknown)?;
+        match self.places.counts(true, distance) {
+            Counts::Own => Ok(distance),
+            _ => Err(Missing::SeveralModules),
+        }
     }
 
     fn typed(
@@ -389,6 +476,26 @@ impl Evaluator<'_> {
         let (bits, grade) = self.state.whole(value).ok_or(Missing::PlaceUnknown)?;
         *floor = (*floor).max(Some(grade));
         Ok(bits)
+    }
+}
+
+/// The block of the module of this number in a thread's vector. A block that was made when a library
+/// was loaded is not told from that of an earlier library of the same number, which is gone.
+fn numbered_block(
+    module: u64,
+    pointer: u64,
+    mut number: impl FnMut(u64) -> Result<u64, Missing>,
+) -> Result<u64, Missing> {
+    let vector = number(pointer.wrapping_add(THREAD_VECTOR))?;
+    let entries = number(vector.wrapping_sub(THREAD_VECTOR_ENTRY))?;
+    if module == 0 || module > entries {
+        return Err(Missing::PlaceUnknown);
+    }
+    let entry = vector.wrapping_add(module.wrapping_mul(THREAD_VECTOR_ENTRY));
+    match (number(entry)?, number(entry.wrapping_add(8))?) {
+        (NO_BLOCK, _) => Err(Missing::NotMade),
+        (block, 0) => Ok(block),
+        _ => Err(Missing::LoadedLater),
     }
 }
 

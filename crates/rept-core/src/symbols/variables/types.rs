@@ -482,6 +482,7 @@ fn part(object: &Bytes, offset: u64, size: u64) -> Option<Bytes> {
     Some(Bytes {
         bytes: object.bytes.get(start..end)?.to_vec(),
         address: object.address.map(|address| address.offset(offset)),
+        register: None,
         floor: object.floor,
     })
 }

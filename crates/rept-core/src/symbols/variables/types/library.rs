@@ -115,24 +115,44 @@ impl Types<'_> {
         let (mut kind, mut bytes) = (die.clone(), object.clone());
         for &name in path {
             let plain = self.plain(&kind)?;
-            let (member, member_kind) = self.named(&plain, name)?;
-            let size = self.size(&member_kind)?;
-            bytes = part(&bytes, self.offset(&member)?, size)?;
-            kind = member_kind;
+            let (offset, member) = self.named(&plain, name, 0)?;
+            let size = self.size(&member)?;
+            bytes = part(&bytes, offset, size)?;
+            kind = member;
         }
         Some((kind, bytes))
     }
 
-    fn named(&mut self, plain: &Die, name: &str) -> Option<(Die, Die)> {
-        let members = self.dies.children(plain);
-        let found = members
-            .into_iter()
-            .find(|(child, tag)| {
-                *tag == gimli::DW_TAG_member && self.dies.name(child).as_deref() == Some(name)
-            })?
-            .0;
-        let kind = self.dies.follow(&found, gimli::DW_AT_type)?;
-        Some((found, kind))
+    /// A member's place and type; it may be one of a class that this one is derived from.
+    fn named(&mut self, plain: &Die, name: &str, depth: usize) -> Option<(u64, Die)> {
+        let children = self.dies.children(plain);
+        let members = children
+            .iter()
+            .filter(|(_, tag)| *tag == gimli::DW_TAG_member);
+        for (member, _) in members {
+            if self.dies.name(member).as_deref() == Some(name) {
+                let kind = self.dies.follow(member, gimli::DW_AT_type)?;
+                return Some((self.offset(member)?, kind));
+            }
+        }
+        if depth == MAX_DEPTH {
+            return None;
+        }
+        let bases = children
+            .iter()
+            .filter(|(_, tag)| *tag == gimli::DW_TAG_inheritance);
+        for (base, _) in bases {
+            let found = (|| {
+                let kind = self.dies.follow(base, gimli::DW_AT_type)?;
+                let kind = self.plain(&kind)?;
+                let (offset, member) = self.named(&kind, name, depth + 1)?;
+                Some((self.offset(base)?.checked_add(offset)?, member))
+            })();
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
     }
 
     /// The first pointer among the members, and theirs.
