@@ -167,6 +167,9 @@ pub(crate) struct RecordArgs {
     /// little more than process ids; not with --attach or --follow-forks.
     #[arg(long, conflicts_with = "aslr")]
     pub(crate) repeatable: bool,
+    /// Say what was recorded as JSON (docs/json.md).
+    #[arg(long)]
+    pub(crate) json: bool,
     /// The program and its arguments.
     #[arg(
         value_name = "PROGRAM",
@@ -184,6 +187,9 @@ pub(crate) struct DecodeArgs {
     /// Only this thread.
     #[arg(long, value_name = "TID")]
     pub(crate) thread: Option<u32>,
+    /// As JSON, one step a line (docs/json.md).
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -5,7 +5,7 @@ use crate::args::{
 };
 use crate::calls::calls;
 use crate::case::Case;
-use crate::decode::{Printer, decode};
+use crate::decode::{Lines, Printer, decode};
 use crate::demo;
 use crate::export::export;
 use crate::failure::Failure;
@@ -94,7 +94,7 @@ fn run_decode(wanted: &DecodeArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let opened = Opened::new(&wanted.input)?;
     let session = &opened.session;
     let mut printed = Ok(());
-    let mut printer = Printer::new(out);
+    let mut printer = Printer::new(Lines::new(out, wanted.json));
     let mut print = |code: &Code, piece: &ThreadTrace| {
         printed = printer.piece(code, piece);
         match printed {
@@ -111,7 +111,7 @@ fn run_decode(wanted: &DecodeArgs, out: &mut dyn Write) -> Result<(), Failure> {
         session.decode(),
         session.order().sequence(),
         wanted.thread,
-        out,
+        &mut Lines::new(out, wanted.json),
     )
     .map_err(Failure::output)?;
     opened.verdict()

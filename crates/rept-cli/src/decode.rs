@@ -1,14 +1,15 @@
 //! `rept decode`: the trace alone, one step a line.
 
 use rept_order::Segment;
-use rept_trace::{Code, Gap, ThreadTrace, TimeMark, Timestamp, Trace};
+use rept_trace::{Address, Code, Gap, ThreadId, ThreadTrace, TimeMark, Timestamp, Trace};
+use serde::Serialize;
 use std::io::{self, Write};
 use std::ops::Range;
 
 /// Prints `tid time ip` for every step in sequence order, or for those of one thread.
 ///
 /// The time is the time-stamp counter at the last timing packet before the step, `-`
-/// before the first. Missing steps are a line `tid gap: reason`.
+/// before the first. Missing steps are a line `tid gap: reason`. With JSON each line is an object.
 ///
 /// # Errors
 /// Those of writing.
@@ -16,7 +17,7 @@ pub(crate) fn decode(
     trace: &Trace,
     sequence: &[Segment],
     only: Option<u32>,
-    out: &mut dyn Write,
+    out: &mut Lines<'_>,
 ) -> io::Result<()> {
     for segment in sequence {
         let thread = &trace.threads[segment.thread as usize];
@@ -30,7 +31,7 @@ pub(crate) fn decode(
         .filter(|thread| only.is_none_or(|tid| tid == thread.thread.0));
     for thread in wanted {
         for gap in gaps_in(thread, thread.steps()..u64::MAX) {
-            print_gap(thread, gap, out)?;
+            out.gap(thread.thread, gap)?;
         }
     }
     Ok(())
@@ -38,13 +39,13 @@ pub(crate) fn decode(
 
 /// Prints a thread's steps as they are decoded.
 pub(crate) struct Printer<'o> {
-    out: &'o mut dyn Write,
+    out: Lines<'o>,
     // Time at the last timing packet before what comes next.
     now: Option<Timestamp>,
 }
 
 impl<'o> Printer<'o> {
-    pub(crate) fn new(out: &'o mut dyn Write) -> Printer<'o> {
+    pub(crate) fn new(out: Lines<'o>) -> Printer<'o> {
         Printer { out, now: None }
     }
 
@@ -54,9 +55,93 @@ impl<'o> Printer<'o> {
     /// Those of writing.
     pub(crate) fn piece(&mut self, code: &Code, piece: &ThreadTrace) -> io::Result<()> {
         let steps = 0..piece.steps();
-        self.now = print_steps(code, piece, steps, self.now, self.out)?;
+        self.now = print_steps(code, piece, steps, self.now, &mut self.out)?;
         self.now = piece.times.last().map(time).or(self.now);
-        gaps_in(piece, piece.steps()..u64::MAX).try_for_each(|gap| print_gap(piece, gap, self.out))
+        let mut behind = gaps_in(piece, piece.steps()..u64::MAX);
+        behind.try_for_each(|gap| self.out.gap(piece.thread, gap))?;
+        self.out.before += piece.steps();
+        Ok(())
+    }
+}
+
+/// Writes steps and gaps, one a line.
+pub(crate) struct Lines<'o> {
+    out: &'o mut dyn Write,
+    json: bool,
+    /// Steps of the thread that came before those that are counted from 0.
+    before: u64,
+}
+
+/// A step for scripts, or the gap before it.
+#[derive(Serialize)]
+struct Line<'a> {
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pc: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tsc: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<String>,
+}
+
+impl<'o> Lines<'o> {
+    /// In columns, or as JSON: fields are added, never renamed.
+    pub(crate) fn new(out: &'o mut dyn Write, json: bool) -> Lines<'o> {
+        let before = 0;
+        Lines { out, json, before }
+    }
+
+    fn at(&self, thread: ThreadId, step: u64) -> String {
+        format!("{thread}:{}", self.before + step)
+    }
+
+    fn step(
+        &mut self,
+        (thread, step): (ThreadId, u64),
+        now: Option<Timestamp>,
+        ip: Address,
+    ) -> io::Result<()> {
+        if self.json {
+            return self.json(&Line {
+                at: self.at(thread, step),
+                pc: Some(ip.to_string()),
+                tsc: now.map(|now| now.0),
+                gap: None,
+                offset: None,
+            });
+        }
+        match now {
+            Some(Timestamp(ticks)) => writeln!(self.out, "{thread:>7} {ticks:>15} {ip:x}"),
+            None => writeln!(self.out, "{thread:>7} {:>15} {ip:x}", "-"),
+        }
+    }
+
+    fn gap(&mut self, thread: ThreadId, gap: &Gap) -> io::Result<()> {
+        if self.json {
+            return self.json(&Line {
+                at: self.at(thread, gap.step),
+                pc: gap.at.map(|at| at.to_string()),
+                tsc: None,
+                gap: Some(&gap.reason.to_string()),
+                offset: Some(format!("{:#x}", gap.offset)),
+            });
+        }
+        write!(
+            self.out,
+            "{thread:>7} gap: {}, at byte {:#x} of the thread's trace",
+            gap.reason, gap.offset
+        )?;
+        match gap.at {
+            Some(at) => writeln!(self.out, ", decoding stood at {at}"),
+            None => writeln!(self.out),
+        }
+    }
+
+    fn json(&mut self, line: &Line<'_>) -> io::Result<()> {
+        serde_json::to_writer(&mut self.out, line)?;
+        writeln!(self.out)
     }
 }
 
@@ -64,7 +149,7 @@ fn print_segment(
     trace: &Trace,
     thread: &ThreadTrace,
     segment: &Segment,
-    out: &mut dyn Write,
+    out: &mut Lines<'_>,
 ) -> io::Result<()> {
     let steps = segment.first..segment.first + segment.steps;
     let passed = thread
@@ -80,22 +165,19 @@ fn print_steps(
     thread: &ThreadTrace,
     steps: Range<u64>,
     mut now: Option<Timestamp>,
-    out: &mut dyn Write,
+    out: &mut Lines<'_>,
 ) -> io::Result<Option<Timestamp>> {
     let mut gaps = gaps_in(thread, steps.clone()).peekable();
     let passed = thread.times.partition_point(|mark| mark.step < steps.start);
     let mut marks = thread.times[passed..].iter().peekable();
     for (step, ip) in steps.clone().zip(thread.addresses(code, steps.start)) {
         while let Some(gap) = gaps.next_if(|gap| gap.step <= step) {
-            print_gap(thread, gap, out)?;
+            out.gap(thread.thread, gap)?;
         }
         while let Some(mark) = marks.next_if(|mark| mark.step <= step) {
             now = Some(time(mark));
         }
-        match now {
-            Some(Timestamp(ticks)) => writeln!(out, "{:>7} {ticks:>15} {ip:x}", thread.thread)?,
-            None => writeln!(out, "{:>7} {:>15} {ip:x}", thread.thread, "-")?,
-        }
+        out.step((thread.thread, step), now, ip)?;
     }
     Ok(now)
 }
@@ -109,18 +191,6 @@ fn gaps_in(thread: &ThreadTrace, steps: Range<u64>) -> impl Iterator<Item = &Gap
         .gaps
         .iter()
         .filter(move |gap| steps.contains(&gap.step))
-}
-
-fn print_gap(thread: &ThreadTrace, gap: &Gap, out: &mut dyn Write) -> io::Result<()> {
-    write!(
-        out,
-        "{:>7} gap: {}, at byte {:#x} of the thread's trace",
-        thread.thread, gap.reason, gap.offset
-    )?;
-    match gap.at {
-        Some(at) => writeln!(out, ", decoding stood at {at}"),
-        None => writeln!(out),
-    }
 }
 
 #[cfg(test)]
@@ -162,7 +232,7 @@ mod tests {
         }
     }
 
-    fn decoded(only: Option<u32>) -> String {
+    fn decoded(only: Option<u32>, json: bool) -> String {
         let time = Interval::UNKNOWN;
         let sequence = [Segment {
             thread: 0,
@@ -171,7 +241,8 @@ mod tests {
             time,
         }];
         let mut out = Vec::new();
-        decode(&trace(), &sequence, only, &mut out).unwrap();
+        let mut lines = Lines::new(&mut out, json);
+        decode(&trace(), &sequence, only, &mut lines).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -183,9 +254,20 @@ mod tests {
       9             500 40
       9 gap: the processor dropped packets (OVF), at byte 0x20 of the thread's trace
 ";
-        assert_eq!(decoded(None), expect);
-        assert_eq!(decoded(Some(9)), expect);
-        assert_eq!(decoded(Some(8)), "");
+        assert_eq!(decoded(None, false), expect);
+        assert_eq!(decoded(Some(9), false), expect);
+        assert_eq!(decoded(Some(8), false), "");
+    }
+
+    #[test]
+    fn scripts_are_told_the_same() {
+        let expect = r#"{"at":"9:0","pc":"0x40"}
+{"at":"9:1","pc":"0x41","tsc":500}
+{"at":"9:2","pc":"0x42","gap":"the processor dropped packets (OVF)","offset":"0x20"}
+{"at":"9:2","pc":"0x40","tsc":500}
+{"at":"9:3","gap":"the processor dropped packets (OVF)","offset":"0x20"}
+"#;
+        assert_eq!(decoded(None, true), expect);
     }
 
     /// The same thread in pieces, with what lies behind a piece's steps at its end or at the begin of the next.
@@ -195,7 +277,7 @@ mod tests {
         let [thread] = &whole.threads[..] else {
             unreachable!()
         };
-        for cut in [1, 2] {
+        for (cut, json) in [(1, false), (2, false), (1, true), (2, true)] {
             let mut pieces = [ThreadTrace::new(ThreadId(9)), ThreadTrace::new(ThreadId(9))];
             let runs: &[&[u16]] = if cut == 2 {
                 &[&[2], &[1]]
@@ -221,11 +303,11 @@ mod tests {
                 });
             }
             let mut out = Vec::new();
-            let mut printer = Printer::new(&mut out);
+            let mut printer = Printer::new(Lines::new(&mut out, json));
             for piece in &pieces {
                 printer.piece(&whole.code, piece).unwrap();
             }
-            assert_eq!(String::from_utf8(out).unwrap(), decoded(None));
+            assert_eq!(String::from_utf8(out).unwrap(), decoded(None, json));
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::text::grouped;
 use indicatif::{ProgressBar, ProgressStyle};
 use rept_capture::{Exit, Progress, RecordOptions, Recorder, Schedule, Summary};
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
@@ -34,7 +35,48 @@ pub(crate) fn record(wanted: &RecordArgs, out: &mut dyn Write) -> Result<(), Fai
         Some(pid) => follow(Recorder::attach(options, pid))?,
         None => run(options, &wanted.program)?,
     };
-    print(&summary, &wanted.output, out).map_err(Failure::output)
+    match wanted.json {
+        true => print_json(&summary, &wanted.output, out),
+        false => print(&summary, &wanted.output, out),
+    }
+    .map_err(Failure::output)
+}
+
+/// The same for scripts. Schema `rept-record/1`: fields are added, never renamed.
+fn print_json(summary: &Summary, directory: &Path, out: &mut dyn Write) -> io::Result<()> {
+    let mut told = document(summary, directory);
+    told["schema"] = "rept-record/1".into();
+    // The program writes to the same stream, and may not have ended its line.
+    writeln!(out, "\n{told}")
+}
+
+/// What is told of a process.
+fn document(summary: &Summary, directory: &Path) -> Value {
+    let (status, signal) = match summary.exit {
+        Exit::Status(status) => (Some(status), None),
+        Exit::Signal(signal) => (None, Some(signal)),
+        Exit::Running => (None, None),
+    };
+    let children = summary.children.iter().map(|child| {
+        let mut told = match &child.result {
+            Ok(summary) => document(summary, &child.directory),
+            Err(error) => json!({ "error": error.to_string() }),
+        };
+        told["process"] = child.pid.into();
+        told
+    });
+    json!({
+        "directory": directory.display().to_string(),
+        "steps": summary.steps,
+        "threads": summary.threads,
+        "seconds": summary.seconds,
+        "bytes": summary.bytes,
+        "status": status,
+        "signal": signal,
+        "signal_name": signal.map(crate::report::signal_name),
+        "notes": summary.notes,
+        "children": children.collect::<Vec<Value>>(),
+    })
 }
 
 /// The schedule that the command line asks for.

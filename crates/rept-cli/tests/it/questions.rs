@@ -2,7 +2,7 @@
 //! questions that have no answer.
 
 use crate::common::{Scratch, rept, succeed};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 /// The command's complaint; it must fail.
@@ -274,6 +274,42 @@ fn scripts_are_told_what_people_are() {
     assert!(text.contains(links[0]["at"].as_str().unwrap()), "{text}");
     let nowhere = json("last-write --json --location 1", &directory);
     assert!(nowhere["writer"].is_null(), "{nowhere:#}");
+}
+
+#[test]
+fn scripts_are_told_what_was_recorded_and_what_ran() {
+    let scratch = Scratch::new("scripts-record");
+    let directory = scratch.join("recording");
+    succeed("demo -o", &directory);
+    let again = scratch.join("again");
+    let words = ["record", "--json", "--from", "main", "-o"].map(OsStr::new);
+    let program = directory.join("sensors");
+    let names = [again.as_os_str(), OsStr::new("--"), program.as_os_str()];
+    let output = rept(&[&words[..], &names].concat());
+    let told = String::from_utf8_lossy(&output.stdout);
+    let told: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!(told["schema"], "rept-record/1");
+    assert_eq!(told["directory"], again.display().to_string());
+    assert_eq!(told["signal_name"], "SIGSEGV", "{told:#}");
+    assert!(told["status"].is_null() && told["children"].as_array().unwrap().is_empty());
+
+    let columns = succeed("decode", &again);
+    let lines = succeed("decode --json", &again);
+    let gap = "bytes before the first PSB packet";
+    let has_gap = |text: &str| text.lines().next().unwrap().contains(gap);
+    assert!(has_gap(&columns) && has_gap(&lines), "{gap}");
+    let (columns, lines) = (columns.lines().skip(1), lines.lines().skip(1));
+    let steps = told["steps"].as_u64().unwrap();
+    assert_eq!(lines.clone().count() as u64, steps);
+    for (index, (line, columns)) in lines.zip(columns).enumerate() {
+        let step: serde_json::Value = serde_json::from_str(line).unwrap();
+        let mut columns = columns.split_whitespace();
+        let thread = columns.next().unwrap();
+        assert_eq!(step["at"], format!("{thread}:{index}"));
+        let time = columns.next().unwrap().parse::<u64>().ok();
+        assert_eq!(step["tsc"].as_u64(), time, "{line}");
+        assert_eq!(step["pc"], format!("0x{}", columns.next().unwrap()));
+    }
 }
 
 #[test]
