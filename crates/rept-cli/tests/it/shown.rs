@@ -70,13 +70,22 @@ fn the_export_agrees_with_the_truth() {
     assert_eq!(header["threads"][0]["thread"], thread.0);
     assert_eq!(header["threads"][0]["steps"], steps.len());
     let mut counts: BTreeMap<String, Count> = BTreeMap::new();
+    // Held against the step behind, what is right has to be found wrong.
+    let mut shifted: BTreeMap<String, Count> = BTreeMap::new();
     for (index, line) in lines.enumerate() {
         let record: Value = serde_json::from_str(line).unwrap();
         assert_eq!(record["at"], format!("{thread}:{index}"));
         assert_eq!(number(&record["pc"]), Some(steps[index].ip));
         judge(&record, &steps, index, &mut counts);
+        if index + 1 < steps.len() {
+            judge(&record, &steps, index + 1, &mut shifted);
+        }
     }
     eprintln!("{counts:?}");
+    assert!(
+        shifted["certain"].wrong * 10 > shifted["certain"].shown,
+        "{shifted:?}"
+    );
     assert_eq!(counts["certain"].wrong, 0, "{counts:?}");
     assert_eq!(counts["assumed"].wrong, 0, "{counts:?}");
     counts["certain"].at_most_one_in_a_thousand_wrong();
