@@ -169,6 +169,44 @@ fn a_read_ends_where_knowledge_ends() {
     });
 }
 
+/// A word of `.bss` that is overwritten: what it was before is not to be had.
+const OVERWRITTEN: &str = r#"
+static long cell;
+__attribute__((noinline)) static void fill(long with) { cell = with; }
+int main(int argc, char **argv) {
+    (void)argv;
+    fill(0x1000 + argc);
+    fill(0x10 + argc);
+    return (int)*(volatile long *)cell;
+}
+"#;
+
+/// lldb takes what the file has for a read that fails (F3): a failure and `??` are all that the stub can say.
+#[test]
+fn what_is_not_known_of_a_section_is_no_zero() {
+    let folder = Folder::new("packets-section");
+    let flags = ["cc", "-O0", "-g"];
+    let built = record_source(&folder.0, "victim.c", OVERWRITTEN, &flags, Some("main"));
+    let Some((recording, _)) = built else { return };
+    let history = open(&recording);
+    let crash = history.crash().expect("a signal").position;
+    let found = history.variables_named("cell", crash, Trust::Certain);
+    let found = found.expect("the position exists");
+    let Some(Location::Mem { address, size: 8 }) = found[0].location else {
+        panic!("{found:?}");
+    };
+    let read = format!("m{:x},8", address.0);
+    serve(&history, Trust::Certain, |client| {
+        client.ask("Hg0");
+        assert_eq!(client.ask(&read), "1100000000000000");
+        client.monitor(&format!("seek {}:0", crash.thread));
+        client.ask("vCont;s:1");
+        assert!(client.ask(&read).starts_with('E'));
+        let shown = client.monitor(&format!("mem {address} 8"));
+        assert!(shown.contains("?? ?? ?? ?? ?? ?? ?? ??"), "{shown}");
+    });
+}
+
 #[test]
 fn a_watch_stops_before_the_store_in_both_directions() {
     let Some((_folder, history)) = recover("packets-watch") else {
