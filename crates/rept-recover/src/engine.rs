@@ -22,6 +22,7 @@
 mod address_space;
 mod aim;
 mod blame;
+mod bridged;
 mod build;
 mod candidates;
 mod cells;

@@ -101,6 +101,7 @@ cases! {
     conflict_by_a_missing_write "missing-write"
     chain_of_pending_stores_resolved_in_one_go "pending-chain"
     retraction_that_cascades "retraction-cascades"
+    load_placed_between_what_told_each_other "bridged-load"
     overlapping_writes_of_different_size "overlapping-writes"
     stack_frame_reuse "frame-reuse"
     flags_that_nobody_reads "stale-flags"

@@ -10,9 +10,9 @@
 //! measured on eight recordings: 91.8 instead of 90.2 % of register reads right, 0.11 instead of 0.29 %
 //! wrong.
 
+use super::bridged::Direction;
 use super::cells::CELL;
 use super::graph::{AccessState, NONE};
-use super::retract::Direction;
 use super::tracking::Cause;
 use super::{Engine, Grade};
 use hashbrown::HashMap;

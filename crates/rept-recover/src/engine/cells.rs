@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     /// Bytes of the cell that are touched, one bit each.
     pub(crate) bytes: u8,
     pub(crate) store: bool,
+    /// A load that was placed between accesses that had told each other already; see the module `bridged`.
+    pub(crate) bridged: bool,
 }
 
 /// One bit a byte, spread to eight bits a byte.
@@ -438,6 +440,7 @@ mod tests {
                 shift: 0,
                 bytes,
                 store: false,
+                bridged: false,
             })
         };
         let first = insert(1, 0xf0);

@@ -63,6 +63,7 @@ impl Engine<'_> {
             shift: piece.shift,
             bytes: (((1u16 << piece.size) - 1) << piece.offset) as u8,
             store,
+            bridged: false,
         };
         self.graph.accesses[id as usize].entries[part] = self.insert_entry(entry);
     }
@@ -77,7 +78,11 @@ impl Engine<'_> {
             self.shared.added(id, thread, &self.cells, &self.graph);
         }
         let optimistic = self.is_forward() || self.grade == Grade::Inferred;
-        if entry.store && optimistic && !self.without.has(Technique::Correction) {
+        if optimistic && !self.without.has(Technique::Correction) {
+            if !entry.store {
+                self.cells.entries[id as usize].bridged = self.is_bridged(id);
+                return id;
+            }
             self.cut_transfers(id);
             if self.threaded {
                 self.cut_raced(id);
@@ -339,41 +344,6 @@ impl Engine<'_> {
             return false;
         }
         !self.refuted.contains(&(earlier.order, later))
-    }
-
-    /// A store was found between accesses that had told each other: what they learned is taken back.
-    fn cut_transfers(&mut self, entry: u32) {
-        let store = self.cells.entries[entry as usize];
-        let mut left = store.bytes;
-        let mut next = store.next;
-        while left != 0 {
-            next = self.cells.touching_after(next, left);
-            if next == NONE {
-                return self.cut_across(store, NONE, left);
-            }
-            let later = self.cells.entries[next as usize];
-            if !later.store {
-                self.cut_across(store, later.order, left & later.bytes);
-            }
-            left &= !later.bytes;
-            next = self.cells.entries[next as usize].next;
-        }
-    }
-
-    /// Retracts transfers from before `store` to `later` that concern `bytes`.
-    fn cut_across(&mut self, store: Entry, later: u32, bytes: u8) {
-        let mut left = bytes;
-        let mut previous = store.previous;
-        while left != 0 {
-            previous = self.cells.touching_before(previous, left);
-            if previous == NONE {
-                return;
-            }
-            let earlier = self.cells.entries[previous as usize];
-            self.retract_transfer(earlier.order, later);
-            left &= !earlier.bytes;
-            previous = self.cells.entries[previous as usize].previous;
-        }
     }
 }
 

@@ -6,6 +6,8 @@
 //! section 4.3: transitive invalidation); what was taken back wrongly is learned again.
 
 use super::blame::Suspect;
+use super::bridged::Direction;
+use super::cells::Entry;
 use super::graph::{AccessState, NONE};
 use super::tracking::{Cause, Tracking};
 use super::{Engine, Grade};
@@ -161,40 +163,6 @@ impl Engine<'_> {
         self.graph.address_words[self.graph.steps[step as usize].effect as usize]
     }
 
-    /// Accesses next to one in its timelines that share bytes with it.
-    pub(super) fn neighbours(&self, id: u32, direction: Direction) -> SmallVec<[u32; 4]> {
-        let mut found = SmallVec::new();
-        for entry in self.entries_of(id) {
-            let entry = self.cells.entries[entry as usize];
-            let step = |e: u32| {
-                let e = self.cells.entries[e as usize];
-                if direction == Direction::Before {
-                    e.previous
-                } else {
-                    e.next
-                }
-            };
-            let mut left = entry.bytes;
-            let mut at = if direction == Direction::Before {
-                entry.previous
-            } else {
-                entry.next
-            };
-            for _ in 0..16 {
-                if at == NONE || left == 0 {
-                    break;
-                }
-                let other = self.cells.entries[at as usize];
-                if other.bytes & left != 0 && found.last() != Some(&other.order) {
-                    found.push(other.order);
-                }
-                left &= !other.bytes;
-                at = step(at);
-            }
-        }
-        found
-    }
-
     /// Takes back what two accesses learned from each other.
     pub(super) fn retract_transfer(&mut self, earlier: u32, later: u32) {
         let seeds = self.shared_nodes(earlier, later);
@@ -224,7 +192,7 @@ impl Engine<'_> {
     }
 
     /// Takes back those of `seeds` that `learned` says, and all that followed from them.
-    fn retract(&mut self, seeds: &[u32], learned: impl Fn(&Tracking, u32) -> bool) {
+    pub(super) fn retract(&mut self, seeds: &[u32], learned: impl Fn(&Tracking, u32) -> bool) {
         let mut stack: Vec<u32> = seeds
             .iter()
             .copied()
@@ -333,27 +301,18 @@ impl Engine<'_> {
     /// Nodes of neighbouring accesses that may have learned from this one.
     fn transfer_dependents(&self, id: u32, moment: u32, stack: &mut Vec<u32>) {
         self.raced_dependents(id, moment, stack);
-        for later in self.neighbours(id, Direction::After) {
-            let other = self.graph.accesses[later as usize].node;
-            if self
-                .tracking
-                .may_follow(other, moment, Cause::Transfer(later))
-            {
-                stack.push(other);
+        for other in self.told_by(id, Direction::After) {
+            let Entry { node, order, .. } = self.cells.entries[other as usize];
+            let cause = Cause::Transfer(order);
+            if self.tracking.may_follow(node, moment, cause) {
+                stack.push(node);
             }
         }
-        for earlier in self.neighbours(id, Direction::Before) {
-            let others = self.nodes_of_access(earlier).into_iter();
-            stack.extend(
-                others.filter(|&node| self.tracking.may_follow(node, moment, Cause::Transfer(id))),
-            );
+        for other in self.told_by(id, Direction::Before) {
+            let node = self.cells.entries[other as usize].node;
+            if self.tracking.may_follow(node, moment, Cause::Transfer(id)) {
+                stack.push(node);
+            }
         }
     }
-}
-
-/// Which neighbours in time.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    Before,
-    After,
 }

@@ -6,8 +6,8 @@
 //! is corrected, and what it taught is taken back. Ends: one trial a transfer and stage.
 
 use super::Engine;
+use super::bridged::Direction;
 use super::graph::{AccessState, NONE};
-use super::retract::Direction;
 
 /// Pending stores that a transfer may have passed to get a second chance.
 const MAX_PASSED: u32 = 16;
@@ -59,7 +59,7 @@ impl Engine<'_> {
             later => {
                 placed(earlier)
                     && placed(later)
-                    && self.neighbours(later, Direction::Before).contains(&earlier)
+                    && self.adjacent(later, Direction::Before).contains(&earlier)
             }
         }
     }

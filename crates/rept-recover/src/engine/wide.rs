@@ -58,6 +58,7 @@ impl Engine<'_> {
                     shift: 0,
                     bytes: (((1u16 << here) - 1) << offset) as u8,
                     store: access.kind.writes(),
+                    bridged: false,
                 };
                 let entry = self.insert_entry(entry);
                 if let Some(wide) = self.wides.get_mut(&id) {
