@@ -395,6 +395,10 @@ impl<'a> Engine<'a> {
             self.stage = stage;
             self.limit = limit;
             self.run_stage();
+            if self.tracking.is_exhausted() {
+                // What should have been taken back is still there.
+                return self.give_up(before);
+            }
             if self.paid(&before) {
                 self.store_places = self.places_of_stores();
             } else if first && !self.is_doubtful(stage) {

@@ -4,15 +4,22 @@
 //! each other already is *bridged*: their transfer goes over it, and stays when it comes to stand
 //! between them. Whoever looks for what an access may have told goes on over such loads, up to
 //! and including the first access that is none.
+//!
+//! A store may owe its place to what passed over it. That is refuted for good: else it would pass
+//! again as soon as the store is gone, place it again, and so on.
 
-use super::Engine;
 use super::cells::Entry;
-use super::graph::NONE;
+use super::graph::{AccessState, NONE};
 use super::tracking::Cause;
+use super::{Engine, Grade};
+use crate::experiment::Technique;
 use smallvec::SmallVec;
 
 /// Entries of a timeline that are looked at from one access, for what it may have told.
-const MAX_FAR: usize = 256;
+const MAX_FAR: usize = 1 << 16;
+
+/// Accesses before a load from which it is taken to have heard what passed over a store.
+const MAX_TOLD: usize = 16;
 
 /// Which neighbours in time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +36,15 @@ struct Side {
     open: bool,
 }
 
+/// A node that learned something across a place, and which transfer taught it.
+struct Crossing {
+    node: u32,
+    /// `NONE`: fresh memory.
+    earlier: u32,
+    /// `NONE`: the dump.
+    later: u32,
+}
+
 impl Engine<'_> {
     /// A value may have passed over a load that is new in its timeline, between accesses on either side of it.
     pub(super) fn is_bridged(&self, load: u32) -> bool {
@@ -39,43 +55,98 @@ impl Engine<'_> {
         all.any(|entry| entry.bridged) || !self.across(&before, &after).is_empty()
     }
 
-    /// Takes back what passed over a store that is new in its timeline.
-    pub(super) fn cut_transfers(&mut self, store: u32) {
-        let before = self.side(store, Direction::Before, true);
-        let after = self.side(store, Direction::After, true);
-        let nodes = self.across(&before, &after);
-        self.retract(&nodes, |_, _| true);
+    /// Values pass pending stores in this grade, and what passed one is taken back when it is placed.
+    pub(super) fn may_be_cut(&self) -> bool {
+        let optimistic = self.is_forward() || self.grade == Grade::Inferred;
+        optimistic && !self.without.has(Technique::Correction)
     }
 
-    /// Nodes that may have learned from the other side of what lies between two sides.
-    fn across(&self, before: &Side, after: &Side) -> SmallVec<[u32; 4]> {
+    /// Takes back what passed over an access that has just been placed, if it is a store; false when that took
+    /// its own place away.
+    pub(super) fn cut_over(&mut self, id: u32) -> bool {
+        if !self.graph.accesses[id as usize].kind.writes() || !self.may_be_cut() {
+            return true;
+        }
+        let mut cut = Vec::new();
+        for entry in self.entries_of(id) {
+            let crossings = self.crossings(entry);
+            let from_accesses = crossings.iter().filter(|crossing| crossing.earlier != NONE);
+            cut.extend(from_accesses.map(|crossing| (crossing.earlier, crossing.later)));
+            let nodes: SmallVec<[u32; 8]> =
+                crossings.iter().map(|crossing| crossing.node).collect();
+            self.retract(&nodes, |_, _| true);
+            if self.threaded && self.is_placed(id) {
+                self.cut_raced(entry);
+            }
+            if !self.is_placed(id) {
+                // Its place followed from what passed over it: again and again, were that not refuted.
+                self.statistics.refuted += cut.len() as u64;
+                self.refuted.extend(cut);
+                self.fails_trial();
+                return false;
+            }
+        }
+        true
+    }
+
+    fn is_placed(&self, id: u32) -> bool {
+        self.graph.accesses[id as usize].state == AccessState::Placed
+    }
+
+    /// What passed over a store.
+    fn crossings(&self, store: u32) -> SmallVec<[Crossing; 4]> {
+        let before = self.side(store, Direction::Before, true);
+        let after = self.side(store, Direction::After, true);
+        self.across(&before, &after)
+    }
+
+    /// What passed from one side to the other. Whom a load heard from is not kept: all before it count.
+    fn across(&self, before: &Side, after: &Side) -> SmallVec<[Crossing; 4]> {
         let entry = |&id: &u32| self.cells.entries[id as usize];
         let loads = after.entries.iter().map(entry).filter(|load| !load.store);
         let loads: SmallVec<[Entry; 4]> = loads.collect();
-        let learned = loads.iter().filter(|load| {
+        let mut found: SmallVec<[Crossing; 4]> = SmallVec::new();
+        for load in &loads {
             let cause = Cause::Transfer(load.order);
-            self.tracking.may_follow(load.node, 0, cause)
-        });
-        let mut nodes: SmallVec<[u32; 4]> = learned.map(|load| load.node).collect();
-        for Entry { node, order, .. } in before.entries.iter().map(entry) {
-            let from_behind = |cause: Cause| match cause {
-                Cause::Transfer(later) => loads
-                    .binary_search_by_key(&later, |load| load.order)
-                    .is_ok(),
-                Cause::Final(id) => id == order && after.open,
-                _ => false,
-            };
-            if self.tracking.first(node).is_some()
-                && (self.tracking.is_mixed(node)
-                    || self
-                        .tracking
-                        .events(node)
-                        .any(|(_, cause)| from_behind(cause)))
-            {
-                nodes.push(node);
+            if self.tracking.may_follow(load.node, 0, cause) {
+                let orders = before.entries.iter().map(|id| entry(id).order);
+                let crossing = |earlier: u32| Crossing {
+                    node: load.node,
+                    earlier,
+                    later: load.order,
+                };
+                if before.open && load.order == loads[0].order {
+                    found.push(crossing(NONE));
+                }
+                found.extend(orders.take(MAX_TOLD).map(crossing));
             }
         }
-        nodes
+        let among = |order: u32| {
+            loads
+                .binary_search_by_key(&order, |load| load.order)
+                .is_ok()
+        };
+        for Entry { node, order, .. } in before.entries.iter().map(entry) {
+            let crossing = |later: u32| Crossing {
+                node,
+                earlier: order,
+                later,
+            };
+            if self.tracking.is_mixed(node) {
+                found.push(crossing(NONE));
+                found.extend(loads.iter().map(|load| crossing(load.order)));
+            }
+            for (_, cause) in self.tracking.events(node) {
+                match cause {
+                    Cause::Transfer(later) if among(later) => found.push(crossing(later)),
+                    Cause::Final(id) if id == order && after.open => found.push(crossing(NONE)),
+                    _ => {}
+                }
+            }
+        }
+        // What was refuted has not passed since.
+        found.retain(|crossing| !self.refuted.contains(&(crossing.earlier, crossing.later)));
+        found
     }
 
     /// Entries on one side of an entry that share bytes with it, up to the first that touches a byte; with

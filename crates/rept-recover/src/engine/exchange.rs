@@ -39,7 +39,9 @@ impl Engine<'_> {
             self.enter(id, 1, node, store, second);
         }
         self.settled(id);
-        self.tell(id);
+        if self.cut_over(id) {
+            self.tell(id);
+        }
     }
 
     /// The access is at this address, known at the current grade from now on.
@@ -68,7 +70,7 @@ impl Engine<'_> {
         self.graph.accesses[id as usize].entries[part] = self.insert_entry(entry);
     }
 
-    /// Adds an entry to its timeline; what passed over a store there is taken back.
+    /// Adds an entry to its timeline.
     pub(super) fn insert_entry(&mut self, entry: Entry) -> u32 {
         let id = self.cells.insert(entry);
         let shape = self.kinds.shapes.of(entry.order);
@@ -77,16 +79,8 @@ impl Engine<'_> {
             let thread = self.graph.thread_of(entry.order);
             self.shared.added(id, thread, &self.cells, &self.graph);
         }
-        let optimistic = self.is_forward() || self.grade == Grade::Inferred;
-        if optimistic && !self.without.has(Technique::Correction) {
-            if !entry.store {
-                self.cells.entries[id as usize].bridged = self.is_bridged(id);
-                return id;
-            }
-            self.cut_transfers(id);
-            if self.threaded {
-                self.cut_raced(id);
-            }
+        if !entry.store && self.may_be_cut() {
+            self.cells.entries[id as usize].bridged = self.is_bridged(id);
         }
         id
     }

@@ -164,7 +164,7 @@ impl Engine<'_> {
                 return Some(loads);
             }
             // A retraction that ran out of its budget leaves what should be gone.
-            let given_up = self.tracking.budget == 0 || self.pace.is_stopped();
+            let given_up = self.tracking.is_exhausted() || self.pace.is_stopped();
             if given_up || (unproved.is_empty() && tried_again) {
                 return None;
             }

@@ -276,15 +276,9 @@ impl Engine<'_> {
         let here = access.phase == self.grade as u8 && access.clock > moment;
         if here && self.feeds_address(access.step, node) {
             self.transfer_dependents(id, 0, stack);
-            if self
-                .tracking
-                .may_follow(access.node, access.clock - 1, Cause::Transfer(id))
-                || self
-                    .tracking
-                    .may_follow(access.node, access.clock - 1, Cause::Final(id))
-            {
-                stack.push(access.node);
-            }
+            let nodes = self.nodes_of_access(id).into_iter();
+            let since = access.clock.saturating_sub(1);
+            stack.extend(nodes.filter(|&node| self.tracking.heard_since(node, since)));
             self.fresh_dependents(id, stack);
             self.displace(id);
             self.work.insert(access.step);

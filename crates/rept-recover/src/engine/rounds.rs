@@ -125,6 +125,7 @@ impl Engine<'_> {
         self.conflicts.truncate(before.conflicts);
         self.statistics.unexplained = before.unexplained;
         self.displace_inferred(before.clock);
+        self.tracking.refill(self.graph.nodes.len());
         for node in 0..self.graph.nodes.len() as u32 {
             if self.tracking.last(node) > before.clock {
                 self.unlearn(node);

@@ -86,7 +86,17 @@ impl Tracking {
         self.first.resize(nodes, 0);
         self.latest.clear();
         self.latest.resize(nodes, NONE);
+        self.refill(nodes);
+    }
+
+    /// Nodes may be taken back again.
+    pub(super) fn refill(&mut self, nodes: usize) {
         self.budget = nodes as u64 * RETRACTIONS_PER_NODE + 1000;
+    }
+
+    /// Something could not be taken back.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.budget == 0
     }
 
     /// The same, from a moment on.
@@ -176,6 +186,16 @@ impl Tracking {
         self.events(node)
             .take_while(|&(clock, _)| clock > moment)
             .any(|(_, other)| other == cause)
+    }
+
+    /// The node learned something after `moment`, perhaps by a transfer, from whatever access.
+    pub(super) fn heard_since(&self, node: u32, moment: u32) -> bool {
+        if self.mixed.contains(&node) {
+            return self.last(node) > moment;
+        }
+        self.events(node)
+            .take_while(|&(clock, _)| clock > moment)
+            .any(|(_, cause)| matches!(cause, Cause::Transfer(_) | Cause::Final(_)))
     }
 
     /// The node learned from more than one place.

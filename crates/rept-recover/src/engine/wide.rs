@@ -34,7 +34,9 @@ impl Engine<'_> {
             self.enter_extent(id, address, bytes);
         }
         self.settled(id);
-        self.tell_wide(id);
+        if self.cut_over(id) {
+            self.tell_wide(id);
+        }
         true
     }
 
