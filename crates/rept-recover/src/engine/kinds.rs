@@ -341,9 +341,13 @@ impl Engine<'_> {
         if let Some(counted) = self.counted_side_by_side(address, after, before) {
             return counted;
         }
-        let here = self.conditional.here(address, after, before)
-            + self.ranged_here(address, after, before);
+        let conditional = self.conditional.here(address, after, before);
+        let here = conditional + self.ranged_here(address, after, before);
         if self.grade == super::Grade::Inferred {
+            // Where it would have been is known: whether it was is even.
+            if conditional > 0 {
+                return LIKELY;
+            }
             let shapes = self.cells.shapes(address / CELL);
             let others = self
                 .kinds
