@@ -31,7 +31,7 @@ pub(crate) struct Story {
     pub(crate) stack_used_up: bool,
     pub(crate) answers: Vec<Answer>,
     /// The step that planted the value, and where.
-    pub(crate) planted: Option<(Position, Address)>,
+    pub(crate) planted: Option<Planted>,
     /// It planted what led to the value's place, not the value.
     pub(crate) of_place: bool,
 }
@@ -251,15 +251,28 @@ fn end(history: &History, origin: &Origin, out: &mut dyn Write) -> io::Result<()
     }
 }
 
+/// The step that planted a value, and where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planted {
+    pub(crate) at: Position,
+    pub(crate) address: Address,
+    /// Stores between it and the load whose addresses are not known: each may have stored there.
+    pub(crate) unknown_stores: u64,
+}
+
 /// The newest store of the chain that another function made than the one that loaded it;
 /// where all were made by the same, the oldest.
-fn planted(history: &History, explanation: &Explanation) -> Option<(Position, Address)> {
+fn planted(history: &History, explanation: &Explanation) -> Option<Planted> {
     let mut loader = None;
     let mut last = None;
     for link in &explanation.links {
         match (link.to, link.from) {
             (Location::Mem { address, .. }, _) => {
-                last = Some((link.at, address));
+                last = Some(Planted {
+                    at: link.at,
+                    address,
+                    unknown_stores: link.unknown_stores,
+                });
                 if function(history, link.at) != loader {
                     break;
                 }
@@ -331,14 +344,20 @@ pub(crate) fn stored_value(
 fn print_planted(
     history: &History,
     crash: Crash,
-    (at, address): (Position, Address),
+    planted: Planted,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let (at, address) = (planted.at, planted.address);
     let what = format!("{} to [{address}]", stored(history, at, address));
     line(history, at, &what, out)?;
     if at.thread == crash.position.thread {
         let before = grouped(crash.position.step - at.step);
         writeln!(out, "  {before} steps before the crash")?;
+    }
+    if planted.unknown_stores > 0 {
+        let stores = grouped(planted.unknown_stores);
+        let doubt = "later stores, at unknown addresses, did so too or instead";
+        writeln!(out, "  unless one of {stores} {doubt}")?;
     }
     Ok(())
 }

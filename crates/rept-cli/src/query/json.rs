@@ -86,11 +86,12 @@ pub(super) fn story(history: &History, story: &Story, skip_copies: bool) -> Valu
     let answers: Vec<Value> = answers
         .map(|answer| of_answer(history, answer, skip_copies))
         .collect();
-    let planted = story.planted.map(|(at, address)| {
+    let planted = story.planted.map(|planted| {
         json!({
-            "step": Step::new(history, at),
-            "address": address.to_string(),
-            "value": value_at(history, at, address),
+            "step": Step::new(history, planted.at),
+            "address": planted.address.to_string(),
+            "value": value_at(history, planted.at, planted.address),
+            "unknown_stores": planted.unknown_stores,
         })
     });
     json!({
