@@ -20,9 +20,11 @@ mod effort;
 mod group;
 mod linked;
 mod output;
+mod rare;
 mod state;
 mod status;
 mod uncounted;
+mod waiting;
 mod walk;
 
 use crate::clock::Clock;
@@ -38,8 +40,9 @@ use rept_trace::{
     Address, Code, Event, EventKind, Gap, GapReason, Interval, ThreadTrace, Timestamp,
 };
 pub(crate) use state::{Path, State};
-use status::{Boundary, Waiting};
+use status::{Boundary, Mode};
 pub(crate) use status::{exec_bitness, keep_mark};
+use waiting::Waiting;
 use walk::{Outcomes, Standing, Stop, Walk};
 
 /// Runs that room is made for at most, before it is known whether they will come.
@@ -84,7 +87,9 @@ pub(crate) struct Flow<'c, I: ?Sized> {
     bitness: u8,
     // A MODE.Exec packet told the mode, or a PSB+ did.
     bitness_known: bool,
-    next_mode: Option<u8>,
+    // Interrupts were enabled when this was told last; before, they are taken for disabled.
+    interrupts: bool,
+    next_mode: Option<Mode>,
     pending: Outcomes,
     returns: Returns,
     // Nothing was missed since the stack was last empty on both sides.
@@ -154,6 +159,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             standing: Standing::Address(Address(0), None),
             bitness: 64,
             bitness_known: false,
+            interrupts: false,
             next_mode: None,
             pending: Outcomes::default(),
             returns: Returns::new(),
@@ -226,10 +232,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             } => self.unexpected("MODE.Exec of a reserved mode", "16, 32 or 64 bits"),
             // It forces out the outcomes before it, and the TIPs that they wait for.
             Packet::ModeExec { .. } if self.pending.len > 0 => self.unexpected("MODE.Exec", "TIP"),
-            _ => {
-                self.status(packet);
-                Next::Packet
-            }
+            _ => self.status(packet),
         }
     }
 
@@ -245,6 +248,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         if self.interrupted.is_some() || !self.pending.append(bits, len) {
             return self.unexpected("TNT", "TIP");
         }
+        self.no_fup_comes();
         let walked = self.use_outcomes();
         self.at_boundary = false;
         self.mark_late_flow();
@@ -269,20 +273,23 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
                 return Next::Packet;
             }
             Place::Off => return self.unexpected("TIP", "TIP.PGE"),
-            Place::Traced => {}
+            Place::Traced => self.no_fup_comes(),
         }
+        let mode = self.next_mode;
         let walked = match self.interrupted.take() {
             Some(from) => {
                 self.event(EventKind::AsyncBranch { from, to });
+                self.tell_transfer();
                 self.resume(to);
                 Ok(())
             }
-            None => self
-                .take_indirect(to, group)
-                .and_then(|()| self.use_outcomes()),
+            None => self.take_indirect(to, group).and_then(|()| {
+                self.tell_transfer();
+                self.use_outcomes()
+            }),
         };
         let next = self.after_flow("TIP", walked);
-        self.resume_if_lost(to);
+        self.resume_if_lost(to, mode);
         next
     }
 
@@ -309,6 +316,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
 
     fn disable(&mut self, payload: IpPayload) -> Next {
         let to = self.last_ip.update(payload);
+        self.no_fup_comes();
         let walked = match (self.place, self.interrupted.take()) {
             (Place::Traced, Some(at)) => self.disable_asynchronously(at, to),
             (Place::Traced, None) if self.pending.len > 0 => {
@@ -317,9 +325,10 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             (Place::Traced, None) if self.next_mode.is_some() => {
                 Err(Stop::Needs("TIP behind MODE.Exec"))
             }
-            (Place::Traced, None) => self
-                .walk_to_disable(to)
-                .map(|()| self.event(EventKind::Disabled { ip: to })),
+            (Place::Traced, None) => self.walk_to_disable(to).map(|()| {
+                self.tell_transfer();
+                self.event(EventKind::Disabled { ip: to });
+            }),
             (Place::Off, _) => Err(Stop::Needs("TIP.PGE")),
             // After an overflow: APL11, not the end of a section that is known.
             (Place::Lost, _) if self.timing.overflow.is_some() => Ok(()),
@@ -346,6 +355,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             self.event(EventKind::Disabled { ip: to });
         } else {
             self.event(EventKind::AsyncDisabled { at, ip: to });
+            self.tell_transfer();
             self.midway = self.may_be_midway().then_some(at);
         }
         Ok(())
@@ -364,6 +374,8 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         // What a FUP is for: an interrupt, unless a packet before it asked for the address. After
         // an overflow it tells where tracing goes on.
         let asked_for = self.next_mode.is_some() || self.timing.overflow.is_some();
+        let mode = self.next_mode;
+        let ptwrite = self.waiting.for_ptwrite();
         let walked = match self.place {
             Place::Lost => {
                 self.resume(ip);
@@ -373,16 +385,19 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             Place::Traced if self.pending.len > 0 => Err(Stop::Needs("TIP for an indirect branch")),
             Place::Traced => self.walk_to_event(ip),
         };
+        // Where the path does not lead there, it is still what the events' packets asked for.
+        let told = walked.is_err().then(|| self.flush_waiting(Some(ip)));
         let next = self.after_flow("FUP", walked);
-        self.resume_if_lost(ip);
-        if next == Next::Packet && self.place == Place::Traced {
+        self.resume_if_lost(ip, mode);
+        if next == Next::Packet && self.place != Place::Lost {
             self.switch_mode();
-            let ptwrite = self.waiting.for_ptwrite();
-            let moves = self.flush_waiting(Some(ip));
-            if ptwrite {
-                self.run_ptwrite();
+            let moves = told.unwrap_or_else(|| self.tell_waiting(ip));
+            if self.place == Place::Traced {
+                if ptwrite {
+                    self.run_ptwrite();
+                }
+                self.interrupted = (moves && !asked_for).then_some(ip);
             }
-            self.interrupted = (moves && !asked_for).then_some(ip);
         }
         next
     }
@@ -432,25 +447,44 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
     }
 
     /// The packet that showed the damage tells where execution is.
-    fn resume_if_lost(&mut self, ip: Address) {
+    fn resume_if_lost(&mut self, ip: Address, mode: Option<Mode>) {
         if self.place == Place::Lost && self.options.resync == Resync::NextAddress {
+            self.next_mode = mode;
             self.resume(ip);
         }
     }
 
     /// The mode of a MODE.Exec packet begins here.
     fn switch_mode(&mut self) {
-        let Some(bitness) = self.next_mode.take() else {
+        let Some(mode) = self.next_mode.take() else {
             return;
         };
+        let Mode {
+            bitness,
+            interrupts,
+        } = mode;
         if bitness != self.bitness || !self.bitness_known {
             self.event(EventKind::ExecMode { bitness });
         }
-        self.enter_mode(bitness);
+        if interrupts != self.interrupts {
+            self.event(EventKind::Other {
+                name: "IF",
+                ip: None,
+                payload: u64::from(interrupts),
+            });
+        }
+        self.enter_mode(mode);
     }
 
-    /// Instructions are this wide from here on.
-    fn enter_mode(&mut self, bitness: u8) {
+    /// The mode from here on.
+    fn enter_mode(
+        &mut self,
+        Mode {
+            bitness,
+            interrupts,
+        }: Mode,
+    ) {
+        self.interrupts = interrupts;
         // A block that was looked up already was decoded in the mode before.
         if bitness != self.bitness {
             self.forget_block();
@@ -526,9 +560,19 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
     }
 
     fn event(&mut self, kind: EventKind) {
+        self.event_at(self.clock.now(), kind);
+    }
+
+    /// Steps so far, with those that were handed out.
+    fn step_number(&mut self) -> u64 {
+        self.handed_out + self.out.steps()
+    }
+
+    /// An event whose packet came at `time`.
+    fn event_at(&mut self, time: Interval, kind: EventKind) {
         let event = Event {
             step: self.out.steps(),
-            time: self.clock.now(),
+            time,
             kind,
         };
         self.out.trace().events.push(event);

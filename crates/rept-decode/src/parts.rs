@@ -149,8 +149,8 @@ fn cut_out<'a>(rest: &mut &[Placed<'a>], begin: u64, end: u64) -> Vec<Placed<'a>
 /// Looks for places to cut at, and keeps what is known there.
 struct Cuts {
     before: Before,
-    // What an open PSB+ said: the mode, and whether there was a FUP, without which it tells none.
-    boundary: Option<(Option<u8>, bool)>,
+    // The mode that an open PSB+ said.
+    boundary: Option<Option<u8>>,
     least: u64,
     last: u64,
     found: Vec<(u64, Before)>,
@@ -198,11 +198,10 @@ impl Cuts {
                 self.before.bitness = None;
             }
             (Packet::PsbEnd, _) => {
-                if let Some((Some(bitness), true)) = self.boundary.take() {
+                if let Some(Some(bitness)) = self.boundary.take() {
                     self.before.bitness = Some(bitness);
                 }
             }
-            (Packet::Fup(_), Some((_, fup))) => *fup = true,
             (
                 Packet::ModeExec {
                     long, default_32, ..
@@ -211,7 +210,7 @@ impl Cuts {
             ) => {
                 let bitness = Some(exec_bitness(*long, *default_32));
                 match boundary {
-                    Some((mode, _)) => *mode = bitness,
+                    Some(mode) => *mode = bitness,
                     None => self.before.bitness = bitness,
                 }
             }
@@ -226,7 +225,7 @@ impl Sink for Cuts {
         match packet {
             Packet::Tnt { .. } | Packet::Tip(_) | Packet::TipPge(_) | Packet::TipPgd(_) => {}
             Packet::Psb => {
-                self.boundary = Some((None, false));
+                self.boundary = Some(None);
                 if offset - self.last >= self.least {
                     self.last = offset;
                     self.found.push((offset, self.before.clone()));

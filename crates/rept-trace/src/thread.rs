@@ -90,11 +90,15 @@ pub enum EventKind {
     },
     /// Any other packet worth keeping, by the manual's name, with its payload.
     Other {
-        /// Packet mnemonic as in the manual, e.g. `PIP`, `VMCS`, `CBR`, `EXSTOP`, `CFE`.
+        /// Packet mnemonic as in the manual: `PIP`, `VMCS`, `CBR`, `MNT`, `TraceStop`, `EXSTOP`, `MWAIT`,
+        /// `PWRE`, `PWRX`, `TRIG`; of the event trace `CFE`, and before it, with the same place, its data as
+        /// `EVD.CR2`, `EVD.VMXQ` and `EVD.VMXR` (`EVD` where the kind is not known); `IF` where RFLAGS.IF
+        /// changed.
         name: &'static str,
         /// Instruction it is bound to, when the trace tells.
         ip: Option<Address>,
-        /// Payload as the manual lays it out.
+        /// Payload as the manual lays it out. `CFE`: type, and the vector from bit 8 on. `TRIG`: triggers,
+        /// instructions from bit 8 on, and bit 24 where several were reported at once. `IF`: the flag.
         payload: u64,
     },
 }

@@ -84,6 +84,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             && self.boundary.is_none()
             && self.next_mode.is_none()
             && self.interrupted.is_none()
+            && !self.waiting.for_fup()
             && self.pending.len == 0
             && !self.timing.is_told_by_outcomes()
     }

@@ -2,7 +2,8 @@
 
 use super::effort::Effort;
 use super::output::Output;
-use super::status::{Timing, Waiting};
+use super::status::{Mode, Timing};
+use super::waiting::Waiting;
 use super::walk::Standing;
 use super::{Flow, Place};
 use crate::CodeImage;
@@ -20,7 +21,8 @@ pub(crate) struct State {
     at: Option<Address>,
     bitness: u8,
     bitness_known: bool,
-    next_mode: Option<u8>,
+    interrupts: bool,
+    next_mode: Option<Mode>,
     returns_reliable: bool,
     interrupted: Option<Address>,
     midway: Option<Address>,
@@ -48,6 +50,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             at: (self.place == Place::Traced).then(|| self.address()),
             bitness: self.bitness,
             bitness_known: self.bitness_known,
+            interrupts: self.interrupts,
             next_mode: self.next_mode,
             returns_reliable: self.returns_reliable,
             interrupted: self.interrupted,
@@ -69,6 +72,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.standing = Standing::Address(state.at.unwrap_or_default(), None);
         self.bitness = state.bitness;
         self.bitness_known = state.bitness_known;
+        self.interrupts = state.interrupts;
         self.next_mode = state.next_mode;
         self.returns_reliable = state.returns_reliable;
         self.interrupted = state.interrupted;

@@ -1,43 +1,22 @@
-//! Packets that tell something without moving execution: PSB+, time, modes, events.
+//! Packets that tell something without moving execution: PSB+, time, modes.
 
 use super::{Flow, Next, Outcomes, Place};
 use crate::CodeImage;
 use crate::packet::Packet;
 use rept_trace::{Address, EventKind, Interval, ThreadTrace, TimeMark, Timestamp};
 
-/// Block items kept of one group; a PEBS record has fewer than a hundred.
-const MAX_GROUP_ITEMS: usize = 512;
-
 /// What the packets between PSB and PSBEND said.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Boundary {
     pub(super) fup: Option<Address>,
-    bitness: Option<u8>,
+    mode: Option<Mode>,
 }
 
-/// Events that wait for the FUP that tells their instruction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Waiting {
-    events: Vec<EventKind>,
-    // Type of the group of block items that is open.
-    group: u8,
-    // One of them also moves execution: the FUP is that of an interrupt.
-    moves: bool,
-}
-
-impl Waiting {
-    /// Whether a PTWRITE waits for its address.
-    pub(super) fn for_ptwrite(&self) -> bool {
-        let ptwrite = |event: &EventKind| matches!(event, EventKind::Ptwrite { .. });
-        self.events.iter().any(ptwrite)
-    }
-
-    /// Whether a transaction's abort waits for its address.
-    pub(super) fn for_abort(&self) -> bool {
-        let abort =
-            |event: &EventKind| matches!(event, EventKind::Transaction { aborted: true, .. });
-        self.events.iter().any(abort)
-    }
+/// What a MODE.Exec packet tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mode {
+    pub(super) bitness: u8,
+    pub(super) interrupts: bool,
 }
 
 /// Marks and events whose upper bound in time is still open.
@@ -135,19 +114,21 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     }
 
     pub(super) fn end_boundary(&mut self) -> Next {
-        let Some(Boundary { fup, bitness }) = self.boundary.take() else {
+        let Some(Boundary { fup, mode }) = self.boundary.take() else {
             return self.unexpected("PSBEND", "PSB");
         };
         match (fup, self.place) {
-            (Some(ip), Place::Traced) => self.check_boundary(ip, bitness),
-            (Some(ip), Place::Off | Place::Lost) => self.enter_at_boundary(ip, bitness),
+            (Some(ip), Place::Traced) => self.check_boundary(ip, mode),
+            (Some(ip), Place::Off | Place::Lost) => self.enter_at_boundary(ip, mode),
             // Tracing is off; where it was thought on, its end was lost.
             (None, Place::Traced) => {
                 let _ = self.unexpected("PSB+ without FUP", "TIP.PGD");
                 self.place = Place::Off;
+                self.restate(mode);
             }
             (None, _) => {
                 self.place = Place::Off;
+                self.restate(mode);
                 // An overflow that ends here ends with tracing off: it has no address.
                 self.timing.overflow = None;
             }
@@ -156,6 +137,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.returns_reliable = true;
         self.pending = Outcomes::default();
         self.at_boundary = true;
+        self.waiting.count_from_here();
         self.renew_effort();
         self.mark_flow();
         match std::mem::take(&mut self.at_watched) {
@@ -165,10 +147,10 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
     }
 
     /// The processor says where it is: that is where the path must lead.
-    fn check_boundary(&mut self, ip: Address, bitness: Option<u8>) {
+    fn check_boundary(&mut self, ip: Address, mode: Option<Mode>) {
         let before = self.out.runs();
         let walked = self.walk_to(ip);
-        let other_mode = || bitness.is_some_and(|bitness| bitness != self.bitness);
+        let other_mode = || mode.is_some_and(|mode| mode.bitness != self.bitness);
         if let Err(stop) = walked {
             let _ = self.damage("FUP", stop);
         } else if self.bitness_known && other_mode() {
@@ -177,22 +159,27 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             self.mark_rounds(before);
         }
         if self.place != Place::Traced {
-            self.enter_at_boundary(ip, bitness);
-        } else if let Some(bitness) = bitness {
-            self.enter_mode(bitness);
+            self.enter_at_boundary(ip, mode);
+        } else {
+            self.restate(mode);
         }
     }
 
-    fn enter_at_boundary(&mut self, ip: Address, bitness: Option<u8>) {
-        if let Some(bitness) = bitness {
-            self.enter_mode(bitness);
-        }
+    fn enter_at_boundary(&mut self, ip: Address, mode: Option<Mode>) {
+        self.restate(mode);
         self.next_mode = None;
         self.resume(ip);
     }
 
+    /// The mode as a PSB+ has it: the state, and no event.
+    fn restate(&mut self, mode: Option<Mode>) {
+        if let Some(mode) = mode {
+            self.enter_mode(mode);
+        }
+    }
+
     /// A packet that moves nothing.
-    pub(super) fn status(&mut self, packet: &Packet) {
+    pub(super) fn status(&mut self, packet: &Packet) -> Next {
         match *packet {
             Packet::Tsc { tsc } => {
                 let time = self.clock.tsc(tsc);
@@ -209,156 +196,26 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 self.other_event("CBR", u64::from(ratio));
             }
             Packet::ModeExec {
-                long, default_32, ..
-            } => self.exec_mode(long, default_32),
+                long,
+                default_32,
+                interrupts,
+            } => self.exec_mode(Mode {
+                bitness: exec_bitness(long, default_32),
+                interrupts,
+            }),
             Packet::ModeTsx {
                 in_transaction,
                 aborted,
             } => self.transaction(in_transaction, aborted),
-            Packet::Pip { cr3, non_root } => self.page_table(cr3 >> 4 | u64::from(non_root)),
-            Packet::Vmcs { base } => self.other_event("VMCS", base),
-            _ => self.rare(packet),
+            _ => return self.rare(packet),
         }
+        Next::Packet
     }
 
-    /// Packets of power events, PTWRITE, PEBS, event trace and trigger tracing.
-    fn rare(&mut self, packet: &Packet) {
-        match *packet {
-            Packet::Ptw { payload, size, ip } => self.ptwrite(payload, size, ip),
-            Packet::ExStop { ip } => self.bound_event("EXSTOP", 0, ip, false),
-            Packet::Mwait { hints, extensions } => {
-                self.bound_event(
-                    "MWAIT",
-                    u64::from(extensions) << 32 | u64::from(hints),
-                    true,
-                    false,
-                );
-            }
-            Packet::Pwre {
-                state,
-                sub_state,
-                hardware,
-            } => {
-                let payload =
-                    u64::from(hardware) << 7 | u64::from(state) << 12 | u64::from(sub_state) << 8;
-                self.other_event("PWRE", payload);
-            }
-            Packet::Pwrx {
-                last,
-                deepest,
-                reason,
-            } => {
-                let payload = u64::from(reason) << 8 | u64::from(last) << 4 | u64::from(deepest);
-                self.other_event("PWRX", payload);
-            }
-            Packet::Bbp { kind, .. } => {
-                self.flush_waiting(None);
-                self.waiting.group = kind;
-            }
-            Packet::Bip { id, payload, .. } => self.block_item(id, payload),
-            Packet::Bep { ip: false } => drop(self.flush_waiting(None)),
-            Packet::Cfe { kind, ip, vector } => {
-                let moves = matches!(kind, 0x1 | 0x3 | 0x5 | 0x6 | 0x8..=0xa | 0xc);
-                self.bound_event("CFE", u64::from(vector) << 8 | u64::from(kind), ip, moves);
-            }
-            Packet::Evd { payload, .. } => self.other_event("EVD", payload),
-            Packet::Trig {
-                triggers,
-                instructions,
-                ip,
-                ..
-            } => {
-                let payload = u64::from(instructions.unwrap_or(0)) << 8 | u64::from(triggers);
-                self.bound_event("TRIG", payload, ip, false);
-            }
-            Packet::Mnt { payload } => self.other_event("MNT", payload),
-            Packet::TraceStop => self.other_event("TraceStop", 0),
-            _ => {}
-        }
-    }
-
-    /// A MOV to CR3 that is next in straight code is what made the PIP, and ran.
-    fn page_table(&mut self, payload: u64) {
-        let synchronous = self.boundary.is_none() && self.interrupted.is_none();
-
-        if synchronous && self.place == Place::Traced && self.pending.len == 0 {
-            self.walk_through_control();
-        }
-        self.other_event("PIP", payload);
-    }
-
-    /// An event without an address of its own. In a PSB+ it restates what is known already.
-    fn other_event(&mut self, name: &'static str, payload: u64) {
-        if self.boundary.is_none() {
-            self.event(EventKind::Other {
-                name,
-                ip: None,
-                payload,
-            });
-        }
-    }
-
-    /// An event whose address a FUP tells, when `ip` is set.
-    fn bound_event(&mut self, name: &'static str, payload: u64, ip: bool, moves: bool) {
-        let event = EventKind::Other {
-            name,
-            ip: None,
-            payload,
-        };
-        if ip {
-            self.wait(event, moves);
-        } else {
-            self.event(event);
-        }
-    }
-
-    fn wait(&mut self, event: EventKind, moves: bool) {
-        if self.waiting.events.len() >= MAX_GROUP_ITEMS {
-            self.flush_waiting(None);
-        }
-        self.waiting.events.push(event);
-        self.waiting.moves |= moves;
-    }
-
-    fn block_item(&mut self, id: u8, payload: u64) {
-        let group = self.waiting.group;
-        self.wait(
-            EventKind::BlockItem {
-                group,
-                id,
-                payload,
-                ip: None,
-            },
-            false,
-        );
-    }
-
-    fn ptwrite(&mut self, payload: u64, size: u8, ip: bool) {
-        let event = EventKind::Ptwrite {
-            ip: None,
-            payload,
-            size,
-        };
-        if ip {
-            return self.wait(event, false);
-        }
-        let walkable = self.place == Place::Traced && self.pending.len == 0;
-        let ip = if walkable {
-            self.walk_to_ptwrite()
-        } else {
-            None
-        };
-        self.event(EventKind::Ptwrite { ip, payload, size });
-        if ip.is_some() {
-            self.run_ptwrite();
-        }
-    }
-
-    fn exec_mode(&mut self, long: bool, default_32: bool) {
-        let bitness = exec_bitness(long, default_32);
+    fn exec_mode(&mut self, mode: Mode) {
         match &mut self.boundary {
-            Some(boundary) => boundary.bitness = Some(bitness),
-            None => self.next_mode = Some(bitness),
+            Some(boundary) => boundary.mode = Some(mode),
+            None => self.next_mode = Some(mode),
         }
     }
 
@@ -373,26 +230,9 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             aborted,
         };
         match self.place {
-            Place::Traced => self.wait(event, aborted),
+            Place::Traced => self.wait_for_fup(event, aborted),
             Place::Off | Place::Lost => self.event(event),
         }
-    }
-
-    /// Delivers the events that waited for a FUP. Says whether that FUP announces an
-    /// asynchronous branch: it does when nothing waited for it, or something that moves execution.
-    pub(super) fn flush_waiting(&mut self, at: Option<Address>) -> bool {
-        let moves = self.waiting.moves || self.waiting.events.is_empty();
-        self.waiting.moves = false;
-        for mut event in std::mem::take(&mut self.waiting.events) {
-            match &mut event {
-                EventKind::Other { ip, .. }
-                | EventKind::BlockItem { ip, .. }
-                | EventKind::Ptwrite { ip, .. } => *ip = at,
-                _ => {}
-            }
-            self.event(event);
-        }
-        moves
     }
 
     /// An exact time: all steps so far ran before it.

@@ -423,14 +423,59 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.walk_to_found(CodeBuilder::ptwrite)
     }
 
-    /// Runs the next MOV to CR3 if nothing but straight code lies before it.
-    pub(super) fn walk_through_control(&mut self) {
+    /// Runs the next MOV to CR3 if nothing but straight code lies before it, and says whether it did.
+    pub(super) fn walk_through_control(&mut self) -> bool {
         let last = |code: &CodeBuilder, id| {
             let block = code.block(id);
             (code.hot(id).end == End::Control).then(|| block.address(block.instructions() - 1))
         };
-        if self.walk_to_found(last).is_some() {
-            let _ = self.run_one();
+        self.walk_to_found(last).is_some() && self.run_one().is_ok()
+    }
+
+    /// Whether nothing but straight code lies before a far transfer.
+    pub(super) fn far_transfer_is_next(&mut self) -> bool {
+        let before = self.save();
+        let mut budget = self.budget(self.begun());
+        let mut end = None;
+        while end.is_none()
+            && let Ok(id) = self.block_here()
+        {
+            end = self.pass(id).err();
+            if end.is_none() && self.spend(&mut budget, id).is_err() {
+                break;
+            }
+        }
+        self.restore(before);
+        end == Some(End::Far)
+    }
+
+    /// Runs `count` instructions of straight code, and fewer where a branch needs a packet.
+    pub(super) fn walk_on(&mut self, count: u64) {
+        let mut left = count as usize;
+        let mut budget = self.budget(self.begun());
+        while left > 0
+            && let Ok(id) = self.block_here()
+        {
+            let block = self.code.block(id);
+            let whole = block.instructions();
+            // The branch at its end, if it needs a packet, does not run.
+            let straight = whole - usize::from(self.code.hot(id).end.needs_packet());
+            if left < whole || straight < whole {
+                let target = block.address(left.min(straight));
+                self.run_part_if_any(id, target);
+                return;
+            }
+            if self.pass(id).is_err() || self.spend(&mut budget, id).is_err() {
+                return;
+            }
+            left -= whole;
+        }
+    }
+
+    /// Runs the part of the block here that lies before `target`, unless there is none.
+    fn run_part_if_any(&mut self, id: BlockId, target: Address) {
+        if target != self.address() {
+            self.run_part(id, target);
         }
     }
 
@@ -444,9 +489,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         let mut budget = self.budget(self.begun());
         while let Ok(id) = self.block_here() {
             if let Some(at) = find(self.code, id) {
-                if at != self.address() {
-                    self.run_part(id, at);
-                }
+                self.run_part_if_any(id, at);
                 return Some(at);
             }
             if self.pass(id).is_err() || self.spend(&mut budget, id).is_err() {

@@ -3,7 +3,6 @@
 //! `docs/conformance.md` says where the two may differ, and why.
 
 use crate::captures::{Expected, captures};
-use crate::conformance::flow;
 use crate::encode::encode;
 use crate::flow::{choices, image, pieces};
 use crate::program::{BASE, Ending, Piece, Program, Tracer};
@@ -12,7 +11,7 @@ use proptest::prelude::*;
 use rept_decode::dump::{DumpOptions, dump};
 use rept_decode::packet::{IpCompression, IpPayload, Packet};
 use rept_decode::{DecodeOptions, Limits, Stream, decode, libipt};
-use rept_trace::{Address, GapReason, ThreadId, Trace};
+use rept_trace::{Address, EventKind, GapReason, ThreadId, Trace};
 
 fn both(program: &Program, packets: &[u8]) -> [Trace; 2] {
     let streams = [Stream::new(ThreadId(7), packets)];
@@ -222,4 +221,39 @@ proptest! {
         let packets = [begun(), bytes].concat();
         agree(&packets, &both(&program, &packets))?;
     }
+}
+
+/// Addresses, and between them the events that move execution.
+fn flow(trace: &Trace) -> Vec<String> {
+    let thread = &trace.threads[0];
+    let mut events = thread.events.iter().peekable();
+    let mut lines = Vec::new();
+    for step in 0..=thread.steps() {
+        while let Some(event) = events.next_if(|event| event.step <= step) {
+            lines.extend(word(&event.kind).map(str::to_owned));
+        }
+        lines.extend(
+            thread
+                .address(&trace.code, step)
+                .map(|at| format!("{:x}", at.0)),
+        );
+    }
+    lines
+}
+
+/// A word for an event.
+fn word(event: &EventKind) -> Option<&'static str> {
+    Some(match event {
+        EventKind::Enabled { .. } => "enabled",
+        EventKind::Disabled { .. } | EventKind::AsyncDisabled { .. } => "disabled",
+        EventKind::AsyncBranch { .. } => "interrupt",
+        EventKind::Overflow { .. } => "overflow",
+        EventKind::Transaction { aborted: true, .. } => "aborted",
+        EventKind::Transaction {
+            in_transaction: true,
+            ..
+        } => "begin transaction",
+        EventKind::Transaction { .. } => "committed",
+        _ => return None,
+    })
 }

@@ -1,22 +1,38 @@
 //! Events in the words of the reference decoder's listing.
 
 use crate::captures::Capture;
+use rept_decode::packet::cfe_name;
 use rept_trace::{Address, Code, Event, EventKind, Gap, GapReason, ThreadTrace, Trace};
 
-/// Lists events and gaps of a thread, one a line, as `index<TAB>[text]`.
-struct Listing<'a> {
+/// Events in the reference's words, one after the other.
+pub struct Words<'a> {
     code: &'a Code,
     thread: &'a ThreadTrace,
-    lines: Vec<String>,
     // Where execution would go on if tracing were switched on again.
     left_at: Option<Address>,
     // Where it was switched on last, and before which step.
     enabled_at: (u64, Option<Address>),
+    // Event data whose event comes next.
+    data: Data,
 }
 
-impl Listing<'_> {
-    fn line(&mut self, step: u64, text: &str) {
-        self.lines.push(format!("{step}\t[{text}]"));
+/// What event data packets told.
+#[derive(Clone, Copy, Default)]
+struct Data {
+    cr2: Option<u64>,
+    reason: Option<u64>,
+    qualification: Option<u64>,
+}
+
+impl<'a> Words<'a> {
+    pub fn of(trace: &'a Trace) -> Words<'a> {
+        Words {
+            code: &trace.code,
+            thread: &trace.threads[0],
+            left_at: None,
+            enabled_at: (0, None),
+            data: Data::default(),
+        }
     }
 
     /// Address behind the last step before `step`.
@@ -27,15 +43,21 @@ impl Listing<'_> {
         Some(block.address(index).offset(len))
     }
 
-    fn event(&mut self, event: &Event) {
-        let text = match &event.kind {
+    /// Where a change of mode takes effect.
+    fn mode_at(&self, step: u64) -> String {
+        let (enabled_step, enabled) = self.enabled_at;
+        let at = enabled.filter(|_| enabled_step == step);
+        let at = at.or_else(|| self.thread.address(self.code, step));
+        optional(", ip: ", at)
+    }
+
+    /// `None` for what the reference does not list.
+    pub fn event(&mut self, event: &Event) -> Option<String> {
+        Some(match &event.kind {
             EventKind::Enabled { ip } => {
                 self.enabled_at = (event.step, Some(*ip));
-                let word = if self.left_at == Some(*ip) {
-                    "resumed"
-                } else {
-                    "enabled"
-                };
+                let resumed = self.left_at == Some(*ip);
+                let word = if resumed { "resumed" } else { "enabled" };
                 format!("{word}, ip: {:016x}", ip.0)
             }
             EventKind::Disabled { ip } => {
@@ -54,25 +76,95 @@ impl Listing<'_> {
                 format!("overflow{}", optional(", ip: ", *ip))
             }
             EventKind::ExecMode { bitness } => {
-                let (step, enabled) = self.enabled_at;
-                let at = enabled.filter(|_| step == event.step);
-                let at = at.or_else(|| self.thread.address(self.code, event.step));
-                format!("exec mode: {bitness}-bit{}", optional(", ip: ", at))
+                format!("exec mode: {bitness}-bit{}", self.mode_at(event.step))
             }
-            EventKind::Other {
-                name: "CBR",
-                payload,
+            EventKind::Transaction { aborted: true, .. } => "aborted".to_owned(),
+            EventKind::Transaction {
+                in_transaction: true,
                 ..
-            } => format!("cbr: {payload:x}"),
-            // The reference listing leaves these out for user code.
-            EventKind::Other {
-                name: "PIP" | "VMCS",
-                ..
+            } => "begin transaction".to_owned(),
+            EventKind::Transaction { .. } => "committed".to_owned(),
+            EventKind::Ptwrite { ip, payload, .. } => {
+                format!("ptwrite: {payload:x}{}", optional(", ip: ", *ip))
             }
-            | EventKind::Transaction { .. } => return,
+            EventKind::BlockItem { .. } => return None,
+            EventKind::Other { name, ip, payload } => {
+                let text = self.other(name, *payload)?;
+                match *name {
+                    "IF" => format!("{text}{}", self.mode_at(event.step)),
+                    _ => format!("{text}{}", optional(", ip: ", *ip)),
+                }
+            }
             other => format!("{other:?}"),
+        })
+    }
+
+    fn other(&mut self, name: &str, payload: u64) -> Option<String> {
+        let bits = |low: u32, len: u32| payload >> low & ((1 << len) - 1);
+        // The reference calls a state by its name, the packet has the one before.
+        let state = |low| (bits(low, 4) + 1) & 15;
+        Some(match name {
+            "CBR" => format!("cbr: {payload:x}"),
+            "PIP" => format!(
+                "paging, cr3: {:016x}{}",
+                payload >> 1 << 5,
+                if payload & 1 == 1 { ", nr" } else { "" }
+            ),
+            "VMCS" => format!("vmcs, base: {payload:016x}"),
+            "TraceStop" => "stopped".to_owned(),
+            "EXSTOP" => "exstop".to_owned(),
+            "MWAIT" => format!("mwait {:x} {:x}", bits(0, 32), payload >> 32),
+            "PWRE" => {
+                let hardware = if bits(7, 1) == 1 { " hw" } else { "" };
+                format!("pwre c{}.{}{hardware}", state(12), state(8))
+            }
+            "PWRX" => {
+                let reasons = [(8, "int: "), (10, "st: "), (11, "hw: ")];
+                let told = reasons.iter().filter(|(bit, _)| bits(*bit, 1) == 1);
+                let told: String = told.map(|(_, text)| *text).collect();
+                format!("pwrx {told}c{} (c{})", state(4), state(0))
+            }
+            "MNT" => format!("mnt: {payload:x}"),
+            "IF" if payload == 1 => "interrupts enabled".to_owned(),
+            "IF" => "interrupts disabled".to_owned(),
+            "TRIG" => {
+                let multiple = if bits(24, 1) == 1 { ", mult" } else { "" };
+                format!("trig {:02x}{multiple}", bits(0, 8))
+            }
+            "CFE" => return self.control_flow_event(bits(0, 8) as u8, bits(8, 8)),
+            _ => {
+                match name {
+                    "EVD.CR2" => self.data.cr2 = Some(payload),
+                    "EVD.VMXQ" => self.data.qualification = Some(payload),
+                    "EVD.VMXR" => self.data.reason = Some(payload),
+                    _ => {}
+                }
+                return None;
+            }
+        })
+    }
+
+    fn control_flow_event(&mut self, kind: u8, vector: u64) -> Option<String> {
+        let data = std::mem::take(&mut self.data);
+        let hex = |label: &str, value: Option<u64>| {
+            value.map_or(String::new(), |value| format!("{label}{value:016x}"))
         };
-        self.line(event.step, &text);
+        Some(match cfe_name(kind) {
+            "INTR" => format!("interrupt {vector}{}", hex(", cr2: ", data.cr2)),
+            "SIPI" => format!("sipi: {vector:x}"),
+            name @ ("UINTR" | "SWINTR") => format!("{} {vector}", name.to_lowercase()),
+            name @ ("VMEXIT" | "VMEXIT_INTR") => {
+                let intr = match name {
+                    "VMEXIT" => String::new(),
+                    _ => format!(", intr: {vector}"),
+                };
+                let reason = hex(", vmxr: ", data.reason);
+                let qualification = hex(", vmxq: ", data.qualification);
+                format!("vmexit{intr}{reason}{qualification}")
+            }
+            "reserved" => return None,
+            name => name.to_lowercase(),
+        })
     }
 }
 
@@ -109,28 +201,35 @@ fn errors(listing: &str) -> Vec<u64> {
 #[track_caller]
 pub fn check(capture: &Capture, trace: &Trace) {
     let thread = &trace.threads[0];
-    let mut listing = Listing {
-        code: &trace.code,
-        thread,
-        lines: Vec::new(),
-        left_at: None,
-        enabled_at: (0, None),
+    let mut words = Words::of(trace);
+    // The reference listing leaves these out for user code.
+    let listed = |event: &&Event| {
+        !matches!(
+            event.kind,
+            EventKind::Other {
+                name: "PIP" | "VMCS",
+                ..
+            } | EventKind::Transaction { .. }
+        )
     };
-    for event in &thread.events {
-        listing.event(event);
-    }
+    let found: Vec<String> = thread
+        .events
+        .iter()
+        .filter(listed)
+        .filter_map(|event| Some(format!("{}\t[{}]", event.step, words.event(event)?)))
+        .collect();
     let expected: Vec<&str> = capture
         .events
         .lines()
         .filter(|line| !line.contains(": error: "))
         .collect();
-    let differs = (0..listing.lines.len().max(expected.len()))
-        .find(|&line| listing.lines.get(line).map(String::as_str) != expected.get(line).copied());
+    let differs = (0..found.len().max(expected.len()))
+        .find(|&line| found.get(line).map(String::as_str) != expected.get(line).copied());
     if let Some(line) = differs {
         panic!(
             "{} event {line}: {:?}, expected {:?}",
             capture.name,
-            listing.lines.get(line),
+            found.get(line),
             expected.get(line)
         );
     }

@@ -14,6 +14,7 @@ mod listing;
 mod packets;
 mod parts;
 mod perf;
+mod placed;
 mod program;
 mod seed;
 mod uncounted;
