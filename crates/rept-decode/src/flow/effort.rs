@@ -18,12 +18,13 @@
 //! does not depend on which blocks were known and linked before. That is also why the walk from
 //! linked block to linked block may leave the limits alone: it ends after so few blocks that the
 //! packet in hand pays for them, and two of them, which is as many as follow each other, are no
-//! longer than one walk may be.
+//! longer than one walk may be. No limit is reached in them, so what is taken back may as well be
+//! looked for from where a whole group of packets began.
 
 use super::Flow;
 use super::walk::{Standing, Stop, Walk};
 use crate::CodeImage;
-use rept_trace::{BlockId, GapReason, Run};
+use rept_trace::{BlockId, GapReason};
 
 /// Blocks that two walks from linked block to linked block have at most; each packet has a byte.
 const LEAST_BLOCKS_PER_BYTE: u32 = 1024;
@@ -82,21 +83,6 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         Begun {
             runs: self.out.runs(),
             blocks: self.effort.blocks,
-        }
-    }
-
-    /// Before the last `outcomes` of a group of packets that was begun there, and behind the outcome
-    /// before them.
-    #[cold]
-    pub(super) fn begun_behind(&mut self, group: Begun, outcomes: u32) -> Begun {
-        let runs = &self.out.trace().runs()[group.runs..];
-        let decides = |run: &Run| self.code.hot(run.block).end.needs_packet();
-        let mut deciders = (0..runs.len()).rev().filter(|&index| decides(&runs[index]));
-        let first = deciders.nth(outcomes as usize).map_or(0, |last| last + 1);
-        let free = runs[first..].iter().filter(|run| !decides(run));
-        Begun {
-            runs: group.runs + first,
-            blocks: self.effort.blocks - free.count() as u64,
         }
     }
 

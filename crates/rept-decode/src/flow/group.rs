@@ -103,8 +103,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             if walked < len {
                 self.offset = offset + index as u64;
                 self.pending.keep(len - walked);
-                let begun = self.begun_behind(group, walked);
-                let walk = self.use_unlinked(begun);
+                let walk = self.use_unlinked(group);
                 self.at_boundary = false;
                 return (index + 1, self.walked("TNT", walk));
             }

@@ -266,7 +266,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         let id = match self.run_to_decider() {
             Some(id) if self.code.hot(id).end.is_indirect() => id,
             _ => {
-                let begun = group.map_or(here, |group| self.begun_behind(group, 0));
+                let begun = group.unwrap_or(here);
                 let walked = self.walk_to_indirect(begun);
                 self.limited(begun, walked)?
             }
