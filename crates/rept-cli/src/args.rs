@@ -2,9 +2,10 @@
 
 use crate::colour::When;
 use crate::failure::Failure;
+use crate::raw;
 use clap::{Args, Parser, Subcommand};
 use rept_capture::{Schedule, StartPoint, Timing};
-use rept_core::{History, Location, Position, RecoverOptions, Trust};
+use rept_core::{CpuModel, History, ImageFile, Location, Position, RecoverOptions, Trust};
 use rept_trace::{Address, ThreadId};
 use std::ffi::OsString;
 use std::ops::Range;
@@ -71,6 +72,12 @@ pub(crate) struct Input {
     /// The process to look at, in a trace of several; without it, that of the core.
     #[arg(long, value_name = "PID")]
     pub(crate) process: Option<u32>,
+    /// The trace is a file of bare packets, and this code ran: FILE[:OFFSET[:LENGTH]]@ADDRESS; may be repeated.
+    #[arg(long, value_name = "CODE", num_args = 1.., value_parser = raw::image)]
+    pub(crate) image: Vec<ImageFile>,
+    /// The processor that made a trace which does not say so: FAMILY/MODEL[/STEPPING].
+    #[arg(long, value_name = "CPU", value_parser = raw::processor)]
+    pub(crate) cpu: Option<CpuModel>,
 }
 
 impl Input {
@@ -82,6 +89,8 @@ impl Input {
             trace: None,
             binaries: Vec::new(),
             process: None,
+            image: Vec::new(),
+            cpu: None,
         }
     }
 

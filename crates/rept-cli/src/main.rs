@@ -29,6 +29,7 @@ mod open;
 mod packets;
 mod query;
 mod races;
+mod raw;
 mod record;
 mod report;
 mod score;

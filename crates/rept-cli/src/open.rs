@@ -35,11 +35,21 @@ impl Opened {
         if let Some(core) = &input.core {
             builder = builder.dump(core);
         }
-        if let Some(trace) = &input.trace {
-            builder = builder.trace(trace);
-        }
-        if let Some(directory) = &input.directory {
-            builder = builder.directory(directory);
+        builder = match (&input.trace, &input.directory) {
+            (Some(trace), None) | (None, Some(trace)) if !input.image.is_empty() => {
+                builder.raw_trace(trace, input.image.clone())
+            }
+            (trace, directory) => {
+                let builder = trace
+                    .iter()
+                    .fold(builder, |builder, path| builder.trace(path));
+                directory
+                    .iter()
+                    .fold(builder, |builder, path| builder.directory(path))
+            }
+        };
+        if let Some(cpu) = input.cpu {
+            builder = builder.processor(cpu);
         }
         if let Some(process) = input.process {
             builder = builder.process(process);

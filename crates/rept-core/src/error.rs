@@ -112,6 +112,9 @@ fn describe(start: &[u8]) -> String {
         [0x7f, b'E', b'L', b'F', ..] => "an ELF file".to_owned(),
         [b'M', b'D', b'M', b'P', ..] => "a minidump".to_owned(),
         [b'P', b'E', b'R', b'F', ..] => "a perf.data file".to_owned(),
+        [0x02, 0x82, 0x02, 0x82, ..] => {
+            "bare Intel PT packets, which do not say what code ran".to_owned()
+        }
         _ => {
             let head: Vec<String> = start
                 .iter()

@@ -1,7 +1,8 @@
-//! Containers with packets of real hardware, from `$REPT_PT_CAPTURES`: trace bundles of LLDB, perf.data.
+//! Containers with packets of real hardware, from `$REPT_PT_CAPTURES`: trace bundles of LLDB, perf.data,
+//! bare packets.
 
-use rept_core::Session;
-use rept_trace::{Code, Gap, ThreadTrace};
+use rept_core::{Builder, CpuModel, ImageFile, Session};
+use rept_trace::{Address, Code, Gap, ThreadTrace};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -169,6 +170,60 @@ fn a_bundle_of_processors_is_split_by_context_switches() {
         (3497497, expected(&captures, "lldb/multi-core-45")),
     ]);
     assert_eq!(bundle.decode(), expect);
+}
+
+/// The code of a capture, from the index.
+fn image(captures: &Path, entry: &Value) -> Vec<ImageFile> {
+    let number = |value: &Value| match value.as_str() {
+        Some(digits) => u64::from_str_radix(digits.trim_start_matches("0x"), 16).unwrap(),
+        None => value.as_u64().unwrap(),
+    };
+    let file = |image: &Value| ImageFile {
+        path: captures.join(image["file"].as_str().unwrap()),
+        offset: number(&image["off"]),
+        len: number(&image["len"]),
+        address: Address(number(&image["vaddr"])),
+    };
+    entry["image"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(file)
+        .collect()
+}
+
+/// The processor that the index gives a capture.
+fn processor(entry: &Value) -> Option<CpuModel> {
+    let options = entry["ptxed_options"].as_array()?;
+    let named = options.iter().position(|option| option == "--cpu")?;
+    let text = options.get(named + 1)?.as_str()?;
+    let mut parts = text.split('/').map(|part| part.parse::<u16>().unwrap());
+    Some(CpuModel {
+        intel: true,
+        family: parts.next()?,
+        model: parts.next()? as u8,
+        stepping: parts.next().unwrap_or(0) as u8,
+    })
+}
+
+#[test]
+fn bare_packets_over_an_image_list() {
+    let Some(captures) = captures() else {
+        return;
+    };
+    let text = fs::read(captures.join("INDEX.json")).unwrap();
+    let entries: Value = serde_json::from_slice(&text).unwrap();
+    for entry in entries.as_array().unwrap() {
+        let name = entry["name"].as_str().unwrap();
+        let trace = captures.join(entry["pt"].as_str().unwrap());
+        let builder = Session::builder().raw_trace(trace, image(&captures, entry));
+        let builder = processor(entry)
+            .into_iter()
+            .fold(builder, Builder::processor);
+        let found = paths(&builder.open().unwrap());
+        let expect = expected(&captures, name);
+        assert_eq!(found, BTreeMap::from([(1, expect)]), "{name}");
+    }
 }
 
 #[test]

@@ -179,3 +179,42 @@ fn packets_are_listed_of_every_container() {
         "{stderr}"
     );
 }
+
+/// Packets and code without a container: what ran is told by the command line.
+#[test]
+fn bare_packets_are_decoded_over_an_image_list() {
+    let scratch = Scratch::new("containers-bare");
+    let (trace, code) = (scratch.join("trace.pt"), scratch.join("code:1"));
+    // PSB, PSBEND, MODE.Exec of 64 bits, TIP.PGE 401000, FUP 401002, TIP.PGD.
+    let begin = [0x02, 0x82].repeat(8);
+    let then = [
+        &[0x02, 0x23, 0x99, 0x01][..],
+        &[0x71, 0x00, 0x10, 0x40, 0, 0, 0],
+        &[0x7d, 0x02, 0x10, 0x40, 0, 0, 0],
+        &[0x01],
+    ];
+    fs::write(&trace, [begin, then.concat()].concat()).unwrap();
+    // NOPs and a RET, behind a byte that did not run.
+    fs::write(&code, [0xcc, 0x90, 0x90, 0xc3]).unwrap();
+    let image = format!("{}:1:0x3@0x401000", code.display());
+    let run = |arguments: &[&str]| {
+        let mut all: Vec<OsString> = vec!["decode".into(), trace.clone().into()];
+        all.extend(arguments.iter().map(OsString::from));
+        rept(&all)
+    };
+    let output = run(&["--image", &image, "--cpu", "6/94"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    let words: Vec<&str> = words.split_whitespace().collect();
+    assert_eq!(words, ["1", "-", "401000", "1", "-", "401001"]);
+
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let found = "found bare Intel PT packets, which do not say what code ran";
+    assert!(
+        stderr.contains("trace.pt: ") && stderr.contains(found),
+        "{stderr}"
+    );
+}

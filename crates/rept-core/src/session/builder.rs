@@ -4,7 +4,7 @@ use super::inherited::Inherited;
 use super::{Cancellation, Inner, Limits, Progress, Session, Watch, agree, module_findings};
 use crate::Error;
 use crate::binaries::{Binaries, BinaryProvider};
-use crate::capture::{Capture, ImageFile, open_raw};
+use crate::capture::{Capture, CpuModel, ImageFile, open_raw};
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::Dump;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ pub struct Builder {
     dump: Option<PathBuf>,
     trace: Option<PathBuf>,
     raw_image: Option<Vec<ImageFile>>,
+    processor: Option<CpuModel>,
     directories: Vec<PathBuf>,
     providers: Vec<Box<dyn BinaryProvider>>,
     process: Option<u32>,
@@ -44,11 +45,18 @@ impl Builder {
         self
     }
 
+    /// The processor that made the trace, for its errata, where the trace does not say.
+    pub fn processor(mut self, processor: CpuModel) -> Builder {
+        self.processor = Some(processor);
+        self
+    }
+
     /// A recording's folder: `core` and `perf.data` in it, unless named otherwise. Or a trace
     /// container, with the `core` in it if it is a folder that has one.
     pub fn directory(mut self, path: impl AsRef<Path>) -> Builder {
         let path = path.as_ref();
-        if Capture::is_container(path) {
+        // A file that is none is opened as one, too, which says what it is instead.
+        if Capture::is_container(path) || path.is_file() {
             let core = path.join("core");
             self.trace.get_or_insert_with(|| path.to_owned());
             self.dump = self.dump.or(core.is_file().then_some(core));
@@ -119,7 +127,10 @@ impl Builder {
             Some(image) => open_raw(&path, image),
             None => Capture::open_with(&path, &binaries),
         });
-        let capture = capture.and_then(|opened| keep(opened, &mut failures));
+        let mut capture = capture.and_then(|opened| keep(opened, &mut failures));
+        if let Some(capture) = &mut capture {
+            capture.cpu = capture.cpu.or(self.processor);
+        }
         if dump.is_none() && capture.is_none() {
             let nothing =
                 || Error::missing(Path::new("rept"), "neither a dump nor a trace was named");
