@@ -209,7 +209,7 @@ impl Engine<'_> {
             found.extend(self.nodes_of_access(store));
             self.placement_sources(store, found);
         }
-        for earlier in self.neighbours(later, Direction::Before) {
+        for earlier in self.heard_from(later, node) {
             let nodes = self.facing(node, earlier, later);
             if !nodes.is_empty() {
                 self.accuse(worst, earlier, later, &nodes, until);
@@ -232,7 +232,7 @@ impl Engine<'_> {
             let nodes = self.facing(node, earlier, NONE);
             self.accuse(worst, earlier, NONE, &nodes, until);
         }
-        for later in self.neighbours(earlier, Direction::After) {
+        for later in self.adjacent(earlier, Direction::After) {
             if !self.graph.accesses[later as usize].kind.writes() {
                 let nodes = self.facing(node, earlier, later);
                 if !nodes.is_empty() {

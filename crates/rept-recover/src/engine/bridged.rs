@@ -8,7 +8,7 @@
 //! A store may owe its place to what passed over it. That is refuted for good: else it would pass
 //! again as soon as the store is gone, place it again, and so on.
 
-use super::cells::Entry;
+use super::cells::{CELL, Entry};
 use super::graph::{AccessState, NONE};
 use super::tracking::Cause;
 use super::{Engine, Grade};
@@ -39,7 +39,7 @@ struct Side {
 /// A node that learned something across a place, and which transfer taught it.
 struct Crossing {
     node: u32,
-    /// `NONE`: fresh memory.
+    /// What mapped the memory, for fresh memory; `NONE` where that is not known.
     earlier: u32,
     /// `NONE`: the dump.
     later: u32,
@@ -116,7 +116,9 @@ impl Engine<'_> {
                     later: load.order,
                 };
                 if before.open && load.order == loads[0].order {
-                    found.push(crossing(NONE));
+                    let number = self.cells.cells[load.cell as usize].number;
+                    let fresh = self.fresh_memory(load.order, number.wrapping_mul(CELL));
+                    found.push(crossing(fresh.map_or(NONE, |(order, _)| order)));
                 }
                 found.extend(orders.take(MAX_TOLD).map(crossing));
             }
@@ -152,28 +154,28 @@ impl Engine<'_> {
     /// Entries on one side of an entry that share bytes with it, up to the first that touches a byte; with
     /// `far`, up to the first that is not bridged. Ascending by their distance.
     fn side(&self, entry: u32, direction: Direction, far: bool) -> Side {
-        let step = |entry: &Entry| match direction {
+        let entry = &self.cells.entries[entry as usize];
+        let mut beyond = self.beyond(entry, direction, far);
+        let entries = beyond.by_ref().collect();
+        Side {
+            entries,
+            open: beyond.left != 0,
+        }
+    }
+
+    fn beyond(&self, entry: &Entry, direction: Direction, far: bool) -> Beyond<'_> {
+        let at = match direction {
             Direction::Before => entry.previous,
             Direction::After => entry.next,
         };
-        let entry = &self.cells.entries[entry as usize];
-        let (mut left, mut at) = (entry.bytes, step(entry));
-        let mut side = Side::default();
-        for _ in 0..MAX_FAR {
-            if at == NONE || left == 0 {
-                break;
-            }
-            let other = &self.cells.entries[at as usize];
-            if other.bytes & left != 0 {
-                side.entries.push(at);
-            }
-            if !(far && other.bridged) {
-                left &= !other.bytes;
-            }
-            at = step(other);
+        Beyond {
+            entries: &self.cells.entries,
+            at,
+            left: entry.bytes,
+            direction,
+            far,
+            steps: MAX_FAR,
         }
-        side.open = left != 0;
-        side
     }
 
     /// Entries in the timelines of an access that it may have told something, or heard something from.
@@ -182,6 +184,34 @@ impl Engine<'_> {
         sides
             .flat_map(|entry| self.side(entry, direction, true).entries)
             .collect()
+    }
+
+    /// Accesses from which a load may have heard what a node knows: those nearest before it, and the one
+    /// that holds the node.
+    pub(super) fn heard_from(&self, load: u32, node: u32) -> SmallVec<[u32; 4]> {
+        let mut found: SmallVec<[u32; 4]> = SmallVec::new();
+        for entry in self.entries_of(load) {
+            let entry = &self.cells.entries[entry as usize];
+            let holds = |id: u32| self.cells.entries[id as usize].node == node;
+            let far = if entry.node == node {
+                MAX_TOLD
+            } else {
+                MAX_FAR
+            };
+            for (index, other) in self
+                .beyond(entry, Direction::Before, true)
+                .take(far)
+                .enumerate()
+            {
+                if index < MAX_TOLD || holds(other) {
+                    found.push(other);
+                }
+                if index >= MAX_TOLD && holds(other) {
+                    break;
+                }
+            }
+        }
+        self.accesses_of_entries(&found)
     }
 
     /// Accesses that one may have told something, or heard something from.
@@ -206,5 +236,41 @@ impl Engine<'_> {
             .collect();
         accesses.dedup();
         accesses
+    }
+}
+
+/// What [`Engine::side`] goes over, one after the other.
+struct Beyond<'a> {
+    entries: &'a [Entry],
+    at: u32,
+    /// Bytes that nothing has touched yet.
+    left: u8,
+    direction: Direction,
+    far: bool,
+    /// Entries that may still be looked at.
+    steps: usize,
+}
+
+impl Iterator for Beyond<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        while self.left != 0 && self.steps != 0 {
+            self.steps -= 1;
+            let id = self.at;
+            let entry = self.entries.get(id as usize)?;
+            self.at = match self.direction {
+                Direction::Before => entry.previous,
+                Direction::After => entry.next,
+            };
+            let touches = entry.bytes & self.left != 0;
+            if !(self.far && entry.bridged) {
+                self.left &= !entry.bytes;
+            }
+            if touches {
+                return Some(id);
+            }
+        }
+        None
     }
 }
