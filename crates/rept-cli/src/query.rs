@@ -81,8 +81,7 @@ pub(crate) fn last_write(
     let barrier = barrier.map(|at| {
         format!("  (the kernel may have written it at {at}, or steps are missing there)")
     });
-    let stores =
-        (stores > 0).then(|| format!("  ({stores} later stores are at unknown addresses)"));
+    let stores = (stores > 0).then(|| format!("  (later stores at unknown addresses: {stores})"));
     let mut doubts = stores.into_iter().chain(barrier);
     doubts
         .try_for_each(|doubt| writeln!(out, "{doubt}"))

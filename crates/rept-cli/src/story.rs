@@ -190,10 +190,7 @@ pub(crate) fn print_explanation(
         }
         if link.unknown_stores > 0 {
             let stores = grouped(link.unknown_stores);
-            writeln!(
-                out,
-                "      ({stores} later stores are at unknown addresses)"
-            )?;
+            writeln!(out, "      (later stores at unknown addresses: {stores})")?;
         }
     }
     end(history, &explanation.origin, out)
@@ -231,7 +228,7 @@ fn end(history: &History, origin: &Origin, out: &mut dyn Write) -> io::Result<()
         }
         Origin::UnknownStore { location, stores } => writeln!(
             out,
-            "  no step is known to have written {location}; {} stores go to unknown addresses",
+            "  no step is known to have written {location}; stores at unknown addresses: {}",
             grouped(*stores)
         ),
         Origin::File { address } => {
@@ -356,8 +353,8 @@ fn print_planted(
     }
     if planted.unknown_stores > 0 {
         let stores = grouped(planted.unknown_stores);
-        let doubt = "later stores, at unknown addresses, did so too or instead";
-        writeln!(out, "  unless one of {stores} {doubt}")?;
+        let doubt = "unless a later store at an unknown address did so, too or instead";
+        writeln!(out, "  {doubt} (there are such: {stores})")?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(super) fn last_write(here: Here<'_>, location: Location) -> Result<String, S
                 |at| place(here, at),
             );
             if stores > 0 {
-                let _ = write!(text, "; {stores} later stores have unknown addresses");
+                let _ = write!(text, "; later stores at unknown addresses: {stores}");
             }
             if let Some(barrier) = barrier {
                 let _ = write!(
@@ -78,7 +78,9 @@ fn told(here: Here<'_>, link: &Link) -> String {
     let doubt = match link.unknown_stores {
         _ if link.raced => "  (by its value: nothing orders it with its reader)".to_owned(),
         0 => String::new(),
-        stores => format!("  (or one of {stores} later stores whose address is unknown)"),
+        stores => {
+            format!("  (or a later store whose address is unknown; there are such: {stores})")
+        }
     };
     let turns = match link.times {
         1 => String::new(),
@@ -100,7 +102,7 @@ fn began(origin: &Origin) -> String {
         Origin::File { address } => format!("bytes of a file, mapped at {address}"),
         Origin::BeforeWindow(location) => format!("{location} had it before the window"),
         Origin::UnknownStore { location, stores } => format!(
-            "no step is known to have written {location}; {stores} stores go to unknown addresses"
+            "no step is known to have written {location}; stores at unknown addresses: {stores}"
         ),
         Origin::Contradicted { location, at } => format!(
             "{location} was written last by the step at {at}, as far as is known, but with another value"
