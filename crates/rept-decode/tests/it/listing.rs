@@ -3,8 +3,8 @@
 use rept_decode::packet::{IpCompression, IpPayload, Packet, Packets, cfe_name};
 use rept_decode::{CpuModel, Errata};
 
-/// The first line in which the dump of `pt` is not as `expected`. Lines in brackets, and columns
-/// behind ours (times, addresses), depend on options and are not compared.
+/// The first line in which the dump of `pt` is not as `expected`. Lines in brackets, records of perf
+/// among the packets, and columns behind ours (times, addresses), depend on options and are not compared.
 pub fn difference(
     pt: &[u8],
     cpu: Option<CpuModel>,
@@ -18,7 +18,7 @@ pub fn difference(
     };
     let expected: Vec<_> = expected
         .lines()
-        .filter(|line| !line.starts_with('['))
+        .filter(|line| !line.starts_with(['[', ' ']) && !line.contains("PERF_RECORD_"))
         .map(normal)
         .collect();
     let found: Vec<_> = dump(pt, cpu, options)
