@@ -43,6 +43,8 @@ pub(super) struct Container<'a> {
     /// Where the records lie.
     first: u64,
     end: u64,
+    /// End of all that the header tells of.
+    told: u64,
     problems: Vec<Error>,
 }
 
@@ -66,6 +68,7 @@ impl<'a> Container<'a> {
             build_ids: Vec::new(),
             first: PIPE_HEADER,
             end: data.len() as u64,
+            told: 0,
             problems: Vec::new(),
         };
         match Fields::at(data, 8).u64() {
@@ -105,11 +108,12 @@ impl<'a> Container<'a> {
         let attr_size = word()?;
         let (attrs_at, attrs_size) = (word()?, word()?);
         let (data_at, data_size) = (word()?, word()?);
-        let (_types_at, _types_size) = (word()?, word()?);
+        let (types_at, types_size) = (word()?, word()?);
         let mut flags = [0; 4];
         for flag in &mut flags {
             *flag = word()?;
         }
+        self.section(types_at, types_size);
         self.file_attrs(attr_size, attrs_at, attrs_size);
         self.first = data_at;
         if data_size == 0 {
@@ -132,12 +136,37 @@ impl<'a> Container<'a> {
             self.end = len;
         } else {
             self.file_features(self.end, flags);
+            self.untold();
         }
         Ok(())
     }
 
+    /// The bytes `at..at + size`, of which the header tells, when they are all there.
+    fn section(&mut self, at: u64, size: u64) -> Option<&'a [u8]> {
+        self.told = self.told.max(at.saturating_add(size));
+        slice(self.data, at, size)
+    }
+
+    /// Notes what lies behind all that the header tells of.
+    fn untold(&mut self) {
+        let at = self.told.max(self.end);
+        let ignored = (self.data.len() as u64).saturating_sub(at);
+        if ignored > 0 {
+            self.problems.push(self.not_read(at, ignored));
+        }
+    }
+
+    fn not_read(&self, at: u64, ignored: u64) -> Error {
+        let rest = slice(self.data, at, ignored).unwrap_or_default();
+        let what = match rest.starts_with(MAGIC) {
+            true => format!("another perf.data file begins here; its {ignored} bytes are not read"),
+            false => format!("the file goes on behind its end; {ignored} bytes are not read"),
+        };
+        Error::malformed(self.path, at, what)
+    }
+
     fn file_attrs(&mut self, attr_size: u64, at: u64, size: u64) {
-        let Some(section) = slice(self.data, at, size).filter(|_| attr_size >= 64 + 16) else {
+        let Some(section) = self.section(at, size).filter(|_| attr_size >= 64 + 16) else {
             self.problems.push(Error::malformed(
                 self.path,
                 at,
@@ -153,7 +182,7 @@ impl<'a> Container<'a> {
             let mut ids = Fields::at(entry, entry_size - 16);
             let place = ids.u64().zip(ids.u64());
             let ids = place
-                .and_then(|(at, size)| slice(self.data, at, size))
+                .and_then(|(at, size)| self.section(at, size))
                 .unwrap_or_default();
             attr.ids = words(ids);
             self.attrs.push(attr);
@@ -162,6 +191,11 @@ impl<'a> Container<'a> {
 
     fn file_features(&mut self, table: u64, flags: [u64; 4]) {
         let mut cursor = Fields::at(self.data, usize::try_from(table).unwrap_or(usize::MAX));
+        let features = flags
+            .iter()
+            .map(|bits| u64::from(bits.count_ones()))
+            .sum::<u64>();
+        self.section(table, 16 * features);
         for bit in (0..256u64).filter(|&bit| flags[bit as usize / 64] >> (bit % 64) & 1 != 0) {
             let Some((at, size)) = cursor.u64().zip(cursor.u64()) else {
                 self.problems.push(Error::truncated(
@@ -172,7 +206,7 @@ impl<'a> Container<'a> {
                 ));
                 return;
             };
-            match slice(self.data, at, size) {
+            match self.section(at, size) {
                 Some(bytes) => self.features.push((bit, bytes)),
                 None => self.problems.push(Error::malformed(
                     self.path,
@@ -271,6 +305,11 @@ impl<'a> Container<'a> {
     /// The record at offset `at`; `None`, with the problem told, when there is none.
     fn next(&self, at: u64, visit: &mut dyn Visit) -> Option<RawRecord<'a>> {
         let rest = slice(self.data, at, self.end - at)?;
+        // Without a size (a pipe, an unfinished file) the next file looks like a record of unknown kind.
+        if rest.starts_with(MAGIC) {
+            visit.problem(self.not_read(at, self.end - at));
+            return None;
+        }
         let mut record = match RawRecord::split(rest, at) {
             Ok(record) => record,
             Err(what) => {

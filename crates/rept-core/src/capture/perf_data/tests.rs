@@ -277,6 +277,31 @@ fn every_truncation_gives_an_error_or_what_is_there() {
 }
 
 #[test]
+fn what_follows_a_file_is_noted() {
+    let unfinished = {
+        let mut bytes = whole();
+        bytes[48..56].fill(0);
+        bytes
+    };
+    for (form, first) in forms().into_iter().chain([unfinished]).enumerate() {
+        let alone = read(first.clone());
+        let another = format!(
+            "perf.data: at offset {:#x}: another perf.data file begins here; its {} bytes are not read",
+            first.len(),
+            whole().len()
+        );
+        let capture = read([first, whole()].concat());
+        let last = capture.problems.last().map(ToString::to_string);
+        assert!(last == Some(another), "{form}: {:?}", capture.problems);
+        assert_eq!(capture.problems.len(), alone.problems.len() + 1, "{form}");
+        assert_eq!(pieces(&capture), pieces(&alone), "{form}");
+    }
+    let capture = read([whole(), vec![0; 7]].concat());
+    let noted = format!("{:?}", capture.problems);
+    assert!(noted.contains("7 bytes are not read"), "{noted}");
+}
+
+#[test]
 fn one_flipped_byte_never_panics() {
     let whole = whole();
     for at in 0..whole.len() {
