@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use rept_core::Capture;
 use rept_decode::dump::{DumpOptions, dump};
+use rept_decode::packet::Packets;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::path::Path;
 /// Prints the packets of a trace container, stream by stream, or of a file of bare packets.
 ///
 /// # Errors
-/// The file cannot be read, or holds no trace.
+/// The file cannot be read, or holds no trace, or no PSB.
 pub(crate) fn packets(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     if !Capture::is_container(path) {
         let bytes = std::fs::read(path).map_err(|error| Failure::file("read", path, error))?;
@@ -20,13 +21,26 @@ pub(crate) fn packets(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
                 path.display()
             )));
         }
-        return list(&bytes, out).map_err(Failure::output);
+        list(&bytes, out).map_err(Failure::output)?;
+        return some_psb(path, [&bytes[..]]);
     }
     let capture = Capture::open(path).map_err(|error| Failure::new(error.to_string()))?;
     for problem in &capture.problems {
         eprintln!("rept: note: {problem}");
     }
-    streams(&capture, out).map_err(Failure::output)
+    streams(&capture, out).map_err(Failure::output)?;
+    let pieces = capture.streams.iter().flat_map(|stream| &stream.pieces);
+    some_psb(path, pieces.map(|piece| capture.bytes(piece)))
+}
+
+/// Fails when nothing could be listed, for want of a PSB.
+fn some_psb(path: &Path, streams: impl IntoIterator<Item: AsRef<[u8]>>) -> Result<(), Failure> {
+    let mut streams = streams.into_iter();
+    if streams.any(|bytes| Packets::new(bytes.as_ref(), 0).sync(0)) {
+        return Ok(());
+    }
+    let sentence = format!("{}: there is no PSB to begin at", path.display());
+    Err(Failure::new(sentence))
 }
 
 fn streams(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {

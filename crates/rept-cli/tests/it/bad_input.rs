@@ -218,6 +218,33 @@ fn a_trace_without_a_psb_is_said_to_have_none() {
         shown.contains("SIGSEGV (address not mapped) at address 0x21d"),
         "{shown}"
     );
+    fails(
+        &run("packets", &directory.join("perf.data")),
+        &["perf.data", "PSB"],
+    );
+    let bare = scratch.join("bare.pt");
+    fs::write(&bare, [0x90; 64]).unwrap();
+    let listed = fails(&run("packets", &bare), &["bare.pt", "PSB"]);
+    assert!(listed.contains("no PSB in 64 bytes"), "{listed}");
+}
+
+#[test]
+fn a_second_file_behind_the_first_is_not_passed_over_in_silence() {
+    let scratch = Scratch::new("concatenated");
+    let directory = copy(&scratch);
+    let file = directory.join("perf.data");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, bytes.repeat(2)).unwrap();
+    let at = format!("offset {:#x}", bytes.len());
+    let ignored = format!("{} bytes are not read", bytes.len());
+    let parts = ["perf.data", "another perf.data file", &at, &ignored];
+    for output in [run("report", &directory), run("packets", &file)] {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let noted = stderr
+            .lines()
+            .any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(output.status.success() && noted, "{stderr}");
+    }
 }
 
 #[test]
