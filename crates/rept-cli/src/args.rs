@@ -72,7 +72,7 @@ pub(crate) struct Input {
     /// The process to look at, in a trace of several; without it, that of the core.
     #[arg(long, value_name = "PID")]
     pub(crate) process: Option<u32>,
-    /// The trace is a file of bare packets, and this code ran: FILE[:OFFSET[:LENGTH]]@ADDRESS; may be repeated.
+    /// The trace is a file of bare packets, and this code ran: `FILE[:OFFSET[:LENGTH]]@ADDRESS`; may be repeated.
     #[arg(long, value_name = "CODE", num_args = 1.., value_parser = raw::image)]
     pub(crate) image: Vec<ImageFile>,
     /// The processor that made a trace which does not say so: FAMILY/MODEL[/STEPPING].
