@@ -9,7 +9,7 @@
 //! again as soon as the store is gone, place it again, and so on.
 
 use super::cells::{CELL, Entry};
-use super::graph::{AccessState, NONE};
+use super::graph::NONE;
 use super::tracking::Cause;
 use super::{Engine, Grade};
 use crate::experiment::Technique;
@@ -29,7 +29,6 @@ pub(super) enum Direction {
 }
 
 /// Entries on one side of another that share bytes with it.
-#[derive(Default)]
 struct Side {
     entries: SmallVec<[u32; 4]>,
     /// Bytes of it that no access on that side touches: those that the dump, or the beginning, tells.
@@ -69,7 +68,9 @@ impl Engine<'_> {
         }
         let mut cut = Vec::new();
         for entry in self.entries_of(id) {
-            let crossings = self.crossings(entry);
+            let before = self.side(entry, Direction::Before, true);
+            let after = self.side(entry, Direction::After, true);
+            let crossings = self.across(&before, &after);
             let from_accesses = crossings.iter().filter(|crossing| crossing.earlier != NONE);
             cut.extend(from_accesses.map(|crossing| (crossing.earlier, crossing.later)));
             let nodes: SmallVec<[u32; 8]> =
@@ -87,17 +88,6 @@ impl Engine<'_> {
             }
         }
         true
-    }
-
-    fn is_placed(&self, id: u32) -> bool {
-        self.graph.accesses[id as usize].state == AccessState::Placed
-    }
-
-    /// What passed over a store.
-    fn crossings(&self, store: u32) -> SmallVec<[Crossing; 4]> {
-        let before = self.side(store, Direction::Before, true);
-        let after = self.side(store, Direction::After, true);
-        self.across(&before, &after)
     }
 
     /// What passed from one side to the other. Whom a load heard from is not kept: all before it count.
@@ -180,9 +170,13 @@ impl Engine<'_> {
 
     /// Entries in the timelines of an access that it may have told something, or heard something from.
     pub(super) fn told_by(&self, id: u32, direction: Direction) -> SmallVec<[u32; 4]> {
+        self.beside(id, direction, true)
+    }
+
+    fn beside(&self, id: u32, direction: Direction, far: bool) -> SmallVec<[u32; 4]> {
         let sides = self.entries_of(id).into_iter();
         sides
-            .flat_map(|entry| self.side(entry, direction, true).entries)
+            .flat_map(|entry| self.side(entry, direction, far).entries)
             .collect()
     }
 
@@ -192,23 +186,11 @@ impl Engine<'_> {
         let mut found: SmallVec<[u32; 4]> = SmallVec::new();
         for entry in self.entries_of(load) {
             let entry = &self.cells.entries[entry as usize];
-            let holds = |id: u32| self.cells.entries[id as usize].node == node;
-            let far = if entry.node == node {
-                MAX_TOLD
-            } else {
-                MAX_FAR
-            };
-            for (index, other) in self
-                .beyond(entry, Direction::Before, true)
-                .take(far)
-                .enumerate()
-            {
-                if index < MAX_TOLD || holds(other) {
-                    found.push(other);
-                }
-                if index >= MAX_TOLD && holds(other) {
-                    break;
-                }
+            let mut before = self.beyond(entry, Direction::Before, true);
+            found.extend(before.by_ref().take(MAX_TOLD));
+            if entry.node != node {
+                let holds = |&other: &u32| self.cells.entries[other as usize].node == node;
+                found.extend(before.find(holds));
             }
         }
         self.accesses_of_entries(&found)
@@ -216,17 +198,12 @@ impl Engine<'_> {
 
     /// Accesses that one may have told something, or heard something from.
     pub(super) fn neighbours(&self, id: u32, direction: Direction) -> SmallVec<[u32; 4]> {
-        let entries = self.told_by(id, direction);
-        self.accesses_of_entries(&entries)
+        self.accesses_of_entries(&self.told_by(id, direction))
     }
 
     /// Accesses next to one in its timelines that share bytes with it.
     pub(super) fn adjacent(&self, id: u32, direction: Direction) -> SmallVec<[u32; 4]> {
-        let sides = self.entries_of(id).into_iter();
-        let entries: SmallVec<[u32; 4]> = sides
-            .flat_map(|entry| self.side(entry, direction, false).entries)
-            .collect();
-        self.accesses_of_entries(&entries)
+        self.accesses_of_entries(&self.beside(id, direction, false))
     }
 
     fn accesses_of_entries(&self, entries: &[u32]) -> SmallVec<[u32; 4]> {

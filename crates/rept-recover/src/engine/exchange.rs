@@ -44,6 +44,11 @@ impl Engine<'_> {
         }
     }
 
+    /// It is known where the access is.
+    pub(super) fn is_placed(&self, id: u32) -> bool {
+        self.graph.accesses[id as usize].state == AccessState::Placed
+    }
+
     /// The access is at this address, known at the current grade from now on.
     pub(super) fn mark_placed(&mut self, id: u32, address: u64) {
         let clock = self.tracking.tick();
@@ -149,7 +154,7 @@ impl Engine<'_> {
         self.graph.accesses[id as usize].told = self.graph.nodes.bits[access.node as usize].known;
         for entry in access.entries {
             // A contradiction on the way may have displaced the access itself.
-            if entry == NONE || self.graph.accesses[id as usize].state != AccessState::Placed {
+            if entry == NONE || !self.is_placed(id) {
                 continue;
             }
             let entry = self.cells.entries[entry as usize];

@@ -5,7 +5,7 @@
 
 use super::cells::{CELL, bits_at};
 use super::descriptors::{Outcome, link_buffer};
-use super::graph::{AccessState, KernelCall, ReadOf};
+use super::graph::{KernelCall, ReadOf};
 use super::kernel::{MAP_FIXED, MMAP, whole_pages};
 use super::ranges::bounds;
 use super::tracking::Cause;
@@ -92,8 +92,7 @@ impl Engine<'_> {
         let Some(&read) = self.graph.file_reads.get(&call.access) else {
             return;
         };
-        let placed = self.graph.accesses[call.access as usize].state == AccessState::Placed;
-        if self.grade == Grade::Certain || !placed {
+        if self.grade == Grade::Certain || !self.is_placed(call.access) {
             return;
         }
         let value = |node: u32| self.graph.nodes.bits[node as usize].get();

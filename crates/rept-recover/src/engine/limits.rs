@@ -3,7 +3,7 @@
 
 use super::Engine;
 use super::cells::CELL;
-use super::graph::{AccessState, KernelCall};
+use super::graph::KernelCall;
 
 const GETRLIMIT: u64 = 97;
 const SETRLIMIT: u64 = 160;
@@ -67,8 +67,9 @@ impl Engine<'_> {
 
     /// A call put these words where it was told to (`struct rlimit`).
     fn tell_limit(&mut self, call: &KernelCall, place: u64, words: [u64; 2]) {
-        let placed = self.graph.accesses[call.access as usize].state == AccessState::Placed;
-        if !placed || !place.is_multiple_of(CELL) || self.inputs.limits_told.contains(&call.access)
+        if !self.is_placed(call.access)
+            || !place.is_multiple_of(CELL)
+            || self.inputs.limits_told.contains(&call.access)
         {
             return;
         }

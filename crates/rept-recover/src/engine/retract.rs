@@ -278,7 +278,8 @@ impl Engine<'_> {
             self.transfer_dependents(id, 0, stack);
             let nodes = self.nodes_of_access(id).into_iter();
             let since = access.clock.saturating_sub(1);
-            stack.extend(nodes.filter(|&node| self.tracking.heard_since(node, since)));
+            let told = |cause| matches!(cause, Cause::Transfer(_) | Cause::Final(_));
+            stack.extend(nodes.filter(|&node| self.tracking.may_follow_any(node, since, told)));
             self.fresh_dependents(id, stack);
             self.displace(id);
             self.work.insert(access.step);

@@ -7,7 +7,7 @@
 
 use super::Engine;
 use super::bridged::Direction;
-use super::graph::{AccessState, NONE};
+use super::graph::NONE;
 
 /// Pending stores that a transfer may have passed to get a second chance.
 const MAX_PASSED: u32 = 16;
@@ -53,12 +53,11 @@ impl Engine<'_> {
 
     /// A value could go from one access to the other (`NONE`: the dump) as things are now.
     fn are_neighbours(&self, earlier: u32, later: u32) -> bool {
-        let placed = |id: u32| self.graph.accesses[id as usize].state == AccessState::Placed;
         match later {
-            NONE => placed(earlier) && self.is_last(earlier),
+            NONE => self.is_placed(earlier) && self.is_last(earlier),
             later => {
-                placed(earlier)
-                    && placed(later)
+                self.is_placed(earlier)
+                    && self.is_placed(later)
                     && self.adjacent(later, Direction::Before).contains(&earlier)
             }
         }

@@ -84,7 +84,7 @@ impl Engine<'_> {
             StringKind::Lods | StringKind::Cmps | StringKind::Scas => {}
         }
         for id in first..self.graph.accesses_of(step).end {
-            if self.graph.accesses[id as usize].state == AccessState::Placed {
+            if self.is_placed(id) {
                 self.tell_wide(id);
             }
         }
@@ -95,8 +95,7 @@ impl Engine<'_> {
         let (Some(source), Some(destination)) = (operands.source, operands.destination) else {
             return;
         };
-        let placed = |id: u32| self.graph.accesses[id as usize].state == AccessState::Placed;
-        if !placed(load) || !placed(load + 1) {
+        if !self.is_placed(load) || !self.is_placed(load + 1) {
             return;
         }
         let (from, to) = (self.entries_of(load), self.entries_of(load + 1));

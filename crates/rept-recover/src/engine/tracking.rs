@@ -89,6 +89,12 @@ impl Tracking {
         self.refill(nodes);
     }
 
+    /// The same, from a moment on.
+    pub(super) fn begin_at(&mut self, nodes: usize, moment: u32) {
+        self.begin(nodes);
+        self.clock = moment;
+    }
+
     /// Nodes may be taken back again.
     pub(super) fn refill(&mut self, nodes: usize) {
         self.budget = nodes as u64 * RETRACTIONS_PER_NODE + 1000;
@@ -97,12 +103,6 @@ impl Tracking {
     /// Something could not be taken back.
     pub(super) fn is_exhausted(&self) -> bool {
         self.budget == 0
-    }
-
-    /// The same, from a moment on.
-    pub(super) fn begin_at(&mut self, nodes: usize, moment: u32) {
-        self.begin(nodes);
-        self.clock = moment;
     }
 
     /// Nodes were added.
@@ -180,22 +180,22 @@ impl Tracking {
 
     /// The node learned something after `moment`, perhaps from `cause`.
     pub(super) fn may_follow(&self, node: u32, moment: u32, cause: Cause) -> bool {
-        if self.mixed.contains(&node) {
-            return self.last(node) > moment;
-        }
-        self.events(node)
-            .take_while(|&(clock, _)| clock > moment)
-            .any(|(_, other)| other == cause)
+        self.may_follow_any(node, moment, |other| other == cause)
     }
 
-    /// The node learned something after `moment`, perhaps by a transfer, from whatever access.
-    pub(super) fn heard_since(&self, node: u32, moment: u32) -> bool {
+    /// The node learned something after `moment`, perhaps from one of the causes.
+    pub(super) fn may_follow_any(
+        &self,
+        node: u32,
+        moment: u32,
+        is_one: impl Fn(Cause) -> bool,
+    ) -> bool {
         if self.mixed.contains(&node) {
             return self.last(node) > moment;
         }
         self.events(node)
             .take_while(|&(clock, _)| clock > moment)
-            .any(|(_, cause)| matches!(cause, Cause::Transfer(_) | Cause::Final(_)))
+            .any(|(_, cause)| is_one(cause))
     }
 
     /// The node learned from more than one place.

@@ -102,7 +102,7 @@ impl Engine<'_> {
         ready.sort_unstable();
         for id in ready {
             self.waiting.is_ready[id as usize] = false;
-            if self.graph.accesses[id as usize].state == AccessState::Placed {
+            if self.is_placed(id) {
                 self.tell_again(id);
             }
         }
