@@ -197,8 +197,8 @@ pub(crate) struct Engine<'a> {
     ranges: Ranges,
     /// The pending stores by what they may plausibly hit.
     kinds: Kinds,
-    /// The same, of each thread apart, when several threads have steps, and not too many.
-    pending_of: Vec<PendingSet>,
+    /// `plain`, of each thread apart, when several threads have steps, and not too many.
+    plain_of: Vec<PendingSet>,
     grade: Grade,
     /// Pending stores that a memory value may pass in this stage.
     limit: u32,
@@ -282,7 +282,7 @@ impl<'a> Engine<'a> {
             pace,
             order,
             kinds: Kinds::new(&graph, last.memory.mappings(), &stack_pointers(last)),
-            pending_of: if threaded {
+            plain_of: if threaded {
                 by_thread(&graph, |id| graph.accesses[id].kind.writes())
             } else {
                 Vec::new()

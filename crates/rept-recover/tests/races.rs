@@ -36,6 +36,8 @@ enum Other {
     StoresElement(u32),
     /// The same to `BASE + rcx + 10h`.
     StoresField(u32),
+    /// The same to `BASE + (rcx & 38h)`.
+    StoresNear(u32),
     /// That to `BASE + rcx`, after it stored to the elements at 100h and 108h.
     StoresElements(u32),
 }
@@ -48,6 +50,11 @@ impl Other {
             Other::StoresSomewhere => vec![(0, vec![0x48, 0x89, 0x37])],
             Other::StoresElement(base) => element(base, 0),
             Other::StoresField(base) => element(base, 0x10),
+            Other::StoresNear(base) => vec![
+                (0, [&[0xb8], &base.to_le_bytes()[..]].concat()), // mov eax,BASE
+                (5, vec![0x83, 0xe1, 0x38]),                      // and ecx,38h
+                (8, vec![0x48, 0x89, 0x34, 0x08]),                // mov [rax+rcx],rsi
+            ],
             Other::StoresElements(base) => {
                 let mut all = Vec::new();
                 for index in [0x100u32, 0x108] {
@@ -265,6 +272,16 @@ fn a_store_of_part_of_the_bytes_leaves_nothing() {
 fn a_store_to_an_unknown_place_leaves_nothing_certain() {
     let found = loaded(&[Other::Stores(5), Other::StoresSomewhere], UNEQUAL, &[]);
     assert_eq!(found.certain, 0, "{found:x?}");
+}
+
+#[test]
+fn a_store_in_a_range_stops_what_lies_there() {
+    check(&[Other::StoresNear(0x40_2080)], ANYTHING, Some(5), Some(5));
+    check(&[Other::StoresNear(0x40_1fc0)], ANYTHING, Some(5), Some(5));
+    check(&[Other::StoresNear(0x40_1fc9)], ANYTHING, None, None);
+    check(&[Other::StoresNear(0x40_2000)], ANYTHING, None, None);
+    let two = [Other::StoresNear(0x40_2080), Other::StoresSomewhere];
+    check(&two, ANYTHING, None, Some(5));
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl Engine<'_> {
                 && self.pending.contains(aim.store)
                 && (aim.base / CELL..=aim.last / CELL).contains(&(address / CELL))
                 && self.kinds.are_alike(aim.base, address)
+                && !self.ranges.excludes(aim.store, address)
         };
         let mut between = aims[from..].iter().take_while(|aim| aim.store < before);
         between.by_ref().take(MAX_LOOKED_AT).any(hits) || between.next().is_some()

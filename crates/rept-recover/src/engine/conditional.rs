@@ -9,6 +9,7 @@ use super::graph::AccessKind;
 use super::pending::PendingSet;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// Stores that may not have happened; all of them are pending too.
 #[derive(Default)]
@@ -33,17 +34,29 @@ impl Conditional {
         !self.places.is_empty() && self.all.contains(id)
     }
 
-    /// Those of them that may have written the cell of an address.
-    pub(super) fn here(&self, address: u64, after: u32, before: u32) -> u32 {
+    /// Those of the accesses `within` that may have written the cell of an address, as far as they `count`.
+    pub(super) fn here(
+        &self,
+        address: u64,
+        within: Range<u32>,
+        count: impl Fn(u32) -> bool,
+    ) -> u32 {
         let stores = self.in_cell.get(&(address / CELL)).into_iter().flatten();
-        stores.filter(|&&id| after < id && id < before).count() as u32
+        stores
+            .filter(|&id| within.contains(id) && count(*id))
+            .count() as u32
     }
 
     /// The last of them.
-    pub(super) fn last_here(&self, address: u64, after: u32, before: u32) -> Option<u32> {
+    pub(super) fn last_here(
+        &self,
+        address: u64,
+        within: Range<u32>,
+        count: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
         let stores = self.in_cell.get(&(address / CELL))?;
         let mut stores = stores.iter().rev().copied();
-        stores.find(|&id| after < id && id < before)
+        stores.find(|id| within.contains(id) && count(*id))
     }
 
     /// The store, if it happened, was at this place, or at none. True when that is new.

@@ -6,7 +6,6 @@
 use super::cells::{CELL, Entry, spread};
 use super::graph::{AccessKind, AccessState, NONE};
 use super::kinds::LIKELY;
-use super::pending::PendingSet;
 use super::tracking::Cause;
 use super::{Engine, Grade};
 use crate::bits::Bits;
@@ -125,27 +124,12 @@ impl Engine<'_> {
         self.pending.remove(id);
         self.kinds.settled(id);
         self.regard(id);
-        if let Some(own) = self.own_pending(id) {
-            own.remove(id);
-        }
     }
 
     pub(super) fn unsettled(&mut self, id: u32) {
         self.pending.insert(id);
         self.kinds.unsettled(id);
         self.regard(id);
-        if let Some(own) = self.own_pending(id) {
-            own.insert(id);
-        }
-    }
-
-    /// The set of pending accesses of the thread that makes this one.
-    fn own_pending(&mut self, id: u32) -> Option<&mut PendingSet> {
-        if self.pending_of.is_empty() {
-            return None;
-        }
-        let thread = self.graph.thread_of(id);
-        self.pending_of.get_mut(thread as usize)
     }
 
     /// Exchanges what is known of an access with its neighbours in time.

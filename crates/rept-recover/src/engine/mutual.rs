@@ -15,7 +15,7 @@ use super::evidence::Lessons;
 use super::graph::{AccessState, START};
 use super::pending::PendingSet;
 use super::tracking::{Cause, Tracking};
-use super::{Engine, Grade, by_thread};
+use super::{Engine, Grade};
 use crate::bits::Bits;
 use hashbrown::HashSet;
 
@@ -27,8 +27,6 @@ const MAX_TIMES: usize = 16;
 /// While threads are executed side by side.
 #[derive(Default)]
 pub(super) struct SideBySide {
-    /// Stores that may be anywhere, by thread.
-    plain: Vec<PendingSet>,
     /// Loads that learn nothing any more: what they learned could not be proved.
     unproved: HashSet<u32>,
     contradictions: Contradictions,
@@ -87,10 +85,10 @@ impl Engine<'_> {
         }
     }
 
-    /// Threads with pending stores; none when they are not counted apart.
+    /// Threads with stores that may be anywhere; none when they are not counted apart.
     fn waiting_threads(&self) -> usize {
         let waiting = |own: &&PendingSet| own.any();
-        self.pending_of.iter().filter(waiting).count()
+        self.plain_of.iter().filter(waiting).count()
     }
 
     /// What loads hold by that. The engine is left as it was, but for where stores may be expected.
@@ -98,10 +96,7 @@ impl Engine<'_> {
         let kept = self.keep();
         self.tracking.begin_at(self.graph.nodes.len(), kept.moment);
         self.waiting.wake_all();
-        self.side_by_side = Some(SideBySide {
-            plain: by_thread(&self.graph, |id| self.plain.contains(id as u32)),
-            ..SideBySide::default()
-        });
+        self.side_by_side = Some(SideBySide::default());
         self.fixpoint();
         self.store_places = self.places_of_stores();
         let proved = self.take_back_unproved().unwrap_or_default();
@@ -281,17 +276,6 @@ impl Engine<'_> {
         }
     }
 
-    /// A store may be anywhere, or no longer: see [`Engine::regard`].
-    pub(super) fn regard_side_by_side(&mut self, store: u32, plain: bool) {
-        let thread = self.graph.thread_of(store) as usize;
-        if let Some(side_by_side) = &mut self.side_by_side {
-            match plain {
-                true => side_by_side.plain[thread].insert(store),
-                false => side_by_side.plain[thread].remove(store),
-            }
-        }
-    }
-
     /// Pending stores between two accesses that count while threads are executed side by side: what the threads
     /// of the two may have written anywhere, and any thread at this place. `None` while they are not.
     pub(super) fn counted_side_by_side(
@@ -300,16 +284,19 @@ impl Engine<'_> {
         after: u32,
         before: u32,
     ) -> Option<u32> {
-        let side_by_side = self.side_by_side.as_ref()?;
+        if !self.is_forward() {
+            return None;
+        }
         let accesses = self.graph.accesses.len() as u32;
         let ends = [after, before].into_iter();
         let ends = ends.filter(|&id| id < accesses && id != START);
         let own = ends.map(|id| {
             let thread = self.graph.thread_of(id) as usize;
-            side_by_side.plain[thread].between(after, before)
+            self.plain_of[thread].between(after, before)
         });
-        let here = self.conditional.here(address, after, before);
-        Some(own.sum::<u32>() + here + self.ranged_here(address, after, before))
+        let between = after.saturating_add(1)..before;
+        let here = self.conditional.here(address, between.clone(), |_| true);
+        Some(own.sum::<u32>() + here + self.ranged_here(address, between))
     }
 
     /// The load learns nothing while threads are executed side by side.

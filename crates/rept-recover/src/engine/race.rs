@@ -6,8 +6,11 @@
 //! there, and (as for one thread) no more pending ones than the stage allows.
 
 use super::cells::{CELL, Entry};
+use super::kinds::CLOSE;
+use super::ranges::MAX_SPAN;
 use super::{Engine, Grade};
 use rept_order::{Relation, SegmentId};
+use std::ops::Range;
 
 /// Stores of other threads into the cell looked at; more count as a race.
 pub(super) const MAX_NEAR: usize = 64;
@@ -49,7 +52,7 @@ impl Engine<'_> {
         let behind = self.first_access(self.order.concurrent_window(end.segment).end);
         if !self.writes_elsewhere(earlier.cell, from, to, first, behind) {
             let id = later.map_or(earlier.order, |later| later.order);
-            self.wait_elsewhere(id, from, to, first, behind);
+            self.wait_elsewhere(id, earlier.cell, from, to, first..behind);
             return false;
         }
         let bytes = later.map_or(earlier.bytes, |later| later.bytes & earlier.bytes);
@@ -95,12 +98,17 @@ impl Engine<'_> {
     }
 
     /// No other thread can have written the cell since a place of one thread: none is known to touch it, no
-    /// store of another is pending, and what they did is all in the trace.
+    /// store of another may be there, and what they did is all in the trace.
     fn is_own(&self, cell: u32, place: Place) -> bool {
-        let own = self.pending_of.get(place.thread as usize);
-        own.is_some_and(|own| own.len() == self.pending.len())
+        let own = self.plain_of.get(place.thread as usize);
+        own.is_some_and(|own| own.len() == self.plain.len())
             && self.shared.is_of(cell, place.thread)
             && self.order.unseen_after(place.segment) == 0
+            && self.foreign_here(self.address_of(cell), 0..u32::MAX, place.thread) == 0
+    }
+
+    fn address_of(&self, cell: u32) -> u64 {
+        self.cells.cells[cell as usize].number.wrapping_mul(CELL)
     }
 
     /// A store may have hit `bytes` beside one of the places.
@@ -137,8 +145,13 @@ impl Engine<'_> {
         first: u32,
         behind: u32,
     ) -> bool {
-        let before = self.foreign_pending(first, from.order, from.thread);
-        let after = to.map_or(0, |to| self.foreign_pending(to.order, behind, to.thread));
+        let address = self.address_of(cell);
+        let foreign = |first: u32, before: u32, thread: u32| {
+            self.foreign_anywhere(first, before, thread)
+                + self.foreign_here(address, first..before, thread)
+        };
+        let before = foreign(first, from.order, from.thread);
+        let after = to.map_or(0, |to| foreign(to.order, behind, to.thread));
         // A thread whose trace does not go back so far may have written as well.
         let unseen = self.order.unseen_after(from.segment) as u32;
         if self.is_forward() {
@@ -147,11 +160,11 @@ impl Engine<'_> {
         if before + after + unseen > self.limit {
             return false;
         }
-        let address = self.cells.cells[cell as usize].number.wrapping_mul(CELL);
         let likely = |after: u32, before: u32, thread: u32| {
             let foreign = |id| self.pending.contains(id) && self.place_of(id).thread != thread;
             self.grade == Grade::Inferred
-                && (self.kinds.is_likely(address, after, before, foreign)
+                && (self.ranges.here(address, after + 1..before, CLOSE, foreign) > 0
+                    || self.kinds.is_likely(address, after, before, foreign)
                     || self.is_aimed_at(address, after + 1, before, thread))
         };
         let likely_before = before > 0 && likely(first.saturating_sub(1), from.order, from.thread);
@@ -160,40 +173,62 @@ impl Engine<'_> {
 
     /// The access is to be told again when a pending store of another thread, of those that
     /// [`Engine::writes_elsewhere`] counts, is known better.
-    fn wait_elsewhere(&mut self, id: u32, from: Place, to: Option<Place>, first: u32, behind: u32) {
-        let after = to.and_then(|to| self.last_foreign(to.order, behind, to.thread));
-        let store = after.or_else(|| self.last_foreign(first, from.order, from.thread));
+    fn wait_elsewhere(
+        &mut self,
+        id: u32,
+        cell: u32,
+        from: Place,
+        to: Option<Place>,
+        window: Range<u32>,
+    ) {
+        let address = self.address_of(cell);
+        let after = to.and_then(|to| self.last_foreign(address, to.order, window.end, to.thread));
+        let store =
+            after.or_else(|| self.last_foreign(address, window.start, from.order, from.thread));
         self.wait_for(id, store);
     }
 
-    /// The last pending store that [`Engine::foreign_pending`] counts, if it is found soon.
-    fn last_foreign(&self, first: u32, before: u32, thread: u32) -> Option<u32> {
-        let own = self.pending_of.get(thread as usize);
+    /// A pending store that [`Engine::writes_elsewhere`] counts, if one is found soon.
+    fn last_foreign(&self, address: u64, first: u32, before: u32, thread: u32) -> Option<u32> {
+        let own = self.plain_of.get(thread as usize);
         let mut end = before;
         for _ in 0..MAX_NEAR {
-            let last = self.pending.last_between(first, end).or_else(|| {
-                let at_first = first < end && self.pending.contains(first);
+            let last = self.plain.last_between(first, end).or_else(|| {
+                let at_first = first < end && self.plain.contains(first);
                 at_first.then_some(first)
-            })?;
+            });
+            let Some(last) = last else {
+                break;
+            };
             if !own.is_some_and(|own| own.contains(last)) {
                 return Some(last);
             }
             end = last;
         }
-        None
+        let foreign = |id: u32| self.graph.thread_of(id) != thread;
+        self.conditional
+            .last_here(address, first..before, foreign)
+            .or_else(|| self.ranges.last_here(address, first..before, foreign))
     }
 
-    /// Pending stores from one access on to before another that another thread than `thread` may make.
-    fn foreign_pending(&self, first: u32, before: u32, thread: u32) -> u32 {
-        let all = self.pending.within(first, before);
+    /// Pending stores from one access on to before another that another thread than `thread` may make anywhere.
+    fn foreign_anywhere(&self, first: u32, before: u32, thread: u32) -> u32 {
+        let all = self.plain.within(first, before);
         if all == 0 {
             return 0;
         }
         let own = self
-            .pending_of
+            .plain_of
             .get(thread as usize)
             .map_or(0, |own| own.within(first, before));
         all - own.min(all)
+    }
+
+    /// Those that are known to be at an address, if they are made, or in a range around it.
+    fn foreign_here(&self, address: u64, within: Range<u32>, thread: u32) -> u32 {
+        let foreign = |id: u32| self.graph.thread_of(id) != thread;
+        self.conditional.here(address, within.clone(), foreign)
+            + self.ranges.here(address, within, MAX_SPAN, foreign)
     }
 
     /// A store was found that may have run between accesses of other threads: what passed between them is taken back.

@@ -12,6 +12,7 @@ use crate::bits::Bits;
 use hashbrown::HashMap;
 use rept_trace::{FinalState, RegWord, ThreadId};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Bytes of a range at most; a larger one says too little.
 pub(super) const MAX_SPAN: u64 = 1 << 36;
@@ -44,12 +45,9 @@ impl Ranges {
         }
     }
 
-    /// Such stores strictly between two accesses.
-    pub(super) fn between(&self, after: u32, before: u32) -> u32 {
-        match self.of.is_empty() {
-            true => 0,
-            false => self.all.between(after, before),
-        }
+    /// One of the accesses `within` is such a store.
+    fn any_within(&self, within: &Range<u32>) -> bool {
+        !self.of.is_empty() && self.all.within(within.start, within.end) > 0
     }
 
     /// The store is one of them.
@@ -57,49 +55,67 @@ impl Ranges {
         !self.of.is_empty() && self.all.contains(id)
     }
 
-    /// Those of them, with a range of so many bytes at most, that may have written the cell of an
-    /// address.
-    pub(super) fn here(&self, address: u64, after: u32, before: u32, widest: u64) -> u32 {
-        if self.between(after, before) == 0 {
+    /// Those of the accesses `within`, with a range of so many bytes at most, that may have written the cell of
+    /// an address, as far as they `count`.
+    pub(super) fn here(
+        &self,
+        address: u64,
+        within: Range<u32>,
+        widest: u64,
+        count: impl Fn(u32) -> bool,
+    ) -> u32 {
+        if !self.any_within(&within) {
             return 0;
         }
         let cell = address / CELL * CELL;
-        let mut count = 0;
+        let mut found = 0;
         // A range is wider than half of its buckets, but for the smallest.
         let largest = widest.ilog2().max(SMALLEST);
         for (&size, buckets) in self.buckets.range(..=largest) {
             let Some(stores) = buckets.get(&(cell >> size)) else {
                 continue;
             };
-            let first = stores.partition_point(|&(id, _)| id <= after);
-            let stores = stores[first..].iter().take_while(|(id, _)| *id < before);
-            for (looked_at, &(_, (first, last))) in stores.enumerate() {
-                let hits = first < cell.saturating_add(CELL) && cell <= last;
-                count += u32::from(hits && last - first < widest);
+            let first = stores.partition_point(|&(id, _)| id < within.start);
+            let stores = stores[first..].iter();
+            let stores = stores.take_while(|(id, _)| *id < within.end);
+            for (looked_at, &(id, span)) in stores.enumerate() {
+                let hits = may_hit(span, cell) && span.1 - span.0 < widest;
+                found += u32::from(hits && count(id));
                 if looked_at == MAX_LOOKED_AT {
-                    return count + 1;
+                    return found + 1;
                 }
             }
         }
-        count
+        found
     }
 
     /// One of them, if one is found soon.
-    pub(super) fn last_here(&self, address: u64, after: u32, before: u32) -> Option<u32> {
-        if self.between(after, before) == 0 {
+    pub(super) fn last_here(
+        &self,
+        address: u64,
+        within: Range<u32>,
+        count: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        if !self.any_within(&within) {
             return None;
         }
         let cell = address / CELL * CELL;
         self.buckets.iter().find_map(|(&size, buckets)| {
             let stores = buckets.get(&(cell >> size))?;
-            let end = stores.partition_point(|&(id, _)| id < before);
+            let end = stores.partition_point(|&(id, _)| id < within.end);
             let stores = stores[..end].iter().rev();
-            let mut stores = stores.take_while(|(id, _)| *id > after).take(MAX_LOOKED_AT);
-            let hits = |&&(_, (first, last)): &&(u32, Span)| {
-                first < cell.saturating_add(CELL) && cell <= last
-            };
+            let stores = stores.take_while(|(id, _)| *id >= within.start);
+            let mut stores = stores.take(MAX_LOOKED_AT);
+            let hits = |&&(id, span): &&(u32, Span)| may_hit(span, cell) && count(id);
             stores.find(hits).map(|&(id, _)| id)
         })
+    }
+
+    /// The store is known not to have written the cell of an address.
+    pub(super) fn excludes(&self, id: u32, address: u64) -> bool {
+        let cell = address / CELL;
+        let span = self.of.get(&id);
+        span.is_some_and(|&(first, last)| !(first / CELL..=last / CELL).contains(&cell))
     }
 
     /// The store has a narrow range.
@@ -147,6 +163,11 @@ impl Ranges {
             self.buckets.remove(&size);
         }
     }
+}
+
+/// A store in a range may hit a cell, given by its first address.
+fn may_hit((first, last): Span, cell: u64) -> bool {
+    first < cell.saturating_add(CELL) && cell <= last
 }
 
 /// The buckets of a range, and the logarithm of their size.
@@ -252,14 +273,14 @@ impl Engine<'_> {
         }
     }
 
-    /// Stores with a range strictly between two accesses that may have written the cell of an
+    /// Stores with a range among the accesses `within` that may have written the cell of an
     /// address: all of them, or in the inferred grade those of narrow range.
-    pub(super) fn ranged_here(&self, address: u64, after: u32, before: u32) -> u32 {
+    pub(super) fn ranged_here(&self, address: u64, within: Range<u32>) -> u32 {
         let widest = match self.grade {
             Grade::Inferred => NARROW,
             _ => MAX_SPAN,
         };
-        self.ranges.here(address, after, before, widest)
+        self.ranges.here(address, within, widest, |_| true)
     }
 }
 
@@ -275,11 +296,8 @@ mod tests {
         assert_eq!(span(byte, 16u64.wrapping_neg(), 1), Some((0x6ff0, 0x70ef)));
         assert_eq!(span(Bits::UNKNOWN, 0, 8), None);
         assert_eq!(span(Bits::UNKNOWN, 24, 4), None, "its end wraps around");
-        assert_eq!(
-            span(Bits::new(!0xff, u64::MAX), 0, 8),
-            None,
-            "it wraps around"
-        );
+        let last = Bits::new(!0xff, u64::MAX);
+        assert_eq!(span(last, 0, 8), None, "it wraps around");
     }
 
     proptest! {
@@ -299,13 +317,17 @@ mod tests {
                 ranges.set(id, None);
                 model.remove(&id);
             }
-            for (address, after, before) in asked {
+            for (address, from, before) in asked {
                 let cell = address / CELL * CELL;
                 let hits = |id: u32, (first, last): Span| {
-                    after < id && id < before && first < cell + CELL && cell <= last
+                    (from..before).contains(&id) && first < cell + CELL && cell <= last
                 };
-                let expect = model.iter().filter(|&(&id, &span)| hits(id, span)).count();
-                prop_assert_eq!(ranges.here(address, after, before, MAX_SPAN) as usize, expect);
+                let all = model.iter().filter(|&(&id, &span)| hits(id, span));
+                let found = |count: fn(u32) -> bool| {
+                    ranges.here(address, from..before, MAX_SPAN, count) as usize
+                };
+                prop_assert_eq!(found(|_| true), all.clone().count());
+                prop_assert_eq!(found(|id| id % 2 == 1), all.filter(|(id, _)| **id % 2 == 1).count());
             }
         }
     }

@@ -83,10 +83,14 @@ impl Engine<'_> {
         if self.grade == Grade::Inferred {
             return None;
         }
+        let between = after.saturating_add(1)..before;
         self.plain
             .last_between(after, before)
-            .or_else(|| self.conditional.last_here(address, after, before))
-            .or_else(|| self.ranges.last_here(address, after, before))
+            .or_else(|| {
+                self.conditional
+                    .last_here(address, between.clone(), |_| true)
+            })
+            .or_else(|| self.ranges.last_here(address, between, |_| true))
     }
 
     /// A store got its place, or more is known of that.
@@ -126,11 +130,14 @@ impl Engine<'_> {
         let plain = self.pending.contains(store)
             && !self.conditional.contains(store)
             && !self.ranges.contains(store);
-        match plain {
-            true => self.plain.insert(store),
-            false => self.plain.remove(store),
+        let thread = self.graph.thread_of(store) as usize;
+        for set in [Some(&mut self.plain), self.plain_of.get_mut(thread)] {
+            match (set, plain) {
+                (Some(set), true) => set.insert(store),
+                (Some(set), false) => set.remove(store),
+                (None, _) => {}
+            }
         }
-        self.regard_side_by_side(store, plain);
         self.wake(store);
     }
 }
