@@ -9,6 +9,8 @@ use super::cells::CELL;
 use super::pending::PendingSet;
 use super::{Engine, Grade};
 use crate::bits::Bits;
+use crate::effect::{Effect, Word};
+use crate::op::Op;
 use hashbrown::HashMap;
 use rept_trace::{FinalState, RegWord, ThreadId};
 use std::collections::BTreeMap;
@@ -180,10 +182,9 @@ fn buckets((first, last): Span) -> impl Iterator<Item = (u32, u64)> {
         .map(move |bucket| (size, bucket))
 }
 
-/// The bytes that an access of `size` bytes may touch `offset` bytes from an address; `None` when
+/// The bytes that an access of `size` bytes may touch `offset` bytes from an address in a range; `None` when
 /// that says too little.
-pub(super) fn span(address: Bits, offset: u64, size: u64) -> Option<Span> {
-    let (lowest, highest) = bounds(address);
+pub(super) fn span((lowest, highest): Span, offset: u64, size: u64) -> Option<Span> {
     if highest - lowest >= MAX_SPAN {
         return None;
     }
@@ -213,6 +214,45 @@ pub(super) fn stacks(threads: &[ThreadId], last: &FinalState<'_>) -> Vec<Option<
 pub(super) fn bounds(bits: Bits) -> (u64, u64) {
     let fixed = bits.value & bits.known;
     (fixed, fixed | !bits.known)
+}
+
+/// Relations between a word and what it is computed from that are followed.
+const MAX_DEPTH: u32 = 4;
+
+/// The smallest and the largest number that a word of an effect may be. A sum lies between the sums of what
+/// its parts lie between, which its bits do not say when one of them may be carried.
+pub(super) fn bounds_of(effect: &Effect, words: &[Bits], word: Word) -> Span {
+    bounds_within(effect, words, word, MAX_DEPTH)
+}
+
+fn bounds_within(effect: &Effect, words: &[Bits], word: Word, depth: u32) -> Span {
+    let own @ (lowest, highest) = bounds(words[usize::from(word.0)]);
+    if lowest == highest || depth == 0 || usize::from(word.0) < effect.inputs() {
+        return own;
+    }
+    let mut computed = effect.ops.iter().filter(|op| op.d == word);
+    let Some(op) = computed.find(|op| op.width == 64 && op.lanes == 1) else {
+        return own;
+    };
+    let of = |word| bounds_within(effect, words, word, depth - 1);
+    let sum = match op.op {
+        Op::Copy => Some(of(op.a)),
+        Op::Add => {
+            let (a, b) = (of(op.a), of(op.b));
+            let highest = a.1.checked_add(b.1);
+            highest.map(|highest| (a.0 + b.0, highest))
+        }
+        Op::Shl => {
+            let (first, last) = of(op.a);
+            let factor = 1u64.checked_shl(op.imm.into()).unwrap_or(0);
+            let highest = last.checked_mul(factor).filter(|_| factor > 0);
+            highest.map(|highest| (first * factor, highest))
+        }
+        _ => None,
+    };
+    let both = sum.map(|(first, last)| (first.max(lowest), last.min(highest)));
+    // Nothing is left where what is known contradicts itself, which is found elsewhere.
+    both.filter(|(first, last)| first <= last).unwrap_or(own)
 }
 
 impl Engine<'_> {
@@ -292,6 +332,7 @@ mod tests {
     #[test]
     fn a_span_is_what_the_known_bits_admit() {
         let byte = Bits::new(!0xff, 0x7000);
+        let span = |bits, offset, size| span(bounds(bits), offset, size);
         assert_eq!(span(byte, 8, 4), Some((0x7008, 0x710a)));
         assert_eq!(span(byte, 16u64.wrapping_neg(), 1), Some((0x6ff0, 0x70ef)));
         assert_eq!(span(Bits::UNKNOWN, 0, 8), None);

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::graph::{AccessKind, AccessState, NONE, Outcome};
-use super::ranges::span;
+use super::ranges::{bounds_of, span};
 use super::tracking::Cause;
 use crate::bits::{Bits, Contradiction};
 use crate::effect::Flow;
@@ -123,7 +123,7 @@ impl Engine<'_> {
                     self.doubt(id, None);
                 }
                 if access.store {
-                    let address = words[usize::from(access.address.0)];
+                    let address = bounds_of(self.graph.effect(step), words, access.address);
                     let span = span(address, access.offset.into(), access.size.into());
                     let span = self.on_stack(step, span);
                     self.confine(id, span);
