@@ -99,15 +99,25 @@ fn thread(trace: &mut Trace, instructions: &[(u64, Vec<u8>)]) {
     trace.threads.push(made);
 }
 
-/// The first thread makes the others, stores 5, loads, and may find that what it loaded is not 5; then all is
-/// forgotten. Returns what is known of the loaded value.
-fn loaded(others: &[Other], unequal: bool, edges: &[Edge]) -> Value {
-    let history = recovered(others, unequal, edges);
+/// The first thread makes the others, stores 5 (or a pointer, if it is to follow one), loads, and does something
+/// with that; then all is forgotten. Returns what is known of the loaded value.
+fn loaded(others: &[Other], then: Then, edges: &[Edge]) -> Value {
+    let history = recovered(others, then, edges);
     history.register(Position { thread: 0, step: 3 }, RegWord::RAX)
 }
 
-fn recovered(others: &[Other], unequal: bool, edges: &[Edge]) -> History {
-    recovered_in(others, unequal, edges, Place::Heap)
+fn recovered(others: &[Other], then: Then, edges: &[Edge]) -> History {
+    recovered_in(others, then, edges, Place::Heap)
+}
+
+/// What the first thread does with what it loaded.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Anything,
+    /// Finds that it is not 5.
+    Unequal,
+    /// Loads from where it points to.
+    Follow,
 }
 
 /// Where the place lies.
@@ -120,16 +130,23 @@ enum Place {
     Stack,
 }
 
-fn recovered_in(others: &[Other], unequal: bool, edges: &[Edge], place: Place) -> History {
+fn recovered_in(others: &[Other], then: Then, edges: &[Edge], place: Place) -> History {
     let mut trace = Trace::default();
+    let stored = match then {
+        // mov qword [402000h],402008h
+        Then::Follow => vec![0x48, 0xc7, 4, 0x25, 0, 0x20, 0x40, 0, 8, 0x20, 0x40, 0],
+        _ => store(5),
+    };
     let mut first = vec![
         (0, vec![0x90]), // nop
-        (1, store(5)),
+        (1, stored),
         (13, vec![0x48, 0x8b, 4, 0x25, 0, 0x20, 0x40, 0]), // mov rax,[402000h]
     ];
-    if unequal {
+    match then {
+        Then::Anything => {}
         // cmp rax,5; jne over what is not run
-        first.extend([(21, vec![0x48, 0x83, 0xf8, 5]), (25, vec![0x75, 2])]);
+        Then::Unequal => first.extend([(21, vec![0x48, 0x83, 0xf8, 5]), (25, vec![0x75, 2])]),
+        Then::Follow => first.push((21, vec![0x48, 0x8b, 0])), // mov rax,[rax]
     }
     first.extend([(29, vec![0x31, 0xc0]), (31, store(0))]);
     thread(&mut trace, &first);
@@ -199,8 +216,8 @@ impl Memory for Mapped<'_> {
 }
 
 #[track_caller]
-fn check(others: &[Other], unequal: bool, certain: Option<u64>, known: Option<u64>) {
-    let found = loaded(others, unequal, &[]);
+fn check(others: &[Other], then: Then, certain: Option<u64>, known: Option<u64>) {
+    let found = loaded(others, then, &[]);
     let whole = |mask: u64| (mask == u64::MAX).then_some(found.bits);
     assert_eq!(
         (whole(found.certain), whole(found.known)),
@@ -209,8 +226,8 @@ fn check(others: &[Other], unequal: bool, certain: Option<u64>, known: Option<u6
     );
 }
 
-const UNEQUAL: bool = true;
-const ANYTHING: bool = false;
+const UNEQUAL: Then = Then::Unequal;
+const ANYTHING: Then = Then::Anything;
 
 #[test]
 fn stores_that_agree_are_no_race() {
@@ -239,10 +256,17 @@ fn the_only_store_that_fits_was_read() {
 }
 
 #[test]
+fn what_is_no_pointer_was_not_followed() {
+    check(&[Other::Stores(6)], Then::Follow, None, Some(0x40_2008));
+    let agreed = loaded(&[Other::Stores(8)], Then::Follow, &[]);
+    assert_eq!(agreed.certain, !0x40_2000, "{agreed:x?}");
+}
+
+#[test]
 fn the_order_of_what_was_read_is_remembered() {
     let at = |thread, step| Position { thread, step };
-    let observed = |others: &[Other], unequal| {
-        let history = recovered(others, unequal, &[]);
+    let observed = |others: &[Other], then| {
+        let history = recovered(others, then, &[]);
         history.observed_orders().collect::<Vec<_>>()
     };
     let read = [(at(1, 0), at(0, 2))];

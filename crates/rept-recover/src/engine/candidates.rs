@@ -238,8 +238,22 @@ impl Engine<'_> {
         let mut own = (0..effect.nodes()).filter(|&word| self.graph.node(step, word) == node);
         let learned = own.try_for_each(|word| words[word].learn(value).map(drop));
         let admitted = learned.and_then(|()| effect.narrow(&mut words)).is_ok();
+        let admitted = admitted && self.reaches_memory(step, &words);
         self.words = words;
         admitted
+    }
+
+    /// No access of a step would be where nothing was mapped, with these words.
+    fn reaches_memory(&self, step: u32, words: &[Bits]) -> bool {
+        let ids = self.graph.steps[step as usize].access..;
+        let mut accesses = ids.zip(&self.graph.effect(step).accesses);
+        accesses.all(|(id, access)| {
+            let happens = access.condition.map(|word| words[usize::from(word.0)]);
+            let base = words[usize::from(access.address.0)].get();
+            let address = base.map(|base| base.wrapping_add(u64::from(access.offset)));
+            let certain = happens.is_none_or(|happens| happens.get() == Some(1));
+            !certain || address.is_none_or(|address| self.may_be_at(id, address))
+        })
     }
 
     /// Nodes of racing loads that may have learned from a store after `moment`.
