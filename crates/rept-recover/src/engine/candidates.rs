@@ -24,7 +24,7 @@ use rept_order::Relation;
 use smallvec::SmallVec;
 
 /// Candidates of one load at most.
-const MAX_CANDIDATES: usize = 16;
+const MAX_CANDIDATES: usize = 64;
 /// Steps that are asked whether a load may have read a value.
 const MAX_ASKED: usize = 4;
 

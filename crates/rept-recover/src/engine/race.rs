@@ -13,7 +13,7 @@ use rept_order::{Relation, SegmentId};
 use std::ops::Range;
 
 /// Stores of other threads into the cell looked at; more count as a race.
-pub(super) const MAX_NEAR: usize = 64;
+pub(super) const MAX_NEAR: usize = 256;
 
 /// An access seen as a point of the sequence.
 #[derive(Clone, Copy)]
