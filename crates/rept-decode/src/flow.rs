@@ -99,6 +99,8 @@ pub(crate) struct Flow<'c, I: ?Sized> {
     interrupted: Option<Address>,
     // Tracing stopped at this instruction, of which a part may have run.
     midway: Option<Address>,
+    // Lost until tracing begins anew, or a PSB or an overflow comes.
+    until_enabled: bool,
     waiting: Waiting,
     boundary: Option<Boundary>,
     // No step since the last PSB+, whose FUP may be spurious (BDM70).
@@ -167,6 +169,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             compression_seen: false,
             interrupted: None,
             midway: None,
+            until_enabled: false,
             waiting: Waiting::default(),
             boundary: None,
             at_boundary: false,
@@ -268,6 +271,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             return self.unexpected("TIP without IP", "TIP with IP");
         };
         match self.place {
+            Place::Lost if self.until_enabled => return Next::Packet,
             Place::Lost => {
                 self.resume(to);
                 return Next::Packet;
@@ -308,6 +312,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         self.pending = Outcomes::default();
         self.interrupted = None;
         // Tracing was off when packets were dropped: the overflow itself has no address.
+        self.until_enabled = false;
         self.timing.overflow = None;
         self.event(EventKind::Enabled { ip });
         self.resume(ip);
@@ -378,6 +383,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         let ptwrite = self.waiting.for_ptwrite();
         let walked = match self.place {
             Place::Lost => {
+            Place::Lost if self.until_enabled => Ok(()),
                 self.resume(ip);
                 Ok(())
             }
@@ -420,6 +426,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
     fn overflow(&mut self) -> Next {
         self.boundary = None;
         self.flush_waiting(None);
+        self.until_enabled = false;
         self.clock.overflow();
         self.event(EventKind::Overflow { ip: None });
         self.gap(GapReason::Overflow);
@@ -534,6 +541,10 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             Resync::Boundary => Next::Boundary,
             Resync::NextAddress => Next::Packet,
         }
+            Resync::NextEnable => {
+                self.until_enabled = true;
+                Next::Packet
+            }
     }
 
     fn lose(&mut self) {

@@ -59,6 +59,9 @@ pub enum Resync {
     /// At the next packet that tells an address (TIP, TIP.PGE, FUP), as long as packets
     /// could be told apart: right when code was missing, risky when the packets are wrong.
     NextAddress,
+    /// Where tracing begins next (TIP.PGE) or at the next PSB, as long as packets could be told apart: for
+    /// a processor that runs other programs in between, whose code is missing.
+    NextEnable,
 }
 
 /// Address ranges to which tracing was confined (IA32_RTIT_ADDRn with ADDRn_CFG = 1).

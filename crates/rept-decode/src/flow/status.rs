@@ -136,6 +136,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.returns.clear();
         self.returns_reliable = true;
         self.pending = Outcomes::default();
+        self.until_enabled = false;
         self.at_boundary = true;
         self.waiting.count_from_here();
         self.renew_effort();

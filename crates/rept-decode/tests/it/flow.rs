@@ -85,6 +85,14 @@ fn check_sound(thread: &ThreadTrace, stream_len: usize) {
     assert!(thread.runs().iter().all(|run| run.count > 0));
 }
 
+pub(crate) fn resyncs() -> impl Strategy<Value = Resync> {
+    prop::sample::select(vec![
+        Resync::Boundary,
+        Resync::NextAddress,
+        Resync::NextEnable,
+    ])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
@@ -123,7 +131,7 @@ proptest! {
         choices in choices(),
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         limits in prop::sample::select(vec![3, 40, 1 << 16]),
-        next_address: bool,
+        resync in resyncs(),
         compression in prop::option::of(any::<bool>()),
     ) {
         let program = Program::new(pieces);
@@ -135,7 +143,7 @@ proptest! {
         let mut options = DecodeOptions::default();
         options.limits.blocks_without_packet = limits;
         options.return_compression = compression;
-        options.resync = if next_address { Resync::NextAddress } else { Resync::Boundary };
+        options.resync = resync;
         let whole = trace(&program, &packets, &options);
         let chunk = |bytes| Chunk { bytes, lost_before: false };
         let stream = Stream { thread: ThreadId(7), chunks: packets.chunks(1).map(chunk).collect() };
@@ -167,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_survived(pieces in pieces(), choices in choices(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), next_address: bool) {
+    fn damage_is_survived(pieces in pieces(), choices in choices(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), resync in resyncs()) {
         let program = Program::new(pieces);
         let mut packets = Tracer::run(&program, true, &choices).packets;
         for (place, value) in &flips {
@@ -176,7 +184,7 @@ proptest! {
         }
         let mut options = DecodeOptions::default();
         options.limits.blocks_without_packet = 1000;
-        options.resync = if next_address { Resync::NextAddress } else { Resync::Boundary };
+        options.resync = resync;
         let trace = trace(&program, &packets, &options);
         check_sound(&trace.threads[0], packets.len());
     }

@@ -4,7 +4,7 @@ use crate::encode::encode;
 use crate::flow::image;
 use crate::program::{BASE, Ending, Piece, Program};
 use rept_decode::packet::{IpCompression, IpPayload, Packet};
-use rept_decode::{AddressFilter, DecodeOptions, Stream, decode};
+use rept_decode::{AddressFilter, DecodeOptions, Resync, Stream, decode};
 use rept_trace::{Address, EventKind, GapReason, ThreadId, ThreadTrace};
 
 fn ip(offset: u64) -> IpPayload {
@@ -121,6 +121,32 @@ fn a_reserved_mode_is_damage() {
     let thread = check(Ending::JumpIndirect, &options, &packets, &[]);
     let reason = unexpected("MODE.Exec of a reserved mode", "16, 32 or 64 bits");
     assert_eq!(reasons(&thread), [reason]);
+}
+
+#[test]
+fn behind_missing_code_tracing_may_begin_anew() {
+    let away = |packet: fn(IpPayload) -> Packet| packet(ip(0x10_0000));
+    let packets = [
+        away(Packet::TipPge),
+        tnt(1, 1),
+        Packet::Tip(ip(0)),
+        Packet::Fup(ip(1)),
+        Packet::TipPgd(ip(1)),
+        Packet::TipPge(ip(0)),
+        Packet::Tip(ip(3)),
+        Packet::TipPgd(ip(0)),
+    ];
+    let options = |resync| DecodeOptions {
+        resync,
+        ..DecodeOptions::default()
+    };
+    let behind = |resync, steps: &[u64]| {
+        let thread = check(Ending::JumpIndirect, &options(resync), &packets, steps);
+        thread.gaps.len()
+    };
+    assert_eq!(behind(Resync::Boundary, &[]), 1);
+    assert_eq!(behind(Resync::NextEnable, &[0, 1, 3, 6, 3, 6]), 1);
+    assert_eq!(behind(Resync::NextAddress, &[0, 0, 1, 3, 6, 3, 6]), 1);
 }
 
 #[test]

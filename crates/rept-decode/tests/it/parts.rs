@@ -3,7 +3,7 @@
 
 use crate::captures::captures;
 use crate::encode::encode;
-use crate::flow::{choices, image, pieces};
+use crate::flow::{choices, image, pieces, resyncs};
 use crate::program::{Program, Tracer};
 use proptest::prelude::*;
 use rept_decode::packet::{Packet, Packets};
@@ -51,12 +51,10 @@ fn check(stream: &Stream<'_>, image: &impl CodeImage, options: &DecodeOptions, p
     assert_eq!(found.code, whole.code);
 }
 
-fn options(timed: bool, next_address: bool) -> DecodeOptions {
+fn options(timed: bool, resync: Resync) -> DecodeOptions {
     let mut options = DecodeOptions::default();
     options.limits.blocks_without_packet = 1000;
-    if next_address {
-        options.resync = Resync::NextAddress;
-    }
+    options.resync = resync;
     if timed {
         options.time = TimeParameters {
             tsc_ctc_numerator: 84,
@@ -106,14 +104,15 @@ proptest! {
             packets = timed(&packets);
         }
         let stream = Stream::new(ThreadId(7), &packets);
-        check(&stream, &image(&program), &options(with_time, false), part_bytes);
+        check(&stream, &image(&program), &options(with_time, Resync::Boundary), part_bytes);
     }
 
     #[test]
     fn parts_of_damaged_streams(
         pieces in pieces(),
         choices in choices(),
-        (with_time, next_address) in any::<(bool, bool)>(),
+        with_time: bool,
+        resync in resyncs(),
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         overflows in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
         cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..4),
@@ -142,7 +141,7 @@ proptest! {
             .map(|(&(begin, lost_before), end)| Chunk { bytes: &packets[begin..end], lost_before })
             .collect();
         let stream = Stream { thread: ThreadId(7), chunks };
-        check(&stream, &image(&program), &options(with_time, next_address), part_bytes);
+        check(&stream, &image(&program), &options(with_time, resync), part_bytes);
     }
 }
 
