@@ -274,6 +274,7 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
             Place::Lost if self.until_enabled => return Next::Packet,
             Place::Lost => {
                 self.resume(to);
+                self.follow_image(self.clock.now().earliest.0);
                 return Next::Packet;
             }
             Place::Off => return self.unexpected("TIP", "TIP.PGE"),
@@ -311,8 +312,8 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         self.flush_waiting(None);
         self.pending = Outcomes::default();
         self.interrupted = None;
-        // Tracing was off when packets were dropped: the overflow itself has no address.
         self.until_enabled = false;
+        // Tracing was off when packets were dropped: the overflow itself has no address.
         self.timing.overflow = None;
         self.event(EventKind::Enabled { ip });
         self.resume(ip);
@@ -382,8 +383,8 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         let mode = self.next_mode;
         let ptwrite = self.waiting.for_ptwrite();
         let walked = match self.place {
-            Place::Lost => {
             Place::Lost if self.until_enabled => Ok(()),
+            Place::Lost => {
                 self.resume(ip);
                 Ok(())
             }
@@ -425,8 +426,8 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
 
     fn overflow(&mut self) -> Next {
         self.boundary = None;
-        self.flush_waiting(None);
         self.until_enabled = false;
+        self.flush_waiting(None);
         self.clock.overflow();
         self.event(EventKind::Overflow { ip: None });
         self.gap(GapReason::Overflow);
@@ -540,11 +541,11 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         match self.options.resync {
             Resync::Boundary => Next::Boundary,
             Resync::NextAddress => Next::Packet,
-        }
             Resync::NextEnable => {
                 self.until_enabled = true;
                 Next::Packet
             }
+        }
     }
 
     fn lose(&mut self) {
@@ -589,9 +590,19 @@ impl<'c, I: CodeImage + ?Sized> Flow<'c, I> {
         self.out.trace().events.push(event);
     }
 
-    /// The time to ask the code image about.
+    /// The time to ask the code image about: any of its epoch.
     fn time_of_code(&self) -> Option<Timestamp> {
         let Interval { earliest, .. } = self.clock.now();
-        (earliest.0 != 0).then_some(earliest)
+        let changes = self.image.changes();
+        let entered = (self.code.epoch() as usize).checked_sub(1);
+        let time = match (
+            entered.and_then(|epoch| changes.get(epoch)),
+            changes.first(),
+        ) {
+            (Some(&begun), _) => begun,
+            (None, Some(first)) => earliest.min(Timestamp(first.0.saturating_sub(1))),
+            (None, None) => earliest,
+        };
+        (earliest.0 != 0).then_some(time)
     }
 }

@@ -247,7 +247,6 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         });
         self.timing.open_mark = self.out.trace().times.len();
         self.timing.fresh = true;
-        self.follow_image(time);
     }
 
     /// Bounds from above what was left open.
@@ -271,6 +270,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
             self.timing.floor = now.earliest.0;
             self.timing.sent = now.earliest.0;
             self.push_mark(now);
+            self.follow_image(self.timing.floor);
         }
     }
 
@@ -288,6 +288,7 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
                 earliest: Timestamp(self.timing.floor),
                 ..now
             });
+            self.follow_image(self.timing.floor);
         }
     }
 
@@ -298,15 +299,19 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         self.timing.open_mark = self.timing.open_mark.min(self.out.trace().times.len() - 1);
     }
 
-    /// Lets the code table know which of the image's epochs `time` is in.
-    fn follow_image(&mut self, time: u64) {
+    /// Enters the image's epoch that `time` is in: what follows ran no earlier, and is asked for in the code
+    /// of that time. Whether that is another epoch than before.
+    pub(super) fn follow_image(&mut self, time: u64) -> bool {
         let changes = self.image.changes();
-        if !changes.is_empty() {
-            let epoch = changes.partition_point(|&change| change.0 <= time) as u32;
-            if self.code.enter_epoch(epoch) {
-                self.returns.unlink();
-                self.forget_block();
-            }
+        if changes.is_empty() {
+            return false;
         }
+        let epoch = changes.partition_point(|&change| change.0 <= time) as u32;
+        let is_other = self.code.enter_epoch(epoch);
+        if is_other {
+            self.returns.unlink();
+            self.forget_block();
+        }
+        is_other
     }
 }

@@ -114,15 +114,27 @@ impl<I: CodeImage + ?Sized> Flow<'_, I> {
         at: Address,
         via: Option<(BlockId, Way)>,
     ) -> Result<BlockId, GapReason> {
-        let time = self.time_of_code();
-        let max = self.options.limits.block_instructions;
-        let id = self.code.lookup(at, self.bitness, time, self.image, max)?;
+        let id = match self.ask(at) {
+            // What the packet in hand tells of may be later than what is known for sure, and so the code.
+            Err(GapReason::MissingCode { .. })
+                if self.follow_image(self.clock.now().earliest.0) =>
+            {
+                self.ask(at)?
+            }
+            found => found?,
+        };
         if let Some((from, way)) = via
             && self.code.bitness(from) == self.bitness
         {
             self.code.link(from, way, id);
         }
         Ok(id)
+    }
+
+    fn ask(&mut self, at: Address) -> Result<BlockId, GapReason> {
+        let time = self.time_of_code();
+        let max = self.options.limits.block_instructions;
+        self.code.lookup(at, self.bitness, time, self.image, max)
     }
 
     /// Leaves block `from`.

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub)]
 
 mod captures;
+mod changing;
 mod conformance;
 #[cfg(feature = "libipt")]
 mod differential;
