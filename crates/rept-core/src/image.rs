@@ -38,6 +38,8 @@ pub(crate) struct ProcessImage<'a> {
     /// Times of records count the packets' clock.
     timed: bool,
     changeable: Changeable,
+    /// When the process began another program, ascending.
+    execs: Vec<Timestamp>,
 }
 
 /// Versions of code, later ones replacing earlier ones where they overlap.
@@ -54,12 +56,16 @@ struct Version {
     /// Last address, so that a range may reach the top of the address space.
     last: u64,
     code: Code,
+    /// The trace tells since when it is there.
+    told: bool,
 }
 
 enum Code {
     /// In a file, from this offset on.
     Held(Arc<FileBytes>, u64),
     InDump,
+    /// The process began anew, with an empty address space (exec).
+    Nothing,
     /// Not here, and why.
     Missing(String),
 }
@@ -107,7 +113,10 @@ impl<'a> ProcessImage<'a> {
         changes.sort_unstable();
         changes.dedup();
         let timed = capture.clock.comparable;
+        let mut execs: Vec<Timestamp> = sources.execs().collect();
+        execs.sort_unstable();
         ProcessImage {
+            execs,
             changeable: Changeable::new(dump, &mapped, timed),
             mapped,
             made,
@@ -124,7 +133,7 @@ impl<'a> ProcessImage<'a> {
         let last = last_mapped.min(last_made);
         if let Some(made) = made
             .newest
-            .filter(|&made| self.is_on_top(made, mapped.newest))
+            .filter(|&made| self.is_on_top(made, mapped.newest, time))
         {
             return (Answer::Made(made), last);
         }
@@ -173,9 +182,14 @@ impl<'a> ProcessImage<'a> {
         self.changeable.is_used()
     }
 
-    /// Code that a JIT made is not replaced by what is mapped there.
-    fn is_on_top(&self, made: usize, mapped: Option<usize>) -> bool {
+    /// Code that a JIT made is not replaced by what is mapped there, unless by another program.
+    fn is_on_top(&self, made: usize, mapped: Option<usize>, time: Option<Timestamp>) -> bool {
         let made = &self.made.versions[made];
+        let begun = |exec: &Timestamp| time.is_none_or(|time| *exec <= time);
+        let program = self.execs[..self.execs.partition_point(begun)].last();
+        if program.is_some_and(|&program| made.time < Some(program)) {
+            return false;
+        }
         let mapped = mapped.map(|index| &self.mapped.versions[index]);
         mapped.is_none_or(|mapped| matches!(mapped.code, Code::InDump) || mapped.time <= made.time)
     }
@@ -230,7 +244,7 @@ impl<'a> ProcessImage<'a> {
             Some(Code::InDump) => {
                 format!("a dump that holds the memory at {at}, which is backed by no file")
             }
-            None => format!("nothing is known to be mapped at {at}"),
+            Some(Code::Nothing) | None => format!("nothing is known to be mapped at {at}"),
         };
         MissingCode { wanted }
     }
@@ -327,7 +341,7 @@ impl Layer {
         loop {
             let (cover, end) = self.cover(at, None);
             let version = cover.newest.map(|index| &self.versions[index]);
-            if version.is_none_or(|version| version.time.is_none()) {
+            if version.is_none_or(|version| version.time.is_none() || !version.told) {
                 return false;
             }
             match end.checked_add(1).filter(|&next| next <= last) {
@@ -345,6 +359,15 @@ impl Version {
             first: at.0,
             last: at.0.saturating_add(len.saturating_sub(1)),
             code,
+            told: true,
+        }
+    }
+
+    /// The same, of whose begin the trace does not tell.
+    fn untold(self) -> Version {
+        Version {
+            told: false,
+            ..self
         }
     }
 

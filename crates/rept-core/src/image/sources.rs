@@ -18,23 +18,31 @@ pub(super) struct Sources<'a> {
     pub(super) binaries: &'a Binaries,
 }
 
-/// Whose address spaces a process had: its parent's up to a fork, none from before an exec.
+/// Whose address spaces a process had: its parent's up to a fork.
 struct Lineage {
     process: u32,
-    since: Option<Timestamp>,
     parent: Option<(u32, Option<Timestamp>)>,
 }
+
+/// Addresses from here on are the kernel's.
+const KERNEL: u64 = 1 << 63;
 
 impl Sources<'_> {
     /// What was mapped, or changed in place.
     pub(super) fn mapped(&self) -> Vec<Version> {
         let dumped = self.dump.map(dumped_mappings).unwrap_or_default();
-        let own = self.own_mappings();
-        let mut versions: Vec<Version> = dumped
-            .iter()
-            .chain(own)
-            .map(|event| Version::new(event.time, event.start, event.len, self.code(event)))
-            .collect();
+        let version = |event: &MappingEvent| {
+            Version::new(event.time, event.start, event.len, self.code(event))
+        };
+        let emptied = |exec| Version::new(Some(exec), Address(0), KERNEL, Code::Nothing).untold();
+        let mut versions: Vec<Version> = self.execs().map(emptied).collect();
+        // What the dump tells is of the last program.
+        let last = self.execs().max();
+        versions.extend(dumped.iter().map(|event| Version {
+            time: last,
+            ..version(event).untold()
+        }));
+        versions.extend(self.own_mappings().map(version));
         versions.extend(self.capture.kcore.iter().flat_map(kernel));
         versions.extend(before_pokes(&self.capture.text_pokes));
         versions.extend(self.capture.text_pokes.iter().filter_map(poked));
@@ -60,6 +68,19 @@ impl Sources<'_> {
             }));
         }
         versions
+    }
+
+    /// When the process, or a parent of it before it was born, began another program.
+    pub(super) fn execs(&self) -> impl Iterator<Item = Timestamp> {
+        let lineage = self
+            .process
+            .map(|process| Lineage::of(self.capture, process));
+        let tasks = self.capture.tasks.iter().filter(move |task| {
+            let had = |lineage: &Lineage| lineage.had(Some(task.process), task.time);
+            let is_exec = matches!(task.kind, TaskKind::Named { exec: true, .. });
+            is_exec && lineage.as_ref().is_some_and(had)
+        });
+        tasks.filter_map(|task| task.time)
     }
 
     /// The mappings that the process had, in order, and the kernel's.
@@ -126,30 +147,19 @@ impl Sources<'_> {
 
 impl Lineage {
     fn of(capture: &Capture, process: u32) -> Lineage {
-        let exec = capture.tasks.iter().rev().find(|task| {
-            task.process == process
-                && task.time.is_some()
-                && matches!(task.kind, TaskKind::Named { exec: true, .. })
-        });
         let parent = capture.tasks.iter().find_map(|task| match task.kind {
             TaskKind::Born { parent, .. } if task.process == process && parent != process => {
                 Some((parent, task.time))
             }
             _ => None,
         });
-        Lineage {
-            process,
-            since: exec.and_then(|task| task.time),
-            parent,
-        }
+        Lineage { process, parent }
     }
 
     /// The process had what happened to `process` at `time`.
     fn had(&self, process: Option<u32>, time: Option<Timestamp>) -> bool {
-        let inherited =
-            |(parent, born)| self.since.is_none() && process == Some(parent) && time <= born;
-        let own = process == Some(self.process) && time >= self.since;
-        own || self.parent.is_some_and(inherited)
+        let inherited = |(parent, born)| process == Some(parent) && time <= born;
+        process == Some(self.process) || self.parent.is_some_and(inherited)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which bytes an address has at which time.
 
 use super::*;
-use crate::capture::{KernelSymbol, MappingEvent, TextPoke};
+use crate::capture::{KernelSymbol, MappingEvent, TaskEvent, TaskKind, TextPoke};
 use std::path::{Path, PathBuf};
 
 struct Folder(PathBuf);
@@ -105,6 +105,55 @@ fn code_is_that_of_its_time() {
         other.code(Address(0x1000), None).is_err(),
         "another process has its own"
     );
+}
+
+/// What happened to a process at a time.
+fn task(time: u64, process: u32, kind: TaskKind) -> TaskEvent {
+    TaskEvent {
+        time: Some(Timestamp(time)),
+        process,
+        thread: rept_trace::ThreadId(process),
+        kind,
+    }
+}
+
+#[test]
+fn another_program_begins_with_nothing_mapped() {
+    let folder = Folder::new("exec");
+    let mut capture = capture();
+    let exec = || TaskKind::Named {
+        name: "new".to_owned(),
+        exec: true,
+    };
+    let by = rept_trace::ThreadId(1);
+    capture.tasks = vec![
+        task(100, 1, exec()),
+        task(150, 2, TaskKind::Born { parent: 1, by }),
+        task(170, 2, exec()),
+    ];
+    capture.mappings = vec![
+        mapping(None, folder.library("old.so", 0x11)),
+        mapped(Some(100), 0x3000, 0x1000, folder.library("new.so", 0x22)),
+        MappingEvent {
+            process: Some(2),
+            ..mapping(Some(180), folder.library("child.so", 0x33))
+        },
+    ];
+    let at = |process, at, time| {
+        let image = ProcessImage::new(&capture, Some(process), None, &Binaries::default(), &[]);
+        bytes(&image, at, time).map(|bytes| bytes[0])
+    };
+    let nothing = |at| Err(format!("nothing is known to be mapped at {at:#x}"));
+    assert_eq!(at(1, 0x1ff0, 99), Ok(0x11));
+    assert_eq!(at(1, 0x3000, 99), nothing(0x3000));
+    assert_eq!(at(1, 0x1ff0, 100), nothing(0x1ff0));
+    assert_eq!(at(1, 0x3000, 100), Ok(0x22));
+    // A child has its parent's programs up to its birth, and its own from then on.
+    assert_eq!(at(2, 0x1ff0, 99), Ok(0x11));
+    assert_eq!(at(2, 0x1ff0, 160), nothing(0x1ff0));
+    assert_eq!(at(2, 0x3000, 160), Ok(0x22));
+    assert_eq!(at(2, 0x3000, 170), nothing(0x3000));
+    assert_eq!(at(2, 0x1ff0, 180), Ok(0x33));
 }
 
 /// An ELF file with a build-id, as a PT_NOTE at its begin, filled up with `fill`.
