@@ -9,7 +9,7 @@ use crate::capture::{Capture, Stream};
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::Dump;
 use crate::image::ProcessImage;
-use rept_decode::{Chunk, CodeBuilder, CpuModel, DecodeOptions, TimeParameters};
+use rept_decode::{Chunk, CodeBuilder, CpuModel, DecodeOptions, Resync, TimeParameters};
 use rept_trace::{Gap, GapReason, ThreadId, ThreadTrace, Trace};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -136,6 +136,11 @@ fn paths(
     let processes = capture.processes();
     for stream in &capture.streams {
         let thread = stream.thread.unwrap_or_default();
+        let mut options = options;
+        if stream.cpu.is_some() {
+            // Programs of which there is no code take turns with the process on the processor.
+            options.resync = Resync::NextEnable;
+        }
         let mut path_of = |thread| one(capture, stream, thread, image, &options, &mut code, pace);
         match stream.cpu {
             Some(cpu) => per_cpu.push((cpu, path_of(ThreadId(cpu)))),

@@ -90,7 +90,7 @@ pub(super) fn split(
 ) -> Split {
     let stays: Vec<Stays> = cpus
         .iter()
-        .map(|&(cpu, _)| Stays::new(switches, cpu))
+        .map(|&(cpu, _)| Stays::new(switches, cpu, cpus.len() == 1))
         .collect();
     let mut spans: BTreeMap<ThreadId, Vec<Span<'_>>> = BTreeMap::new();
     let mut holes = Vec::new();
@@ -104,7 +104,7 @@ pub(super) fn split(
                     spans.entry(thread).or_default().push(span);
                 }
                 Owner::Foreign => {}
-                Owner::Unclear if span.steps.is_empty() => {}
+                Owner::Unclear if span.steps.is_empty() && !span.without_code => {}
                 Owner::Unclear => {
                     unclear += span.steps.end - span.steps.start;
                     let next = cut.peek();

@@ -21,10 +21,12 @@ pub(super) struct Stays {
 }
 
 impl Stays {
-    /// Both records of a switch are used; either may be missing.
-    pub(super) fn new(switches: &[Switch], cpu: u32) -> Stays {
+    /// Both records of a switch are used; either may be missing. Where only one processor is `alone`,
+    /// records need not name it.
+    pub(super) fn new(switches: &[Switch], cpu: u32, alone: bool) -> Stays {
         let mut found = Stays::default();
-        let own = switches.iter().filter(|switch| switch.cpu == Some(cpu));
+        let is_own = |on: Option<u32>| on.map_or(alone, |on| on == cpu);
+        let own = switches.iter().filter(|switch| is_own(switch.cpu));
         for switch in own {
             if found.stays.is_empty() && !switch.out {
                 found.known_from = switch.time;

@@ -235,6 +235,81 @@ fn behind_a_loss_the_time_of_the_psb_tells_the_thread() {
     assert_eq!(behind_a_loss(None, GapReason::Overflow), []);
 }
 
+/// A trace that begins in the midst of a thread: the PSB+ tells when that was, and switches later are
+/// another's, though steps may have run up to then. Records need not name the only processor.
+#[test]
+fn at_the_begin_the_time_of_the_psb_tells_the_thread() {
+    let at = |earliest, latest| Interval {
+        earliest: Timestamp(earliest),
+        latest: Timestamp(latest),
+    };
+    let mut source = ThreadTrace::new(ThreadId(0));
+    let marks = [(0, at(0, 100)), (0, at(100, 200)), (5, at(100, 200))];
+    source.times = marks.map(|(step, time)| TimeMark { step, time }).into();
+    source.push(Run {
+        block: BlockId(1),
+        count: 5,
+    });
+    let mut switches = [switch(150, 7, true), switch(151, 8, false)];
+    for switch in &mut switches {
+        switch.cpu = None;
+    }
+    let given = |cpus: &[(u32, ThreadTrace)]| {
+        let threads = split(cpus, &switches, None, Some(1), &mut Vec::new()).threads;
+        let threads = threads.iter();
+        let all: Vec<_> = threads.map(|of| (of.thread.0, of.steps())).collect();
+        all
+    };
+    let one = (0, source);
+    assert_eq!(given(std::slice::from_ref(&one)), [(7, 5)]);
+    assert_eq!(given(&[one, (1, processor(&[(1, 10)]))]), []);
+}
+
+/// What other programs ran in between, without their code, is missing of them, and not of the thread.
+#[test]
+fn code_of_others_that_is_missing_parts_no_thread() {
+    let gaps_of = |process: u32, at: &[u64]| {
+        let mut source = processor(&[(1, 10), (0, 30), (2, 50)]);
+        let ips = [0x1000, 0x2000, 0x1001].into_iter();
+        let enabled = source.events.iter_mut().step_by(2);
+        for (event, ip) in enabled.zip(ips) {
+            event.kind = EventKind::Enabled {
+                ip: rept_trace::Address(ip),
+            };
+        }
+        let missing = |at| Gap {
+            at: Some(rept_trace::Address(at)),
+            reason: GapReason::MissingCode {
+                wanted: String::new(),
+            },
+            ..unseen_gap(1)
+        };
+        source.gaps = at.iter().map(|&at| missing(at)).collect();
+        let mut switches = [
+            switch(5, 7, false),
+            switch(20, 7, true),
+            switch(21, 8, false),
+            switch(40, 8, true),
+            switch(41, 7, false),
+        ];
+        for switch in switches.iter_mut().filter(|of| of.thread == ThreadId(8)) {
+            switch.process = process;
+        }
+        let cpus = [(0, source)];
+        let threads = split(&cpus, &switches, None, Some(1), &mut Vec::new()).threads;
+        let threads = threads.iter();
+        let all: Vec<_> = threads
+            .map(|of| (of.thread.0, of.steps(), of.gaps.len()))
+            .collect();
+        all
+    };
+    assert_eq!(gaps_of(2, &[0x2000]), [(7, 3, 0)]);
+    assert_eq!(gaps_of(1, &[0x2000]), [(7, 3, 0), (8, 0, 1)]);
+    // What is missing elsewhere may be the thread's own.
+    assert_eq!(gaps_of(2, &[0x1010, 0x2000]), [(7, 3, 1)]);
+    assert_eq!(gaps_of(2, &[0x2000, 0x2000]), [(7, 3, 1)]);
+}
+
 /// Rounds that are not counted part the thread that ran them, and hide no other.
 #[test]
 fn a_loop_without_packets_is_its_threads_own() {
