@@ -12,6 +12,12 @@ const MAGIC: &[u8; 8] = b"PERFILE2";
 const MAGIC_BIG_ENDIAN: &[u8; 8] = b"2ELIFREP";
 /// Bytes of the header of a seekable file and of a pipe.
 const FILE_HEADER: u64 = 104;
+/// Where the header tells the size of an event in the table.
+const ATTR_SIZE_AT: u64 = 16;
+/// The shortest event that perf knows.
+const LEAST_ATTR: u64 = 64;
+/// What stands behind an event in the table: where its identifiers lie, and how many bytes they are.
+const ID_PLACE: u64 = 16;
 const PIPE_HEADER: u64 = 16;
 /// Header features, by bit.
 const FEATURE_BUILD_ID: u64 = 2;
@@ -165,28 +171,62 @@ impl<'a> Container<'a> {
         Error::malformed(self.path, at, what)
     }
 
-    fn file_attrs(&mut self, attr_size: u64, at: u64, size: u64) {
-        let Some(section) = self.section(at, size).filter(|_| attr_size >= 64 + 16) else {
-            self.problems.push(Error::malformed(
-                self.path,
-                at,
-                "the table of events lies outside the file",
-            ));
+    fn file_attrs(&mut self, entry_size: u64, at: u64, size: u64) {
+        let Some(section) = self.section(at, size) else {
+            self.malformed(at, "the table of events lies outside the file");
             return;
         };
-        let entry_size = attr_size as usize;
-        for entry in section.chunks_exact(entry_size).take(MAX_ATTRS) {
-            let Some(mut attr) = Attr::parse(&entry[..entry_size - 16]) else {
+        let fits = entry_size >= LEAST_ATTR + ID_PLACE && entry_size <= size;
+        if !fits || !size.is_multiple_of(entry_size) {
+            let what = format!("a table of {size} bytes cannot hold events of {entry_size}");
+            self.malformed(ATTR_SIZE_AT, what);
+        }
+        if !fits {
+            return;
+        }
+        let entry_size = entry_size as usize;
+        let entries = section.chunks_exact(entry_size);
+        if entries.len() > MAX_ATTRS {
+            let what = format!("of {} events the first {MAX_ATTRS} are read", entries.len());
+            self.malformed(at, what);
+        }
+        for (index, entry) in entries.take(MAX_ATTRS).enumerate() {
+            let at = at + (index * entry_size) as u64;
+            let (bytes, place) = entry.split_at(entry_size - ID_PLACE as usize);
+            self.tell_attr_size(at, bytes);
+            let Some(mut attr) = Attr::parse(bytes) else {
                 continue;
             };
-            let mut ids = Fields::at(entry, entry_size - 16);
-            let place = ids.u64().zip(ids.u64());
-            let ids = place
-                .and_then(|(at, size)| self.section(at, size))
-                .unwrap_or_default();
-            attr.ids = words(ids);
+            attr.ids = words(self.ids(at, place));
             self.attrs.push(attr);
         }
+    }
+
+    /// Notes an event that is told to be longer than its place.
+    fn tell_attr_size(&mut self, at: u64, bytes: &[u8]) {
+        let told = Fields::at(bytes, 4).u32().unwrap_or_default();
+        if u64::from(told) > bytes.len() as u64 {
+            let what = format!("an event of {told} bytes lies in {}", bytes.len());
+            self.malformed(at, what);
+        }
+    }
+
+    /// The identifiers of the event at `at`, as `place` tells their offset and length.
+    fn ids(&mut self, at: u64, place: &[u8]) -> &'a [u8] {
+        let mut place = Fields::new(place);
+        let Some((ids_at, size)) = place.u64().zip(place.u64()) else {
+            return &[];
+        };
+        let found = self.section(ids_at, size);
+        if found.is_none() && size > 0 {
+            self.malformed(at, "the identifiers of the event lie outside the file");
+        }
+        found.unwrap_or_default()
+    }
+
+    fn malformed(&mut self, at: u64, what: impl Into<String>) {
+        let problem = Error::malformed(self.path, at, what);
+        self.problems.push(problem);
     }
 
     fn file_features(&mut self, table: u64, flags: [u64; 4]) {
@@ -272,11 +312,14 @@ impl<'a> Container<'a> {
 
     fn one(&mut self, record: RawRecord<'a>, packed: &mut Packed, visit: &mut dyn Visit) {
         match record.kind {
-            kind::HEADER_ATTR => {
-                if let Some(attr) = pipe_attr(record.body) {
-                    visit.attr(attr);
-                }
-            }
+            kind::HEADER_ATTR => match pipe_attr(record.body) {
+                Some(attr) => visit.attr(attr),
+                None => visit.problem(Error::malformed(
+                    self.path,
+                    record.offset,
+                    "the record of an event is shorter than the event",
+                )),
+            },
             kind::HEADER_FEATURE => {
                 let mut cursor = Fields::new(record.body);
                 if let Some(bit) = cursor.u64() {

@@ -562,6 +562,35 @@ fn older_and_newer_attributes_are_read() {
 }
 
 #[test]
+fn sizes_of_events_that_lie_are_noted_with_their_place() {
+    let lie = |at: usize, word: u64, expect: &str| {
+        let mut bytes = whole();
+        bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        let problems = read(bytes).problems;
+        let said = problems.iter().any(|problem| {
+            let said = problem.to_string();
+            said.contains(expect) && said.contains("at offset 0x")
+        });
+        assert!(said, "{expect}: {problems:?}");
+    };
+    let [attrs_at, entry] = [24, 16].map(|at| {
+        let word = whole()[at..at + 8].try_into().unwrap();
+        u64::from_le_bytes(word) as usize
+    });
+    lie(16, 1 << 60, "cannot hold events of 1152921504606846976");
+    lie(16, entry as u64 - 1, "cannot hold events of");
+    lie(16, 79, "cannot hold events of 79");
+    lie(24, 1 << 40, "the table of events lies outside the file");
+    lie(attrs_at, 0xffff_0000_0008, "an event of 65535 bytes");
+    let ids = attrs_at + entry - 16;
+    lie(
+        ids + 8,
+        1 << 40,
+        "the identifiers of the event lie outside the file",
+    );
+}
+
+#[test]
 fn older_perf_tells_less_of_the_clock() {
     let capture = read(file(&[
         info_of(&INFO[..9]),
