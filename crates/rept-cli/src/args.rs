@@ -206,6 +206,9 @@ pub(crate) struct PacketsArgs {
     /// A perf.data file, a trace bundle of LLDB, or a file of bare Intel PT packets.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// The processor that made a trace which does not say so: FAMILY/MODEL[/STEPPING].
+    #[arg(long, value_name = "CPU", value_parser = raw::processor)]
+    pub(crate) cpu: Option<CpuModel>,
 }
 
 /// Which steps.

@@ -1,18 +1,23 @@
 //! `rept packets`: the packets of a trace file, one a line.
 
 use crate::failure::Failure;
-use rept_core::Capture;
+use rept_core::{Capture, CpuModel};
 use rept_decode::dump::{DumpOptions, dump};
 use rept_decode::packet::Packets;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Prints the packets of a trace container, stream by stream, or of a file of bare packets.
+/// Prints the packets of a trace container, stream by stream, or of a file of bare packets. `cpu` made
+/// them, if they do not say: errata change how some packets are read.
 ///
 /// # Errors
 /// The file cannot be read, or holds no trace, or no PSB.
-pub(crate) fn packets(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+pub(crate) fn packets(
+    path: &Path,
+    cpu: Option<CpuModel>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     if !Capture::is_container(path) {
         let bytes = std::fs::read(path).map_err(|error| Failure::file("read", path, error))?;
         if bytes.is_empty() {
@@ -21,14 +26,14 @@ pub(crate) fn packets(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
                 path.display()
             )));
         }
-        list(&bytes, out).map_err(Failure::output)?;
+        list(&bytes, cpu, out).map_err(Failure::output)?;
         return some_psb(path, [&bytes[..]]);
     }
     let capture = Capture::open(path).map_err(|error| Failure::new(error.to_string()))?;
     for problem in &capture.problems {
         eprintln!("rept: note: {problem}");
     }
-    streams(&capture, out).map_err(Failure::output)?;
+    streams(&capture, cpu, out).map_err(Failure::output)?;
     let pieces = capture.streams.iter().flat_map(|stream| &stream.pieces);
     some_psb(path, pieces.map(|piece| capture.bytes(piece)))
 }
@@ -43,7 +48,8 @@ fn some_psb(path: &Path, streams: impl IntoIterator<Item: AsRef<[u8]>>) -> Resul
     Err(Failure::new(sentence))
 }
 
-fn streams(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
+fn streams(capture: &Capture, cpu: Option<CpuModel>, out: &mut dyn Write) -> io::Result<()> {
+    let cpu = capture.cpu.or(cpu);
     for stream in &capture.streams {
         let of = match (stream.thread, stream.cpu) {
             (Some(thread), _) => format!("thread {thread}"),
@@ -56,15 +62,21 @@ fn streams(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
                 "{of}: {} bytes from offset {:#x}",
                 piece.len, piece.offset
             )?;
-            list(&capture.bytes(piece), out)?;
+            list(&capture.bytes(piece), cpu, out)?;
         }
     }
     Ok(())
 }
 
-fn list(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+fn list(bytes: &[u8], cpu: Option<CpuModel>, out: &mut dyn Write) -> io::Result<()> {
+    let cpu = cpu.filter(|cpu| cpu.intel);
     let options = DumpOptions {
         no_pad: true,
+        cpu: cpu.map(|cpu| rept_decode::CpuModel {
+            family: cpu.family,
+            model: cpu.model,
+            stepping: cpu.stepping,
+        }),
         ..DumpOptions::default()
     };
     let mut adapter = Adapter { out, error: None };

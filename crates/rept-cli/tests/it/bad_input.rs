@@ -229,6 +229,22 @@ fn a_trace_without_a_psb_is_said_to_have_none() {
 }
 
 #[test]
+fn errata_of_the_processor_change_how_packets_are_read() {
+    let scratch = Scratch::new("errata");
+    let bare = scratch.join("bare.pt");
+    // On some processors an overflow may cut a CYC off.
+    let behind: &[u8] = &[0x02, 0x23, 0x07, 0x02, 0xf3, 0x00];
+    fs::write(&bare, [&[0x02, 0x82].repeat(8), behind].concat()).unwrap();
+    let listed = |command| String::from_utf8(run(command, &bare).stdout).unwrap();
+    let (without, with) = (listed("packets"), listed("packets --cpu 6/94"));
+    assert!(
+        without.contains("CYC") && !without.contains("OVF"),
+        "{without}"
+    );
+    assert!(with.contains("OVF"), "{with}");
+}
+
+#[test]
 fn a_second_file_behind_the_first_is_not_passed_over_in_silence() {
     let scratch = Scratch::new("concatenated");
     let directory = copy(&scratch);
