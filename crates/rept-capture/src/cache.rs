@@ -92,8 +92,7 @@ impl Cache {
     pub(crate) fn new(remote: &Remote, mappings: &[Mapping], style: Style) -> Result<Cache, Error> {
         let at = free_area(mappings, TABLE_BYTES as u64);
         let table = Table::new(Shared::new(remote, at, TABLE_BYTES, false)?);
-        // With truth, what is loaded to compare would have to be told apart from the program's accesses.
-        let mut source = Source::new(!style.exact);
+        let mut source = Source::default();
         source.mappings_changed(remote.tid, mappings);
         Ok(Cache {
             arenas: Vec::new(),

@@ -1,6 +1,6 @@
 //! The program's code as the cache may copy it: from mappings whose bytes cannot change
-//! without a system call that changes the mapping, and, when copies compare what they were
-//! made of before they run, from others.
+//! without a system call that changes the mapping, and from others, whose copies compare what
+//! they were made of before they run.
 
 use crate::maps::Mapping;
 use crate::sys;
@@ -14,19 +14,9 @@ pub(super) struct Source {
     // Ascending, with whether anything was copied from there.
     mappings: Vec<(Mapping, bool)>,
     pages: HashMap<u64, Box<[u8]>>,
-    // Whether code that may change is had too.
-    changing: bool,
 }
 
 impl Source {
-    /// Code that may change is had only when `changing`.
-    pub(super) fn new(changing: bool) -> Source {
-        Source {
-            changing,
-            ..Source::default()
-        }
-    }
-
     /// Code that may change is read anew.
     pub(super) fn look_again(&mut self) {
         let Source {
@@ -52,9 +42,7 @@ impl Source {
         self.pages.clear();
         let before = std::mem::take(&mut self.mappings);
         let copied = |m: &Mapping| before.iter().any(|(old, copied)| *copied && old == m);
-        let copyable = mappings
-            .iter()
-            .filter(|m| is_copyable(m) && (self.changing || !may_change(m)));
+        let copyable = mappings.iter().filter(|m| is_copyable(m));
         self.mappings = copyable.map(|m| (m.clone(), copied(m))).collect();
         let kept = |old: &Mapping| self.mappings.iter().any(|(m, _)| m == old);
         before.iter().any(|(old, copied)| *copied && !kept(old))

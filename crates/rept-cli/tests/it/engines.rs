@@ -218,6 +218,26 @@ fn code_that_is_written() {
 }
 
 #[test]
+fn code_that_is_written_is_copied_with_truth_too() {
+    let case = case("jit.c", Same::End, "SIGSEGV");
+    let scratch = Scratch::new("engines-copied");
+    let Some(program) = build(&case, &scratch) else {
+        return;
+    };
+    let said = record(
+        "--engine fast --truth",
+        &program,
+        &scratch.join("exact"),
+        case.end,
+    );
+    let mut notes = said.lines().filter_map(|line| line.strip_prefix("note: "));
+    let note = notes.find(|note| note.contains("stepped, as"));
+    let stepped = note.and_then(|note| note.split(' ').next()?.parse().ok());
+    // In code that it made it runs 202 instructions before the one that faults.
+    assert!(stepped.is_some_and(|count: u32| count < 100), "{said}");
+}
+
+#[test]
 fn code_that_is_written_over() {
     check(case("rewrites.c", Same::Values, "SIGSEGV"));
     check(Case {
