@@ -408,15 +408,10 @@ fn finish(mut engine: Engine, begun: Instant) -> Result<Summary, Error> {
     let core_bytes = engine.core_bytes;
     let mut notes = engine.notes;
     if lost > 0 {
-        notes.push(format!(
-            "only the newest steps were kept and counted: some {lost} blocks before them were overwritten"
-        ));
+        notes.push(overwritten(lost));
     }
     if engine.stepped > 0 {
-        notes.push(format!(
-            "{} instructions were stepped, as they cannot run as copies or faulted",
-            engine.stepped
-        ));
+        notes.push(stepped(engine.stepped));
     }
     let finished = engine.recording.finish();
     let children = engine.family.map_or_else(Vec::new, Family::join);
@@ -431,4 +426,32 @@ fn finish(mut engine: Engine, begun: Instant) -> Result<Summary, Error> {
         notes,
         children,
     })
+}
+
+fn stepped(count: u64) -> String {
+    match count {
+        1 => "1 instruction was stepped, as it cannot run as a copy or faulted".to_owned(),
+        _ => format!("{count} instructions were stepped, as they cannot run as copies or faulted"),
+    }
+}
+
+fn overwritten(blocks: u64) -> String {
+    let which = match blocks {
+        1 => "1 block before them was".to_owned(),
+        _ => format!("some {blocks} blocks before them were"),
+    };
+    format!("only the newest steps were kept and counted: {which} overwritten")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_have_numbers_in_words_that_fit() {
+        assert!(stepped(1).starts_with("1 instruction was stepped, as it cannot"));
+        assert!(stepped(2).starts_with("2 instructions were stepped, as they cannot"));
+        assert!(overwritten(1).ends_with("1 block before them was overwritten"));
+        assert!(overwritten(2).ends_with("some 2 blocks before them were overwritten"));
+    }
 }
