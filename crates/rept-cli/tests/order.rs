@@ -184,6 +184,29 @@ fn never_contradicts(name: &str, form: Form) -> usize {
     check(order, &real)
 }
 
+/// The last segment of a thread.
+fn last_of(order: &Order, thread: usize) -> SegmentId {
+    let mut segments = order.sequence().iter();
+    let last = segments.rposition(|segment| segment.thread as usize == thread);
+    SegmentId(last.expect("it has steps") as u32)
+}
+
+#[test]
+fn a_thread_that_had_ended_came_before_what_is_later() {
+    let scratch = Scratch::new("order-ended");
+    let recording = record("../relay", Form::new(3, Schedule::Cores), &scratch);
+    let session = Session::builder()
+        .directory(&recording)
+        .open()
+        .expect("a session");
+    let (trace, order) = (session.decode(), session.order());
+    let first = trace.threads.iter().map(|thread| thread.thread).min();
+    let (waiting, ended): (Vec<usize>, Vec<usize>) =
+        (0..trace.threads.len()).partition(|&at| Some(trace.threads[at].thread) == first);
+    let relation = order.relation(last_of(order, ended[0]), last_of(order, waiting[0]));
+    assert_eq!(relation, Relation::Before);
+}
+
 #[test]
 fn what_really_happened_when_threads_overlap() {
     for (seed, name) in seeded(1, PROGRAMS) {

@@ -4,6 +4,7 @@ mod agree;
 mod births;
 mod builder;
 mod decode;
+mod ends;
 mod files;
 mod follow;
 mod inherited;

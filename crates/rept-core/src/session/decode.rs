@@ -4,7 +4,7 @@ use super::agree::{self, End};
 use super::files::Files;
 use super::watch::{Limits, Progress};
 use super::workers::{self, Share};
-use super::{Decoded, births, mapped, percpu, rewritten};
+use super::{Decoded, births, ends, mapped, percpu, rewritten};
 use crate::capture::{Capture, Stream};
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::Dump;
@@ -83,6 +83,7 @@ pub(super) fn decode(
     if let Some(dump) = dump {
         diagnostics.extend(agree::missing_from_dump(&trace, dump, capture));
     }
+    ends::bound(capture, &mut trace);
     let mut files = Files::new(capture);
     let mapped = mapped::mapped(capture, &trace, &mut files);
     let births = births::births(capture, &trace);
