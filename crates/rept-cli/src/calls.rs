@@ -5,7 +5,7 @@ use crate::colour;
 use crate::failure::Failure;
 use crate::query::thread;
 use crate::text::grouped;
-use rept_core::{Call, History, Position};
+use rept_core::{CallEnd, CallNode, CallTree, History};
 use rept_trace::ThreadId;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,8 +21,12 @@ struct Record<'a> {
     at: String,
     callee: String,
     function: &'a str,
-    depth: usize,
+    depth: u32,
     returned: Option<String>,
+    /// The last step inside, returned or not.
+    left: Option<String>,
+    /// Made before the steps asked for.
+    open_before: bool,
 }
 
 /// Prints the calls of a thread as a tree, one a line.
@@ -41,22 +45,27 @@ pub(crate) fn calls(
     )?;
     let steps = wanted.range.steps(history, thread)?;
     let names = Names::new(history);
-    let chosen = |call: &&Call| {
-        let inside = steps.contains(&call.site);
-        inside && wanted.range.fits(&names.of(call))
-    };
-    let all = history.calls(thread).iter().filter(chosen);
+    let tree = call_tree(history, thread, steps)?;
+    let all = tree.filter(|call| wanted.range.fits(&names.of(call)));
     if wanted.json {
-        let lines = all.map(|call| json(&names, thread, call));
-        return print(lines, out);
+        return print(all.map(|call| json(&names, &call)), out);
     }
-    let found: Vec<&Call> = all.collect();
+    let found: Vec<CallNode> = all.collect();
     if found.is_empty() {
         return Err(Failure::new(format!(
             "thread {thread} makes no such call in the steps asked for"
         )));
     }
-    tree(&names, thread, &found, out).map_err(Failure::output)
+    print_tree(&names, &found, out).map_err(Failure::output)
+}
+
+fn call_tree(
+    history: &History,
+    thread: ThreadId,
+    steps: Range<u64>,
+) -> Result<CallTree<'_>, Failure> {
+    let tree = history.call_tree(thread, steps);
+    tree.ok_or_else(|| Failure::new(format!("no steps of thread {thread} in the trace")))
 }
 
 fn print(
@@ -69,97 +78,111 @@ fn print(
     Ok(())
 }
 
-fn json(names: &Names<'_>, thread: ThreadId, call: &Call) -> Result<String, Failure> {
-    serde_json::to_string(&record(thread, call, &names.of(call)))
+fn json(names: &Names<'_>, call: &CallNode) -> Result<String, Failure> {
+    serde_json::to_string(&record(call, &names.of(call)))
         .map_err(|error| Failure::new(error.to_string()))
 }
 
-fn record<'a>(thread: ThreadId, call: &Call, function: &'a str) -> Record<'a> {
-    let place = |step| Position::new(thread, step).to_string();
+fn record<'a>(call: &CallNode, function: &'a str) -> Record<'a> {
+    let (returned, left) = match call.end {
+        CallEnd::Returned(at) => (Some(at), Some(at)),
+        CallEnd::Left(at) => (None, Some(at)),
+        _ => (None, None),
+    };
     Record {
-        at: place(call.site),
+        at: call.entry.to_string(),
         callee: call.callee.to_string(),
         function,
-        depth: call.depth as usize,
-        returned: call.returned.map(place),
+        depth: call.depth,
+        returned: returned.map(|at| at.to_string()),
+        left: left.map(|at| at.to_string()),
+        open_before: call.open_before,
     }
 }
 
 /// How many calls a thread made in its steps, and the last `most` of them as `rept calls --json` has them.
 ///
 /// # Errors
-/// None in practice: they are numbers and strings.
+/// The thread was not traced.
 pub(crate) fn last_as_json(
     history: &History,
     thread: ThreadId,
     steps: Range<u64>,
     most: usize,
 ) -> Result<(usize, Vec<serde_json::Value>), Failure> {
-    let all = calls_in(history, thread, steps);
+    let tree = call_tree(history, thread, steps)?.made();
     let names = Names::new(history);
-    let last = &all[all.len().saturating_sub(most)..];
-    let made = last.iter().map(|call| {
-        let value = serde_json::to_value(record(thread, call, &names.of(call)));
+    let count = tree.len();
+    let made = last(tree, most).into_iter().map(|call| {
+        let value = serde_json::to_value(record(&call, &names.of(&call)));
         value.map_err(|error| Failure::new(error.to_string()))
     });
-    Ok((all.len(), made.collect::<Result<_, _>>()?))
+    Ok((count, made.collect::<Result<_, _>>()?))
 }
 
-fn calls_in(history: &History, thread: ThreadId, steps: Range<u64>) -> Vec<&Call> {
-    let inside = |call: &&Call| steps.contains(&call.site);
-    history.calls(thread).iter().filter(inside).collect()
+/// The last calls of a tree, in their order.
+fn last(tree: CallTree<'_>, most: usize) -> Vec<CallNode> {
+    let mut last: Vec<CallNode> = tree.rev().take(most).collect();
+    last.reverse();
+    last
 }
 
 /// Prints the last `most` calls of a thread's steps as a tree.
 ///
 /// # Errors
-/// Those of writing.
+/// The thread was not traced; those of writing.
 pub(crate) fn last_calls(
     history: &History,
     thread: ThreadId,
     steps: Range<u64>,
     most: usize,
     out: &mut dyn Write,
-) -> io::Result<()> {
-    let all = calls_in(history, thread, steps);
-    let skipped = all.len().saturating_sub(most);
-    let count = |count: usize| grouped(count as u64);
-    match skipped {
-        0 => writeln!(out, "{} calls of thread {thread}", count(all.len()))?,
-        _ => writeln!(
+) -> Result<(), Failure> {
+    let tree = call_tree(history, thread, steps)?.made();
+    let count = tree.len();
+    let number = |count: usize| grouped(count as u64);
+    match count > most {
+        false => writeln!(out, "{} calls of thread {thread}", number(count)),
+        true => writeln!(
             out,
             "the last {} of {} calls of thread {thread} (all: rept calls)",
-            count(most),
-            count(all.len())
-        )?,
+            number(most),
+            number(count)
+        ),
     }
-    tree(&Names::new(history), thread, &all[skipped..], out)
+    .and_then(|()| print_tree(&Names::new(history), &last(tree, most), out))
+    .map_err(Failure::output)
 }
 
-fn tree(
-    names: &Names<'_>,
-    thread: ThreadId,
-    calls: &[&Call],
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn print_tree(names: &Names<'_>, calls: &[CallNode], out: &mut dyn Write) -> io::Result<()> {
     let outermost = calls.iter().map(|call| call.depth).min().unwrap_or(0);
     for call in calls {
         let indent = 2 * (call.depth - outermost) as usize;
-        let at = Position::new(thread, call.site).to_string();
-        let at = colour::position(format!("{at:<16}"));
-        let end = match call.returned {
-            Some(step) => format!("{} steps", grouped(step - call.site)),
-            None => "open".to_owned(),
-        };
-        let name = names.of(call);
+        let at = colour::position(format!("{:<16}", call.entry.to_string()));
         writeln!(
             out,
-            "  {at} {:indent$}{name}  ({end})",
+            "  {at} {:indent$}{}  ({})",
             "",
+            names.of(call),
+            state(call),
             indent = indent.min(MAX_INDENT)
         )?;
     }
     Ok(())
+}
+
+/// How long a call took, and how it ended.
+fn state(call: &CallNode) -> String {
+    let steps = |step: u64| format!("{} steps", grouped(step - call.entry.step));
+    let end = match call.end {
+        CallEnd::Returned(at) => steps(at.step),
+        CallEnd::Left(at) => format!("left without a return after {}", steps(at.step)),
+        _ => "open".to_owned(),
+    };
+    match call.open_before {
+        true => format!("{end}, made before"),
+        false => end,
+    }
 }
 
 /// Names of callees, each looked up once.
@@ -176,7 +199,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn of(&self, call: &Call) -> String {
+    fn of(&self, call: &CallNode) -> String {
         let look_up = || {
             let symbol = self.history.session().symbols().lookup(call.callee);
             let module = symbol.module.clone();

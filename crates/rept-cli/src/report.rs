@@ -65,8 +65,8 @@ pub(crate) fn source(
         function: range.function.as_deref(),
         trust: wanted.trust.into(),
     };
-    crate::calls::last_calls(history, thread, steps, CALLS, out)
-        .and_then(|()| writeln!(out, "\nsource lines, newest last\n{LEGEND}\n"))
+    crate::calls::last_calls(history, thread, steps, CALLS, out)?;
+    writeln!(out, "\nsource lines, newest last\n{LEGEND}\n")
         .and_then(|()| lines::lines(history, &lines, out))
         .and_then(|()| degraded(history, out))
         .map_err(Failure::output)

@@ -109,7 +109,7 @@ fn recursion(history: &History, crash: &Crash, out: &mut dyn Write) -> io::Resul
         history
             .calls(thread)
             .iter()
-            .filter(|call| call.returned.is_none())
+            .filter(|call| call.left.is_none())
     };
     let mut counts: BTreeMap<Address, u64> = BTreeMap::new();
     for call in open() {

@@ -107,7 +107,7 @@ impl<'a> Cursor<'a> {
         self.lines(direction, Lines::over)
     }
 
-    /// Out of the function: forward to the step behind its return, backward to the call. Of an
+    /// Out of the function: forward to the step behind its return (or what else left it), backward to the call. Of an
     /// inlined function, to the first step behind it, or the last one before.
     pub fn step_out(&mut self, direction: Direction) -> Stop {
         let mut walk = Lines::over(self.history, self.position);
@@ -122,9 +122,9 @@ impl<'a> Cursor<'a> {
                 Direction::Backward => self.end(direction),
             };
         };
-        match (direction, call.returned) {
+        match (direction, call.left) {
             (Direction::Backward, _) => self.stop(call.site, StopReason::Done),
-            (Direction::Forward, Some(returned)) => self.stop(returned + 1, StopReason::Done),
+            (Direction::Forward, Some(left)) => self.stop(left + 1, StopReason::Done),
             (Direction::Forward, None) => self.end(direction),
         }
     }

@@ -1,6 +1,7 @@
 //! The recovered history: the state at any position, with evidence.
 
 mod accesses;
+mod call_tree;
 mod calls;
 mod crash;
 mod diff;
@@ -23,6 +24,7 @@ use rept_recover::history::{self as engine, Recovered};
 use rept_trace::{Address, Block, Gap, RegWord, ThreadId, ThreadTrace, Trace};
 use std::ops::Range;
 
+pub use call_tree::{CallEnd, CallNode, CallTree};
 pub use calls::Call;
 pub use crash::{Crash, Suspects, Suspicion};
 pub use diff::{Change, Difference};

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  perf.data · raw PT ─▶ Capture ─┐                              ┌─▶ StateView, Backtrace
-//!                                 ├─▶ Session ─▶ History ────────┼─▶ last_write, explain, calls
+//!                                 ├─▶ Session ─▶ History ────────┼─▶ last_write, explain, call_tree
 //!  core ──▶ Dump ─────────────────┘   decode      recover        └─▶ Cursor
 //!  files ─▶ Binaries, Symbols
 //! ```
@@ -46,10 +46,27 @@
 //!
 //! *Questions.* [`History::last_write`] and [`History::next_write`] say who wrote a register or
 //! memory, and whether someone unknown may have since; [`History::touches`] who touches it;
-//! [`History::executions`] and [`History::calls`] when code ran; [`History::explain`] where a value
-//! came from; [`History::why_known`] how recovery learned it, [`History::why_unknown`] why it did not;
+//! [`History::executions`] when code ran; [`History::call_tree`] who called whom;
+//! [`History::explain`] where a value came from; [`History::why_known`] how recovery learned it, [`History::why_unknown`] why it did not;
 //! [`History::diff`] what changed between two positions. All are look-ups in indices that are made at the first question; iterators are
-//! lazy, so whoever has enough stops.
+//! lazy, so whoever has enough stops:
+//!
+//! ```no_run
+//! # use rept_core::{CallEnd, History, Position};
+//! # fn last_calls(history: &History, crash: Position) -> Option<()> {
+//! // The last ten calls, newest first, out of a tree that may have millions.
+//! for call in history.call_tree(crash.thread, 0..crash.step)?.rev().take(10) {
+//!     let name = history.session().symbols().lookup(call.callee);
+//!     let state = match call.end {
+//!         CallEnd::Open => "still open".to_owned(),
+//!         CallEnd::Returned(at) => format!("returned at {at}"),
+//!         _ => "left without a return".to_owned(),
+//!     };
+//!     println!("{} {} {state}", call.entry, name.name().unwrap_or("?"));
+//! }
+//! # Some(())
+//! # }
+//! ```
 //!
 //! *Walking.* A [`Cursor`] steps by instruction, line and function and runs to breakpoints and
 //! watched places, in both directions.
@@ -104,10 +121,10 @@ pub use error::Error;
 #[cfg(feature = "gdb")]
 pub use gdb::{GDB_PYTHON, GdbError, GdbOptions};
 pub use history::{
-    AccessView, Answer, Asked, Backtrace, Call, Change, Crash, Difference, Explanation, Frame,
-    FrameVariables, History, Inference, InferenceSource, Instruction, KnownMask, Link, Location,
-    Origin, ParseLocationError, Race, RaceSide, Rule, Stage, StateView, Suspects, Suspicion, Touch,
-    Trail, Trust, Unknown, Value, Write,
+    AccessView, Answer, Asked, Backtrace, Call, CallEnd, CallNode, CallTree, Change, Crash,
+    Difference, Explanation, Frame, FrameVariables, History, Inference, InferenceSource,
+    Instruction, KnownMask, Link, Location, Origin, ParseLocationError, Race, RaceSide, Rule,
+    Stage, StateView, Suspects, Suspicion, Touch, Trail, Trust, Unknown, Value, Write,
 };
 pub use position::{ParsePositionError, Position};
 pub use rept_recover::{Options as RecoverOptions, Statistics};

@@ -43,6 +43,12 @@ fn questions_are_answered() {
     let (thread, site) = at.split_once(':').unwrap();
     let inside = format!("{thread}:{}", site.parse::<u64>().unwrap() + 1);
 
+    let open = succeed(&format!("calls --from {inside}"), &directory);
+    assert!(
+        open.contains("keep_reading  (7 steps, made before)"),
+        "{open}"
+    );
+
     let state = succeed(&format!("at --position {inside}"), &directory);
     let at = |more: &[&str]| {
         let words = ["at".into(), directory.clone().into_os_string()];

@@ -278,13 +278,8 @@ impl<'a> Lines<'a> {
             return 0..calls.len();
         };
         let behind = &calls[call + 1..];
-        let count = match calls[call].returned {
-            Some(returned) => behind.partition_point(|inner| inner.site <= returned),
-            None => {
-                let left = |inner: &Call| inner.depth <= calls[call].depth;
-                behind.iter().position(left).unwrap_or(behind.len())
-            }
-        };
+        let inside = |inner: &Call| calls[call].left.is_none_or(|left| inner.site <= left);
+        let count = behind.partition_point(inside);
         call + 1..call + 1 + count
     }
 

@@ -11,7 +11,8 @@ use crate::Error;
 use crate::position::Position;
 use crate::session::Progress;
 use iced_x86::Register;
-use rept_trace::{Address, RegWord, ThreadId};
+use rept_recover::history::{self as engine, Recovered};
+use rept_trace::{Address, RegWord, ThreadId, ThreadTrace};
 use std::cmp::Ordering;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -275,17 +276,25 @@ impl History {
     /// Calls made by a thread in the window, by ascending step; a tree by their `parent`s.
     pub fn calls(&self, thread: ThreadId) -> &[Call] {
         let trace = self.trace();
-        let make = || {
-            trace
-                .threads
-                .iter()
-                .map(|thread| calls::calls(&trace.code, thread))
-                .collect()
+        let of = |(index, thread): (usize, &ThreadTrace)| {
+            let stack = |step| self.stack_pointer(index as u32, step);
+            let end = self.at(Position::new(thread.thread, thread.steps()));
+            let stands = end.and_then(|end| end.pc());
+            calls::calls(&trace.code, thread, &self.handled()[index], stands, &stack)
         };
+        let make = || trace.threads.iter().enumerate().map(of).collect();
         let all: &Vec<Vec<Call>> = self.indices.calls.get_or_init(make);
         self.thread_index(thread)
             .map(|index| all[index].as_slice())
             .unwrap_or_default()
+    }
+
+    /// Where the stack ended before a step, if that is certain or assumed.
+    fn stack_pointer(&self, thread: u32, step: u64) -> Option<u64> {
+        let value = self
+            .recovered
+            .register(engine::Position { thread, step }, RegWord::RSP);
+        (Trust::Assumed.known(&value) == u64::MAX).then_some(value.bits)
     }
 
     /// The call that returned by a step.
@@ -318,7 +327,7 @@ impl History {
         let calls = self.calls(position.thread);
         let before = calls.partition_point(|call| call.site < position.step);
         let mut at = before.checked_sub(1)?;
-        while calls[at].returned.is_some_and(|step| step < position.step) {
+        while calls[at].left.is_some_and(|step| step < position.step) {
             at = calls[at].parent? as usize;
         }
         Some(at)
@@ -387,14 +396,18 @@ impl History {
 
     /// The handler that returned to just before a step.
     fn handler_before(&self, thread: usize, resumed: u64) -> Option<Handled> {
+        let same = |handler: &&Handled| handler.resumed == resumed;
+        self.handled()[thread].iter().rev().find(same).copied()
+    }
+
+    /// Handlers that returned, of each thread.
+    fn handled(&self) -> &[Vec<Handled>] {
         let trace = self.trace();
         let make = || {
             let of = |thread| handlers::handled(&trace.code, thread);
             trace.threads.iter().map(of).collect()
         };
-        let all: &Vec<Vec<Handled>> = self.indices.handled.get_or_init(make);
-        let same = |handler: &&Handled| handler.resumed == resumed;
-        all[thread].iter().rev().find(same).copied()
+        self.indices.handled.get_or_init(make)
     }
 
     /// Nothing known says that the handler changed the register of the code that it interrupted.
