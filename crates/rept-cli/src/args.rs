@@ -209,6 +209,9 @@ pub(crate) struct PacketsArgs {
     /// The processor that made a trace which does not say so: FAMILY/MODEL[/STEPPING].
     #[arg(long, value_name = "CPU", value_parser = raw::processor)]
     pub(crate) cpu: Option<CpuModel>,
+    /// As JSON, one packet a line (docs/json.md).
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which steps.

@@ -34,7 +34,7 @@ pub(crate) fn run(command: &Command, out: &mut (dyn Write + Send)) -> Result<(),
     match command {
         Command::Record(wanted) => record::record(wanted, out),
         Command::Decode(wanted) => run_decode(wanted, out),
-        Command::Packets(wanted) => packets(&wanted.file, wanted.cpu, out),
+        Command::Packets(wanted) => packets(wanted, out),
         Command::Report(wanted) => run_report(wanted, out),
         Command::Score(wanted) => run_score(wanted, out),
         Command::At(wanted) => ask(&wanted.input, wanted.trust, |history| {

@@ -9,8 +9,9 @@
 //!
 //! Packets with an IP end with the address that the payload stands for.
 
-use crate::packet::{LastIp, Packet, Packets};
+use crate::packet::{LastIp, Packet, Packets, ParseError};
 use crate::{CpuModel, Errata};
+use rept_trace::Address;
 use std::fmt::{self, Write};
 
 /// What to leave out.
@@ -24,31 +25,66 @@ pub struct DumpOptions {
     pub cpu: Option<CpuModel>,
 }
 
+/// One entry of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Offset of its first byte.
+    pub offset: usize,
+    /// The packet; or damage, behind which the listing goes on at the next PSB.
+    pub found: Result<Packet, ParseError>,
+    /// The address that an IP packet stands for.
+    pub ip: Option<Address>,
+}
+
+/// The packets of `bytes`, one after the other; none where there is no PSB to begin at.
+pub fn entries(bytes: &[u8], options: DumpOptions) -> impl Iterator<Item = Entry> + '_ {
+    let errata = options.cpu.map(Errata::of).unwrap_or_default();
+    let mut packets = Packets::new(bytes, 0).with_errata(errata);
+    let mut has_begun = options.no_sync || packets.sync(0);
+    let mut last_ip = LastIp::default();
+    std::iter::from_fn(move || {
+        while has_begun {
+            let Some((offset, found)) = packets.next() else {
+                has_begun = false;
+                break;
+            };
+            if options.no_pad && found == Ok(Packet::Pad) {
+                continue;
+            }
+            if found.is_err() {
+                packets.resync();
+            }
+            let ip = found
+                .as_ref()
+                .ok()
+                .and_then(|one| address(one, &mut last_ip));
+            return Some(Entry { offset, found, ip });
+        }
+        None
+    })
+}
+
 /// Writes the listing of `bytes` to `out`. Damage is a line of its own, after which the
 /// listing goes on at the next PSB.
 pub fn dump(bytes: &[u8], options: DumpOptions, out: &mut impl Write) -> fmt::Result {
-    let mut packets =
-        Packets::new(bytes, 0).with_errata(options.cpu.map(Errata::of).unwrap_or_default());
-    if !options.no_sync && !packets.sync(0) {
+    if !options.no_sync && !Packets::new(bytes, 0).sync(0) {
         return writeln!(out, "{:016x}  error: no PSB in {} bytes", 0, bytes.len());
     }
-    let mut last_ip = LastIp::default();
-    while let Some((offset, parsed)) = packets.next() {
-        match parsed {
-            Ok(Packet::Pad) if options.no_pad => {}
-            Ok(packet) => line(offset, &packet, &mut last_ip, out)?,
-            Err(error) => {
-                writeln!(out, "{offset:016x}  error: {error}")?;
-                packets.resync();
-            }
+    for entry in entries(bytes, options) {
+        match &entry.found {
+            Ok(packet) => write!(out, "{:016x}  {packet}", entry.offset)?,
+            Err(error) => write!(out, "{:016x}  error: {error}", entry.offset)?,
+        }
+        match entry.ip {
+            Some(ip) => writeln!(out, "  {ip:x}")?,
+            None => writeln!(out)?,
         }
     }
     Ok(())
 }
 
-fn line(offset: usize, packet: &Packet, last_ip: &mut LastIp, out: &mut impl Write) -> fmt::Result {
-    write!(out, "{offset:016x}  {packet}")?;
-    let ip = match *packet {
+fn address(packet: &Packet, last_ip: &mut LastIp) -> Option<Address> {
+    match *packet {
         Packet::Psb => {
             last_ip.reset();
             None
@@ -57,9 +93,5 @@ fn line(offset: usize, packet: &Packet, last_ip: &mut LastIp, out: &mut impl Wri
             last_ip.update(ip)
         }
         _ => None,
-    };
-    match ip {
-        Some(ip) => writeln!(out, "  {ip:x}"),
-        None => writeln!(out),
     }
 }

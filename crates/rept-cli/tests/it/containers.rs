@@ -169,6 +169,18 @@ fn packets_are_listed_of_every_container() {
             name != "9.trace",
             "{name}: {listing}"
         );
+        let file = scratch.join(name);
+        let output = rept(&["packets".as_ref(), "--json".as_ref(), file.as_os_str()]);
+        let of = if name == "9.trace" {
+            ""
+        } else {
+            r#""thread":9,"#
+        };
+        let expected = format!(
+            "{{{of}\"offset\":\"0x0\",\"packet\":\"PSB\",\"text\":\"PSB\"}}\n\
+             {{{of}\"offset\":\"0x10\",\"packet\":\"PSBEND\",\"text\":\"PSBEND\"}}\n"
+        );
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{name}");
     }
     let big_endian = scratch.join("big-endian");
     fs::write(&big_endian, b"2ELIFREP\0\0\0\0\0\0\0\x68").unwrap();
