@@ -6,6 +6,7 @@ mod state;
 use crate::args::{AtArgs, ExplainArgs, LastWriteArgs, Place};
 use crate::failure::Failure;
 use crate::story::{Story, line, print_explanation, stored};
+use crate::text::grouped;
 use rept_core::show::why_lines;
 use rept_core::{History, Location, Position, Trust, Variable, Write as Written};
 use rept_trace::ThreadId;
@@ -60,10 +61,7 @@ pub(crate) fn last_write(
         return json::print(&document, out);
     }
     let Some(at) = written.position() else {
-        return Err(Failure::new(format!(
-            "no step of the trace before {before} is known to have written {}",
-            named(location)
-        )));
+        return Err(nobody(location, before, &written));
     };
     let what = match location {
         Location::Mem { address, .. } => {
@@ -86,6 +84,20 @@ pub(crate) fn last_write(
     doubts
         .try_for_each(|doubt| writeln!(out, "{doubt}"))
         .map_err(Failure::output)
+}
+
+/// No writer is known, and perhaps why not.
+fn nobody(location: Location, before: Position, written: &Written) -> Failure {
+    let place = named(location);
+    let unknown = match *written {
+        Written::Uncertain { stores, .. } if stores > 0 => {
+            format!("; stores at unknown addresses: {}", grouped(stores))
+        }
+        _ => String::new(),
+    };
+    Failure::new(format!(
+        "no step of the trace before {before} is known to have written {place}{unknown}"
+    ))
 }
 
 /// Variables of a name, of which there must be one.
