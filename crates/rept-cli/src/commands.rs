@@ -168,6 +168,7 @@ fn run_score(wanted: &ScoreArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut score = judge(&recovered, &mut truth, wanted.why)?;
     score.without.clone_from(&wanted.without);
     score.statistics = Some(*recovered.history().statistics());
+    score.planting = score::planting(recovered.history(), &mut truth)?;
     if wanted.ceiling {
         let given = experiment::given(opened.session.decode(), &mut truth)?;
         let ceiling = opened.recover_with(&given);
@@ -178,6 +179,9 @@ fn run_score(wanted: &ScoreArgs, out: &mut dyn Write) -> Result<(), Failure> {
         writeln!(out, "{text}").map_err(Failure::output)?;
     } else {
         write!(out, "{}", Table(&score)).map_err(Failure::output)?;
+        if let Some(planting) = &score.planting {
+            writeln!(out, "\n{planting}").map_err(Failure::output)?;
+        }
     }
     opened.verdict()
 }

@@ -14,6 +14,7 @@ pub(crate) mod experiment;
 mod json;
 mod judge;
 mod operands;
+mod planted;
 mod table;
 mod tally;
 mod truth;
@@ -26,6 +27,7 @@ use distance::Distances;
 pub(crate) use json::render as json;
 use judge::Judge;
 pub(crate) use judge::{decode, is_read, is_write};
+pub(crate) use planted::planting;
 pub(crate) use table::Table;
 pub(crate) use truth::TruthFile;
 
@@ -75,6 +77,8 @@ pub(crate) struct Score {
     pub(crate) statistics: Option<Statistics>,
     /// The verdict on a recovery with all places given, when asked for.
     pub(crate) ceiling: Option<Board>,
+    /// Whether the step that `rept explain` names planted the value, when it names one.
+    pub(crate) planting: Option<planted::Planting>,
 }
 
 impl Score {
@@ -116,6 +120,7 @@ pub(crate) fn score(
         without: Vec::new(),
         statistics: None,
         ceiling: None,
+        planting: None,
     })
 }
 

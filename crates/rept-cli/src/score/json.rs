@@ -1,6 +1,7 @@
 //! The score for scripts. Schema `rept-score/1`: fields are added, never renamed.
 
 use super::Score;
+use super::planted::Planting;
 use super::tally::{Board, ByGrade, DISTANCES, Measure, Tally};
 use rept_core::Statistics;
 use serde::Serialize;
@@ -25,6 +26,19 @@ struct Document<'a> {
     recovery: Option<Recovery>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<Why<'a>>,
+    /// What `rept explain` names.
+    planted: Option<Planted>,
+}
+
+/// The step that `rept explain` names, held against the truth.
+#[derive(Serialize)]
+struct Planted {
+    at: String,
+    address: String,
+    places: usize,
+    right: bool,
+    /// The step that really stored last at a place on the way, where it is another.
+    other: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -94,7 +108,18 @@ pub(crate) fn render(score: &Score) -> Result<String, serde_json::Error> {
         without: &score.without,
         recovery: score.statistics.as_ref().map(recovery),
         why,
+        planted: score.planting.as_ref().map(planted),
     })
+}
+
+fn planted(found: &Planting) -> Planted {
+    Planted {
+        at: found.at.to_string(),
+        address: found.address.to_string(),
+        places: found.places,
+        right: found.wrong.is_none(),
+        other: found.wrong.flatten().map(|at| at.to_string()),
+    }
 }
 
 fn rows(score: &Score, measure: Measure) -> Rows {

@@ -9,7 +9,7 @@ use rept_trace::{Address, ThreadId};
 use std::path::Path;
 
 /// A truth file.
-pub(crate) struct TruthFile(Reader);
+pub(crate) struct TruthFile(pub(super) Reader);
 
 impl TruthFile {
     /// Opens the file.
@@ -21,7 +21,7 @@ impl TruthFile {
     }
 }
 
-fn failed(error: rept_capture::Error) -> Failure {
+pub(super) fn failed(error: rept_capture::Error) -> Failure {
     Failure::new(error.to_string())
 }
 

@@ -49,6 +49,18 @@ fn questions_are_answered() {
         "{open}"
     );
 
+    let score: serde_json::Value =
+        serde_json::from_str(&succeed("score --json", &directory)).unwrap();
+    let explained: serde_json::Value =
+        serde_json::from_str(&succeed("explain --json", &directory)).unwrap();
+    let planted = &score["planted"];
+    assert_eq!(planted["at"], explained["planted"]["step"]["at"]);
+    assert_eq!(
+        (&planted["right"], &planted["other"]),
+        (&true.into(), &serde_json::Value::Null),
+        "{score}"
+    );
+
     let state = succeed(&format!("at --position {inside}"), &directory);
     let at = |more: &[&str]| {
         let words = ["at".into(), directory.clone().into_os_string()];
