@@ -44,6 +44,17 @@ def place(text):
     return address(text)
 
 
+def show(position):
+    """Selects the thread of a position, as it is there: gdb keeps to the thread that it stepped, and to
+    what it remembers of the others."""
+    forget()
+    thread = int(position.split(":")[0])
+    for one in gdb.selected_inferior().threads():
+        if one.ptid[1] == thread and one != gdb.selected_thread():
+            one.switch()
+            gdb.execute("frame")
+
+
 class Rept(gdb.Command):
     """rept [seek | last-write | explain | why | locals | reg | mem | trust | races] ...: ask the history."""
 
@@ -61,6 +72,7 @@ class Rept(gdb.Command):
         answer = monitor(" ".join([command] + rest))
         if command == "seek" and answer.startswith("the next"):
             gdb.execute("stepi")
+            show(answer.split()[-1])
             return
         if command == "trust" and rest:
             forget()
