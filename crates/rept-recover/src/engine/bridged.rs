@@ -77,7 +77,7 @@ impl Engine<'_> {
                 crossings.iter().map(|crossing| crossing.node).collect();
             self.retract(&nodes, |_, _| true);
             if self.threaded && self.is_placed(id) {
-                self.cut_raced(entry);
+                cut.extend(self.cut_raced(entry));
             }
             if !self.is_placed(id) {
                 // Its place followed from what passed over it: again and again, were that not refuted.

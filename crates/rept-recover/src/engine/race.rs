@@ -231,11 +231,12 @@ impl Engine<'_> {
             + self.ranges.here(address, within, MAX_SPAN, foreign)
     }
 
-    /// A store was found that may have run between accesses of other threads: what passed between them is taken back.
-    pub(super) fn cut_raced(&mut self, id: u32) {
+    /// A store was found that may have run between accesses of other threads: what passed between them is taken
+    /// back. Returns what passed there when that took the store's own place away.
+    pub(super) fn cut_raced(&mut self, id: u32) -> Vec<(u32, u32)> {
         let store = self.cells.entries[id as usize];
         if !self.shared.is_shared(store.cell) {
-            return;
+            return Vec::new();
         }
         let place = self.place_of(store.order);
         let window = self.order.concurrent_window(place.segment);
@@ -247,12 +248,18 @@ impl Engine<'_> {
         let near: Vec<u32> = touches.collect();
         for entry in near {
             let entry = self.cells.entries[entry as usize];
-            if entry.bytes & store.bytes != 0 {
-                self.retract_around(entry.order);
-                for load in self.raced_loads(entry.order).to_vec() {
-                    self.retract_around(load);
+            if entry.bytes & store.bytes == 0 {
+                continue;
+            }
+            let loads = self.raced_loads(entry.order).to_vec();
+            for access in std::iter::once(entry.order).chain(loads) {
+                let passed = self.taught_by(access);
+                self.retract_around(access);
+                if !self.is_placed(store.order) {
+                    return passed;
                 }
             }
         }
+        Vec::new()
     }
 }

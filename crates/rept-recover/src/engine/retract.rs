@@ -78,7 +78,7 @@ impl Engine<'_> {
     }
 
     /// The transfers that taught an access its bytes directly, as (earlier, later).
-    fn taught_by(&self, id: u32) -> Vec<(u32, u32)> {
+    pub(super) fn taught_by(&self, id: u32) -> Vec<(u32, u32)> {
         let node = self.graph.accesses[id as usize].node;
         if node == NONE || self.tracking.first(node).is_none() {
             return Vec::new();
