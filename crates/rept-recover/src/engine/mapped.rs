@@ -3,6 +3,7 @@
 
 use super::graph::AccessState;
 use super::{Engine, Grade};
+use crate::bits::Bits;
 use crate::effect::Flow;
 use rept_trace::Address;
 
@@ -10,6 +11,8 @@ use rept_trace::Address;
 const LOWEST: u64 = 0x1_0000;
 /// Processes map nothing from here on, except when they ask for it (57-bit addresses).
 const HIGHEST: u64 = 1 << 47;
+/// The kernel's half of the addresses begins.
+const KERNEL: u64 = 1 << 63;
 
 impl Engine<'_> {
     /// May the access be at this address, going by the mappings?
@@ -27,9 +30,9 @@ impl Engine<'_> {
         }
         let memory = self.cells.memory();
         let mappings = memory.mappings();
-        let Some(highest) = mappings.last().map(|mapping| mapping.end.0) else {
+        if mappings.is_empty() {
             return true;
-        };
+        }
         let after = mappings.partition_point(|mapping| mapping.start.0 <= address);
         let inside = after
             .checked_sub(1)
@@ -41,8 +44,26 @@ impl Engine<'_> {
         if self.is_last_of_thread(access.step) {
             return true;
         }
-        let possible = (LOWEST..HIGHEST.max(highest)).contains(&address);
+        let possible = (LOWEST..self.highest()).contains(&address);
         possible && self.may_be_unmapped_after(id, address)
+    }
+
+    /// The same of an address of which only this is known: no bit is set that none of a process's addresses has.
+    pub(super) fn may_be_within(&self, id: u32, address: Bits) -> bool {
+        let step = self.graph.accesses[id as usize].step;
+        self.grade != Grade::Inferred
+            || address.ones() < HIGHEST
+            || address.ones() < self.highest()
+            || self.graph.effect(step).flow == Flow::Syscall
+            || self.cells.memory().mappings().is_empty()
+            || self.is_last_of_thread(step)
+    }
+
+    /// The end of what a process can map; the page of `vsyscall` lies in the kernel's half, and holds no data.
+    fn highest(&self) -> u64 {
+        let ends = self.cells.memory().mappings().iter().rev();
+        let mut ends = ends.map(|mapping| mapping.end.0);
+        ends.find(|&end| end <= KERNEL).unwrap_or(0).max(HIGHEST)
     }
 
     fn is_last_of_thread(&self, step: u32) -> bool {

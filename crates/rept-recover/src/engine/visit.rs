@@ -119,6 +119,11 @@ impl Engine<'_> {
             let access = self.graph.effect(step).accesses[index];
             let happens = access.condition.map(|word| words[usize::from(word.0)]);
             let Some(base) = words[usize::from(access.address.0)].get() else {
+                let always = access.condition.is_none();
+                let address = words[usize::from(access.address.0)];
+                if always && !self.may_be_within(id, address) && self.misplaced(step) {
+                    return;
+                }
                 if access.condition.is_some() {
                     self.doubt(id, None);
                 }
