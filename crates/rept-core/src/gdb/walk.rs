@@ -19,7 +19,8 @@ impl<'a> Stub<'a> {
         };
         if let Some(target) = self.seek.take() {
             self.now = moment(history, target);
-            return MultiThreadStopReason::DoneStep;
+            // Without the thread, gdb takes the registers of the one it asked about last for the first's.
+            return self.reason(StopReason::Done);
         }
         let stop = match self.plan {
             Plan::Step(thread, direction) => self.cursor(history, thread).map(|mut cursor| {
