@@ -9,7 +9,6 @@ use super::aim::{Aim, Reach};
 use super::cells::CELL;
 use super::graph::{AccessKind, AccessState, Graph};
 use super::pending::PendingSet;
-use super::ranges::{NARROW, Span};
 use super::shapes::{MAX_SHAPES, Passed, Shape, Shapes};
 use hashbrown::HashMap;
 use rept_trace::{Mapping, RegWord};
@@ -74,10 +73,6 @@ pub(super) struct Kinds {
 pub(super) const LIKELY: u32 = u32::MAX;
 /// Bytes of a range at most in which a pending store is likely to have hit each place.
 pub(super) const CLOSE: u64 = 128;
-/// Pending stores that may be anywhere, to be as likely to have hit a place as one that is known to lie at one of
-/// so many places, times those. Measured on nine recordings: one for one, up to 0.33 % of the register reads of a
-/// program with threads were wrong at some distance, and 4 % fewer of an interpreter right.
-const BY_PLACES: u64 = 4096;
 /// Pending stores that may be anywhere, to be as likely to have hit a place as one that, if it was made at all,
 /// was made there. Measured on twelve recordings: one for one, register reads of a parser were 8 %
 /// wrong, by what lay on the stack where XSAVEC wrote later; never passed, threads lost 8 % of what was right.
@@ -256,14 +251,6 @@ impl<'a> KindsOf<'a> {
     }
 }
 
-/// How likely a pending store in a range is to have hit a place in it.
-fn weight((first, last): Span) -> u32 {
-    match last - first {
-        ..CLOSE => LIKELY,
-        bytes => (BY_PLACES * CELL / bytes).max(1) as u32,
-    }
-}
-
 /// One of the stores (ascending) that `counts` is strictly between two accesses.
 fn some_between(stores: &[u32], after: u32, before: u32, counts: impl Fn(u32) -> bool) -> bool {
     let first = stores.partition_point(|&id| id <= after);
@@ -362,22 +349,19 @@ impl Engine<'_> {
         }
         let between = after.saturating_add(1)..before;
         let conditional = self.conditional.here(address, between.clone(), |_| true);
+        let here = conditional + self.ranged_here(address, between.clone());
         if self.grade == super::Grade::Inferred {
-            let ranged = self
-                .ranges
-                .here(address, between, NARROW, |_, span| weight(span));
-            if ranged == LIKELY {
+            if self.ranges.here(address, between, CLOSE, |_| true) > 0 {
                 return LIKELY;
             }
-            let here = ranged.saturating_add(AT_ITS_PLACE * conditional);
+            let here = here + (AT_ITS_PLACE - 1) * conditional;
             let shapes = self.cells.shapes(address / CELL);
             let others = self
                 .kinds
                 .between(address, after, before, &self.pending, shapes);
             others.saturating_add(here)
         } else {
-            let ranged = self.ranged_here(address, between);
-            self.plain.between(after, before) + conditional + ranged
+            self.plain.between(after, before) + here
         }
     }
 }
@@ -388,19 +372,4 @@ pub(super) fn stack_pointers(last: &rept_trace::FinalState<'_>) -> Vec<u64> {
         .iter()
         .filter_map(|thread| thread.get(RegWord::RSP))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_element_weighs_the_more_the_fewer_there_are() {
-        let counters = (0x1000, 0x1000 + 64 * 2 - 1);
-        assert_eq!(weight(counters), LIKELY);
-        let pointers = (0x1000, 0x1000 + 64 * 8 - 1);
-        assert_eq!(weight(pointers), 64);
-        assert_eq!(weight((0, 1 << 15)), 1);
-        assert_eq!(weight((0, NARROW - 1)), 1);
-    }
 }

@@ -163,12 +163,7 @@ impl Engine<'_> {
         let likely = |after: u32, before: u32, thread: u32| {
             let foreign = |id| self.pending.contains(id) && self.place_of(id).thread != thread;
             self.grade == Grade::Inferred
-                && (self
-                    .ranges
-                    .here(address, after + 1..before, CLOSE, |id, _| {
-                        u32::from(foreign(id))
-                    })
-                    > 0
+                && (self.ranges.here(address, after + 1..before, CLOSE, foreign) > 0
                     || self.kinds.is_likely(address, after, before, foreign)
                     || self.is_aimed_at(address, after + 1, before, thread))
         };
@@ -233,9 +228,7 @@ impl Engine<'_> {
     fn foreign_here(&self, address: u64, within: Range<u32>, thread: u32) -> u32 {
         let foreign = |id: u32| self.graph.thread_of(id) != thread;
         self.conditional.here(address, within.clone(), foreign)
-            + self
-                .ranges
-                .here(address, within, MAX_SPAN, |id, _| u32::from(foreign(id)))
+            + self.ranges.here(address, within, MAX_SPAN, foreign)
     }
 
     /// A store was found that may have run between accesses of other threads: what passed between them is taken

@@ -20,7 +20,7 @@ use std::ops::Range;
 pub(super) const MAX_SPAN: u64 = 1 << 36;
 /// Bytes of a range at most that says more, in the inferred grade, than what kind of memory the
 /// store's instruction writes.
-pub(super) const NARROW: u64 = 1 << 16;
+const NARROW: u64 = 1 << 16;
 /// Logarithm of the size of the smallest buckets.
 const SMALLEST: u32 = 12;
 /// Stores in a bucket that are looked at for one question; with more, one is taken to be in the way.
@@ -57,20 +57,20 @@ impl Ranges {
         !self.of.is_empty() && self.all.contains(id)
     }
 
-    /// The weights of those of the accesses `within`, with a range of so many bytes at most, that may have written
-    /// the cell of an address.
+    /// Those of the accesses `within`, with a range of so many bytes at most, that may have written the cell of
+    /// an address, as far as they `count`.
     pub(super) fn here(
         &self,
         address: u64,
         within: Range<u32>,
         widest: u64,
-        weight: impl Fn(u32, Span) -> u32,
+        count: impl Fn(u32) -> bool,
     ) -> u32 {
         if !self.any_within(&within) {
             return 0;
         }
         let cell = address / CELL * CELL;
-        let mut found = 0u32;
+        let mut found = 0;
         // A range is wider than half of its buckets, but for the smallest.
         let largest = widest.ilog2().max(SMALLEST);
         for (&size, buckets) in self.buckets.range(..=largest) {
@@ -81,11 +81,10 @@ impl Ranges {
             let stores = stores[first..].iter();
             let stores = stores.take_while(|(id, _)| *id < within.end);
             for (looked_at, &(id, span)) in stores.enumerate() {
-                if may_hit(span, cell) && span.1 - span.0 < widest {
-                    found = found.saturating_add(weight(id, span));
-                }
+                let hits = may_hit(span, cell) && span.1 - span.0 < widest;
+                found += u32::from(hits && count(id));
                 if looked_at == MAX_LOOKED_AT {
-                    return found.saturating_add(1);
+                    return found + 1;
                 }
             }
         }
@@ -321,7 +320,7 @@ impl Engine<'_> {
             Grade::Inferred => NARROW,
             _ => MAX_SPAN,
         };
-        self.ranges.here(address, within, widest, |_, _| 1)
+        self.ranges.here(address, within, widest, |_| true)
     }
 }
 
@@ -366,8 +365,7 @@ mod tests {
                 };
                 let all = model.iter().filter(|&(&id, &span)| hits(id, span));
                 let found = |count: fn(u32) -> bool| {
-                    let weight = |id, _| u32::from(count(id));
-                    ranges.here(address, from..before, MAX_SPAN, weight) as usize
+                    ranges.here(address, from..before, MAX_SPAN, count) as usize
                 };
                 prop_assert_eq!(found(|_| true), all.clone().count());
                 prop_assert_eq!(found(|id| id % 2 == 1), all.filter(|(id, _)| **id % 2 == 1).count());
