@@ -67,10 +67,12 @@ pub fn entries(bytes: &[u8], options: DumpOptions) -> impl Iterator<Item = Entry
 /// Writes the listing of `bytes` to `out`. Damage is a line of its own, after which the
 /// listing goes on at the next PSB.
 pub fn dump(bytes: &[u8], options: DumpOptions, out: &mut impl Write) -> fmt::Result {
-    if !options.no_sync && !Packets::new(bytes, 0).sync(0) {
+    let mut entries = entries(bytes, options).peekable();
+    // Where there is a PSB, it is the first of them.
+    if !options.no_sync && entries.peek().is_none() {
         return writeln!(out, "{:016x}  error: no PSB in {} bytes", 0, bytes.len());
     }
-    for entry in entries(bytes, options) {
+    for entry in entries {
         match &entry.found {
             Ok(packet) => write!(out, "{:016x}  {packet}", entry.offset)?,
             Err(error) => write!(out, "{:016x}  error: {error}", entry.offset)?,

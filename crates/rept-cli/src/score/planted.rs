@@ -53,11 +53,14 @@ pub(crate) fn planting(
     };
     let mut places = places(&answer.explanation.links, answer.before, planted.at);
     for place in &mut places {
-        let store = sequence(history, truth, place.store)?;
-        let reader = sequence(history, truth, place.reader)?;
+        let store = true_step(history, truth, place.store)?;
+        let reader = true_step(history, truth, place.reader)?;
+        place.stored = store
+            .as_ref()
+            .is_some_and(|step| writes(step, &place.bytes));
         // The crash has no step of its own: it comes behind all.
-        place.between = store.map_or(0, |store| store + 1)..reader.unwrap_or(u64::MAX);
-        place.stored = stores_at(history, truth, place)?;
+        let first = store.map_or(0, |step| step.sequence + 1);
+        place.between = first..reader.map_or(u64::MAX, |step| step.sequence);
     }
     look_between(history, truth, &mut places)?;
     let wrong = places.iter().find_map(|place| match place.other {
@@ -99,16 +102,6 @@ fn places(links: &[Link], asked: Position, last: Position) -> Vec<Place> {
     found
 }
 
-/// When a step ran, among those of all threads.
-fn sequence(
-    history: &History,
-    truth: &mut TruthFile,
-    at: Position,
-) -> Result<Option<u64>, Failure> {
-    let step = true_step(history, truth, at)?;
-    Ok(step.map(|step| step.sequence))
-}
-
 /// Recorded steps of a thread that the trace does not hold: its oldest.
 fn lost(history: &History, truth: &TruthFile, at: Position) -> Option<u64> {
     let steps = history.lifetime(at.thread)?.end;
@@ -128,11 +121,6 @@ fn true_step(
         .read_from(at.thread, lost + at.step)
         .map_err(failed)?;
     Ok(steps.advance().map_err(failed)?.cloned())
-}
-
-fn stores_at(history: &History, truth: &mut TruthFile, place: &Place) -> Result<bool, Failure> {
-    let step = true_step(history, truth, place.store)?;
-    Ok(step.is_some_and(|step| writes(&step, &place.bytes)))
 }
 
 fn writes(step: &Step, bytes: &Range<u64>) -> bool {

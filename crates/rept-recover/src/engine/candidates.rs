@@ -251,8 +251,8 @@ impl Engine<'_> {
             let happens = access.condition.map(|word| words[usize::from(word.0)]);
             let base = words[usize::from(access.address.0)].get();
             let address = base.map(|base| base.wrapping_add(u64::from(access.offset)));
-            let certain = happens.is_none_or(|happens| happens.get() == Some(1));
-            !certain || address.is_none_or(|address| self.may_be_at(id, address))
+            let made = happens.is_none_or(|happens| happens.get() == Some(1));
+            !made || address.is_none_or(|address| self.may_be_at(id, address))
         })
     }
 

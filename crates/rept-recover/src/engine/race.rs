@@ -71,8 +71,7 @@ impl Engine<'_> {
 
     /// What a load's entry learned from before passed no pending store that may have come between.
     pub(super) fn is_proved(&mut self, load: Entry) -> bool {
-        let cell = self.cells.cells[load.cell as usize];
-        let address = cell.number.wrapping_mul(CELL);
+        let address = self.address_of(load.cell);
         let (mut left, mut previous) = (load.bytes, load.previous);
         while left != 0 {
             previous = self.cells.touching_before(previous, left);

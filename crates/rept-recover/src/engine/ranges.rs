@@ -115,9 +115,8 @@ impl Ranges {
 
     /// The store is known not to have written the cell of an address.
     pub(super) fn excludes(&self, id: u32, address: u64) -> bool {
-        let cell = address / CELL;
         let span = self.of.get(&id);
-        span.is_some_and(|&(first, last)| !(first / CELL..=last / CELL).contains(&cell))
+        span.is_some_and(|&span| !may_hit(span, address / CELL * CELL))
     }
 
     /// The store has a narrow range.

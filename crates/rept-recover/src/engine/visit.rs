@@ -119,9 +119,9 @@ impl Engine<'_> {
             let access = self.graph.effect(step).accesses[index];
             let happens = access.condition.map(|word| words[usize::from(word.0)]);
             let Some(base) = words[usize::from(access.address.0)].get() else {
+                let known = words[usize::from(access.address.0)];
                 let always = access.condition.is_none();
-                let address = words[usize::from(access.address.0)];
-                if always && !self.may_be_within(id, address) && self.misplaced(step) {
+                if always && !self.may_be_within(id, known) && self.misplaced(step) {
                     return;
                 }
                 if access.condition.is_some() {
