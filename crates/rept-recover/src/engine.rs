@@ -90,7 +90,7 @@ use rept_trace::{FinalState, RegWord, Trace};
 use rounds::{Before, ROUNDS};
 use second_chance::Trial;
 use shared::Shared;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use thread_ids::Lasting;
 use tracking::Tracking;
 pub use view::History;
@@ -213,6 +213,8 @@ pub(crate) struct Engine<'a> {
     flags: HashSet<u32>,
     /// Several threads have steps: races are possible.
     threaded: bool,
+    /// The accesses that may have been made beside each segment, when several threads have steps.
+    beside: Vec<Range<u32>>,
     /// Which threads touch which cells, when several have steps.
     shared: Shared,
     /// What racing loads learned from.
@@ -283,7 +285,7 @@ impl<'a> Engine<'a> {
             order,
             kinds: Kinds::new(&graph, last.memory.mappings(), &stack_pointers(last)),
             plain_of: if threaded {
-                by_thread(&graph, |id| graph.accesses[id].kind.writes())
+                by_thread(&graph, &pending)
             } else {
                 Vec::new()
             },
@@ -299,6 +301,7 @@ impl<'a> Engine<'a> {
             given: Vec::new(),
             flags: HashSet::new(),
             threaded,
+            beside: Vec::new(),
             shared: Shared::default(),
             raced: Raced::default(),
             certain: Vec::new(),
@@ -332,6 +335,9 @@ impl<'a> Engine<'a> {
             statistics: Statistics::default(),
             graph,
         };
+        if threaded {
+            engine.beside = engine.beside_segments();
+        }
         engine.kernel_pages(last);
         engine.observe_protection();
         engine
@@ -400,7 +406,9 @@ impl<'a> Engine<'a> {
                 return self.give_up(before);
             }
             if self.paid(&before) {
-                self.store_places = self.places_of_stores();
+                if self.round + 1 < ROUNDS {
+                    self.store_places = self.places_of_stores();
+                }
             } else if first && !self.is_doubtful(stage) {
                 in_debt = Some(before);
             } else {
@@ -560,19 +568,20 @@ impl<'a> Engine<'a> {
 /// Threads for which pending stores are counted apart; with more, every thread's count for all.
 const MAX_COUNTED: usize = 64;
 
-/// Of the accesses of each thread those for which `member` says so; none with too many threads.
-fn by_thread(graph: &Graph, member: impl Fn(usize) -> bool) -> Vec<PendingSet> {
+/// The members of a set, those of each thread apart; none with too many threads.
+fn by_thread(graph: &Graph, all: &PendingSet) -> Vec<PendingSet> {
     let threads = graph.versions.len();
     if threads > MAX_COUNTED {
         return Vec::new();
     }
-    let accesses = 0..graph.accesses.len() as u32;
-    let threads_of: Vec<usize> = accesses.map(|id| graph.thread_of(id) as usize).collect();
-    (0..threads)
-        .map(|thread| {
-            PendingSet::new(graph.accesses.len(), |id| {
-                threads_of[id] == thread && member(id)
-            })
-        })
-        .collect()
+    let mut members = vec![Vec::new(); threads];
+    for id in all.members() {
+        members[graph.thread_of(id) as usize].push(id);
+    }
+    let of_thread = |members: Vec<u32>| {
+        let mut set = PendingSet::without_members(graph.accesses.len());
+        set.refill(members.into_iter());
+        set
+    };
+    members.into_iter().map(of_thread).collect()
 }

@@ -13,7 +13,7 @@
 
 use super::Engine;
 use super::cells::CELL;
-use super::graph::{AccessKind, AccessState, NONE};
+use super::graph::NONE;
 use super::kinds::Observed;
 use crate::op::Op;
 use smallvec::SmallVec;
@@ -57,19 +57,19 @@ impl Reach {
 
 impl Engine<'_> {
     /// Finds what pending stores aim at, by ascending store: all of those of whose instruction nothing is known,
-    /// of the others what aims at the data of files. `observed` is by instruction.
+    /// of the others what aims at the data of files. `observed` is by instruction, of those that store.
     pub(super) fn aims(&self, observed: &[Observed]) -> Vec<Aim> {
         if !self.threaded {
             return Vec::new();
         }
         let mut aims = Vec::new();
-        for (store, access) in (0..).zip(&self.graph.accesses) {
-            let open = access.kind == AccessKind::Store && access.state == AccessState::Pending;
-            if !open || self.kinds.expected(store as usize).is_some() {
+        for store in self.pending.members() {
+            let Some(writer) = self.kinds.writer(store) else {
                 continue;
-            }
-            let seen = &observed[self.graph.instruction(access.step) as usize];
-            if !seen.is_strange() && seen.reach.0.is_empty() {
+            };
+            let seen = &observed[writer];
+            let expected = self.kinds.expected(store as usize).is_some();
+            if expected || (!seen.is_strange() && seen.reach.0.is_empty()) {
                 continue;
             }
             let thread = self.graph.thread_of(store);

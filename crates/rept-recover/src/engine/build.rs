@@ -69,6 +69,14 @@ const EXECVE: u64 = 59;
 const EXECVEAT: u64 = 322;
 const RT_SIGRETURN: u64 = 15;
 
+impl Cursor<'_> {
+    /// A general register holds a node.
+    fn holds(&self, node: u32) -> bool {
+        let mut registers = (0..16).map(|number| usize::from(RegWord::gpr(number).0));
+        registers.any(|word| self.current[word] == node)
+    }
+}
+
 /// Builds the graph.
 pub(crate) struct Builder<'a> {
     trace: &'a Trace,
@@ -563,6 +571,7 @@ impl<'a> Builder<'a> {
         self.graph.effects = std::mem::take(&mut self.lowered.effects);
         self.graph.instructions = std::mem::take(&mut self.lowered.instructions);
         self.graph.address_words = self.graph.effects.iter().map(address_words).collect();
+        self.graph.mark_accesses();
         Built {
             graph: self.graph,
             contradictions: self.contradictions,

@@ -145,8 +145,8 @@ impl Engine<'_> {
     fn candidates(&mut self, load: Entry) -> Option<Candidates> {
         let floor = self.floor(load)?;
         let (from, to) = (self.place_of(floor.order), self.place_of(load.order));
-        let first = self.first_access(self.order.concurrent_window(from.segment).start);
-        let behind = self.first_access(self.order.concurrent_window(to.segment).end);
+        let first = self.accesses_beside(from).start;
+        let behind = self.accesses_beside(to).end;
         if !self.writes_elsewhere(load.cell, from, Some(to), first, behind) {
             return None;
         }

@@ -242,6 +242,8 @@ pub(crate) struct Graph {
     pub(crate) segments: Vec<SegmentStart>,
     /// The segments of every [`STRIDE`]th step; none before the graph is whole.
     pub(crate) waymarks: Vec<u32>,
+    /// The segment of each access, where there are several; none before the graph is whole.
+    pub(crate) access_segments: Vec<u32>,
 }
 
 /// Steps between two of which the segment is noted.
@@ -342,10 +344,25 @@ impl Graph {
         self.waymarks = marked.map(|step| self.segment_of(step) as u32).collect();
     }
 
+    /// All accesses are there: from now on, the segments of those of several threads are told without a search.
+    pub(crate) fn mark_accesses(&mut self) {
+        if self.segments.len() > 1 {
+            let steps = self.accesses.iter().map(|access| access.step);
+            self.access_segments = steps.map(|step| self.segment_of(step) as u32).collect();
+        }
+    }
+
+    /// Index of the segment that holds an access.
+    pub(crate) fn segment_of_access(&self, access: u32) -> usize {
+        match self.access_segments.get(access as usize) {
+            Some(&segment) => segment as usize,
+            None => self.segment_of(self.accesses[access as usize].step),
+        }
+    }
+
     /// The thread that makes an access.
     pub(crate) fn thread_of(&self, access: u32) -> u32 {
-        let segment = self.segment_of(self.accesses[access as usize].step);
-        self.segments[segment].thread
+        self.segments[self.segment_of_access(access)].thread
     }
 
     /// Steps that touch a node: its definition, then its uses.

@@ -7,7 +7,7 @@
 use super::Engine;
 use super::aim::{Aim, Reach};
 use super::cells::CELL;
-use super::graph::{AccessKind, AccessState, Graph};
+use super::graph::{AccessKind, AccessState, Graph, NONE};
 use super::pending::PendingSet;
 use super::shapes::{MAX_SHAPES, Passed, Shape, Shapes};
 use hashbrown::HashMap;
@@ -16,6 +16,8 @@ use smallvec::SmallVec;
 
 /// Kinds of memory.
 pub(super) const KINDS: usize = 16;
+/// All of them, one bit each.
+const ALL_KINDS: u16 = u16::MAX >> (u16::BITS as usize - KINDS);
 /// The kind of memory that belongs to no file, where mappings are made: large blocks, arenas.
 const MAPPED: u8 = 0;
 /// The kind of the threads' stacks: one lost stack pointer makes all their stores pending at once.
@@ -36,6 +38,8 @@ const ENOUGH: u32 = 2;
 pub(super) struct Observed {
     kinds: u16,
     times: u32,
+    /// The cells that it writes, and of more than [`FEW_CELLS`] one more than that.
+    cells: SmallVec<[u64; FEW_CELLS]>,
     /// In a recording of several threads.
     pub(super) reach: Reach,
 }
@@ -55,9 +59,11 @@ pub(super) struct Kinds {
     /// Kinds that the store of an access may hit, one bit each.
     may_hit: Vec<u16>,
     pending: [PendingSet; KINDS],
-    /// Instructions that are known to write a cell, and few others.
+    /// Instructions that are known to write a cell, and few others, as numbers among those that store.
     writers: HashMap<u64, SmallVec<[u32; 2]>>,
-    /// The stores of each instruction, ascending.
+    /// All stores, ascending, and the number of the instruction of each among those that store.
+    all_stores: Vec<(u32, u32)>,
+    /// The stores of each instruction that stores, ascending.
     stores: Vec<Vec<u32>>,
     /// Where the stores went in the round before.
     expected: Vec<Option<u64>>,
@@ -91,7 +97,10 @@ impl Kinds {
             let kind = kinds_of.next(mapping, stack);
             (range.start, range.end, kind)
         });
+        let (all_stores, stores) = stores_of(graph);
         Kinds {
+            all_stores,
+            stores,
             regions: regions.filter(|&(_, _, kind)| kind != MAPPED).collect(),
             shapes: Shapes::new(graph),
             ..Kinds::default()
@@ -195,6 +204,38 @@ impl Kinds {
         self.expected.get(id).copied().flatten()
     }
 
+    /// The instruction of a store, as number among those that store.
+    pub(super) fn writer(&self, store: u32) -> Option<usize> {
+        let all = &self.all_stores;
+        let index = all.binary_search_by_key(&store, |&(id, _)| id).ok()?;
+        Some(all[index].1 as usize)
+    }
+
+    /// Finds the instructions that write few cells.
+    fn find_writers(&mut self, observed: &[Observed]) {
+        self.writers.clear();
+        for (writer, seen) in (0..).zip(observed) {
+            if seen.cells.len() <= FEW_CELLS {
+                for &cell in &seen.cells {
+                    self.writers.entry(cell).or_default().push(writer);
+                }
+            }
+        }
+    }
+
+    /// Counts these pending stores, ascending, for each kind that they may hit.
+    fn count(&mut self, pending: &[u32], may_hit: Vec<u16>) {
+        self.shapes.observe(&may_hit, pending);
+        for (kind, set) in self.pending.iter_mut().enumerate() {
+            if set.is_empty() {
+                *set = PendingSet::without_members(may_hit.len());
+            }
+            let hits = pending.iter().copied();
+            set.refill(hits.filter(|&id| may_hit[id as usize] >> kind & 1 == 1));
+        }
+        self.may_hit = may_hit;
+    }
+
     pub(super) fn settled(&mut self, id: u32) {
         if !self.may_hit.is_empty() {
             self.pending
@@ -251,6 +292,26 @@ impl<'a> KindsOf<'a> {
     }
 }
 
+/// All stores, ascending, and for each the number of its instruction among those that store; and the stores of
+/// each of these.
+fn stores_of(graph: &Graph) -> (Vec<(u32, u32)>, Vec<Vec<u32>>) {
+    let mut all = Vec::new();
+    let mut by_writer: Vec<Vec<u32>> = Vec::new();
+    let mut writers = vec![NONE; graph.effects.len()];
+    for (id, access) in (0..).zip(&graph.accesses) {
+        if access.kind == AccessKind::Store {
+            let writer = &mut writers[graph.instruction(access.step) as usize];
+            if *writer == NONE {
+                *writer = by_writer.len() as u32;
+                by_writer.push(Vec::new());
+            }
+            all.push((id, *writer));
+            by_writer[*writer as usize].push(id);
+        }
+    }
+    (all, by_writer)
+}
+
 /// One of the stores (ascending) that `counts` is strictly between two accesses.
 fn some_between(stores: &[u32], after: u32, before: u32, counts: impl Fn(u32) -> bool) -> bool {
     let first = stores.partition_point(|&id| id <= after);
@@ -261,78 +322,55 @@ fn some_between(stores: &[u32], after: u32, before: u32, counts: impl Fn(u32) ->
 impl Engine<'_> {
     /// Learns from the stores placed so far what the pending ones may hit.
     pub(super) fn observe_kinds(&mut self) {
-        let instructions = self.graph.effects.len();
-        let mut observed = vec![Observed::default(); instructions];
-        let mut cells: Vec<SmallVec<[u64; FEW_CELLS]>> = vec![SmallVec::new(); instructions];
-        let mut stores = vec![Vec::new(); instructions];
-        let accesses = &self.graph.accesses;
-        for (id, access) in accesses.iter().enumerate() {
-            if access.kind != AccessKind::Store {
-                continue;
-            }
-            let instruction = self.graph.instruction(access.step) as usize;
-            stores[instruction].push(id as u32);
-            let placed = (access.state == AccessState::Placed).then_some(access.address);
-            if let Some(address) = placed.or(self.kinds.expected(id)) {
-                let kind = self.kinds.kind(address);
-                let elsewhere = self.threaded
-                    && (kind >= usize::from(FIRST_FILE)
-                        || self.is_on_stack_of_another(self.graph.thread_of(id as u32), address));
-                let seen = &mut observed[instruction];
-                seen.kinds |= 1 << kind;
-                seen.times += 1;
-                if elsewhere {
-                    seen.reach.extend_to(kind, address, access.size);
-                }
-                let (cells, cell) = (&mut cells[instruction], address / CELL);
-                if cells.len() <= FEW_CELLS && !cells.contains(&cell) {
-                    cells.push(cell);
-                }
-            }
+        let observed = self.observed_instructions();
+        self.kinds.find_writers(&observed);
+        let mut may_hit = std::mem::take(&mut self.kinds.may_hit);
+        if may_hit.is_empty() {
+            let kinds = self.graph.accesses.iter().map(|access| access.kind);
+            may_hit.extend(kinds.map(|kind| if kind.writes() { ALL_KINDS } else { 0 }));
         }
-        self.kinds.writers.clear();
-        for (instruction, cells) in cells
-            .iter()
-            .enumerate()
-            .filter(|(_, cells)| cells.len() <= FEW_CELLS)
-        {
-            for &cell in cells {
-                self.kinds
-                    .writers
-                    .entry(cell)
-                    .or_default()
-                    .push(instruction as u32);
-            }
+        for &(id, writer) in &self.kinds.all_stores {
+            let seen = &observed[writer as usize];
+            may_hit[id as usize] = match self.kinds.expected(id as usize) {
+                Some(_) => 0,
+                None if seen.is_strange() => ALL_KINDS,
+                None => seen.kinds,
+            };
         }
-        self.kinds.stores = stores;
-        let all = u16::MAX >> (u16::BITS as usize - KINDS);
-        self.kinds.may_hit = accesses
-            .iter()
-            .enumerate()
-            .map(|(id, access)| match access.kind {
-                AccessKind::Store if self.kinds.expected(id).is_some() => 0,
-                AccessKind::Store => {
-                    let seen = &observed[self.graph.instruction(access.step) as usize];
-                    if seen.is_strange() { all } else { seen.kinds }
-                }
-                kind if kind.writes() => all,
-                _ => 0,
-            })
-            .collect();
         self.kinds.aims = self.aims(&observed);
-        let may_hit = &self.kinds.may_hit;
-        let counted = PendingSet::new(may_hit.len(), |id| self.is_anywhere(id as u32));
-        self.kinds.shapes.observe(may_hit, &counted);
-        self.kinds.pending = std::array::from_fn(|kind| {
-            PendingSet::new(may_hit.len(), |id| {
-                may_hit[id] >> kind & 1 == 1 && counted.contains(id as u32)
-            })
-        });
+        // Those of which nothing better is known than what their instructions write.
+        let pending = self.pending.members();
+        let pending: Vec<u32> = pending
+            .filter(|&id| !self.conditional.contains(id) && !self.ranges.is_narrow(id))
+            .collect();
+        self.kinds.count(&pending, may_hit);
     }
 
-    /// A pending store of which nothing better is known than what its instruction writes.
-    fn is_anywhere(&self, id: u32) -> bool {
-        self.pending.contains(id) && !self.conditional.contains(id) && !self.ranges.is_narrow(id)
+    /// What each instruction that stores is known to write.
+    fn observed_instructions(&self) -> Vec<Observed> {
+        let mut observed = vec![Observed::default(); self.kinds.stores.len()];
+        for &(id, writer) in &self.kinds.all_stores {
+            let access = self.graph.accesses[id as usize];
+            let placed = (access.state == AccessState::Placed).then_some(access.address);
+            let Some(address) = placed.or(self.kinds.expected(id as usize)) else {
+                continue;
+            };
+            let kind = self.kinds.kind(address);
+            let seen = &mut observed[writer as usize];
+            seen.kinds |= 1 << kind;
+            seen.times += 1;
+            let elsewhere = self.threaded
+                && (kind >= usize::from(FIRST_FILE)
+                    || self.is_on_stack_of_another(self.graph.thread_of(id), address));
+            if elsewhere {
+                seen.reach.extend_to(kind, address, access.size);
+            }
+            let cell = address / CELL;
+            if seen.cells.len() <= FEW_CELLS && !seen.cells.contains(&cell) {
+                seen.cells.push(cell);
+            }
+        }
+        observed
     }
 
     /// Pending stores that count between a placed access and a later one (`NONE`: the dump).

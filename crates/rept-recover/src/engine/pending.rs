@@ -12,24 +12,54 @@ pub(crate) struct PendingSet {
 impl PendingSet {
     /// The set of those `0..len` for which `member` says so.
     pub(crate) fn new(len: usize, member: impl Fn(usize) -> bool) -> PendingSet {
+        let mut set = PendingSet::without_members(len);
+        set.refill((0..len as u32).filter(|&id| member(id as usize)));
+        set
+    }
+
+    /// A set of which any of `0..len` may become a member.
+    pub(crate) fn without_members(len: usize) -> PendingSet {
         let words = len.div_ceil(64);
-        let mut set = PendingSet {
+        PendingSet {
             bits: vec![0; words],
             tree: vec![0; words + 1],
             count: 0,
-        };
-        for id in (0..len).filter(|&id| member(id)) {
-            set.bits[id / 64] |= 1 << (id % 64);
-            set.tree[id / 64 + 1] += 1;
-            set.count += 1;
         }
-        for index in 1..=words {
+    }
+
+    /// These are the members from now on, each said once. Costs next to nothing where there were none and
+    /// will be none.
+    pub(crate) fn refill(&mut self, members: impl Iterator<Item = u32>) {
+        if self.any() {
+            self.bits.fill(0);
+            self.tree.fill(0);
+            self.count = 0;
+        }
+        for id in members {
+            self.bits[id as usize / 64] |= 1 << (id % 64);
+            self.tree[id as usize / 64 + 1] += 1;
+            self.count += 1;
+        }
+        let sums = if self.any() { self.tree.len() } else { 0 };
+        for index in 1..sums {
             let parent = index + (index & index.wrapping_neg());
-            if parent <= words {
-                set.tree[parent] += set.tree[index];
+            if parent < sums {
+                self.tree[parent] += self.tree[index];
             }
         }
-        set
+    }
+
+    /// The members, ascending.
+    pub(crate) fn members(&self) -> impl Iterator<Item = u32> + '_ {
+        let words = (0..).zip(&self.bits);
+        words.flat_map(|(word, &bits)| {
+            let mut left = bits;
+            std::iter::from_fn(move || {
+                let first = left.trailing_zeros();
+                left &= left.wrapping_sub(1);
+                (first < u64::BITS).then_some(word * u64::BITS + first)
+            })
+        })
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -106,6 +136,9 @@ impl PendingSet {
 
     /// Number of members from `first` on and before `before`.
     pub(crate) fn within(&self, first: u32, before: u32) -> u32 {
+        if !self.any() {
+            return 0;
+        }
         let own = first < before && self.contains(first);
         u32::from(own) + self.between(first, before)
     }
@@ -136,6 +169,7 @@ mod tests {
             members in proptest::collection::btree_set(0u32..500, 0..200),
             removed in proptest::collection::btree_set(0u32..500, 0..100),
             added in proptest::collection::btree_set(0u32..500, 0..100),
+            again in any::<bool>(),
             queries in proptest::collection::vec((0u32..500, 0u32..=500), 50),
         ) {
             let mut set = PendingSet::new(500, |id| members.contains(&(id as u32)));
@@ -144,6 +178,11 @@ mod tests {
             for &id in &added { set.insert(id); model.insert(id); }
             prop_assert!((0..500).all(|id| set.contains(id) == model.contains(&id)));
             prop_assert_eq!(set.len() as usize, model.len());
+            prop_assert!(set.members().eq(model.iter().copied()));
+            if again {
+                set.refill(added.iter().copied());
+                model = added;
+            }
             for (after, before) in queries {
                 let expect = model.iter().filter(|&&id| id > after && id < before).count();
                 prop_assert_eq!(set.between(after, before) as usize, expect);

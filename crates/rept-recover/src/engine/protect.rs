@@ -100,9 +100,9 @@ impl Engine<'_> {
         if !self.threaded {
             return self.protection.is_over(order, address);
         }
-        let here = self.segment(order);
+        let here = self.graph.segment_of_access(order);
         self.protection.concerning(address).all(|event| {
-            let there = self.segment(event);
+            let there = self.graph.segment_of_access(event);
             event < order
                 && (self.graph.segments[there].thread == self.graph.segments[here].thread
                     || self
@@ -110,11 +110,6 @@ impl Engine<'_> {
                         .relation(SegmentId(there as u32), SegmentId(here as u32))
                         == Relation::Before)
         })
-    }
-
-    fn segment(&self, access: u32) -> usize {
-        self.graph
-            .segment_of(self.graph.accesses[access as usize].step)
     }
 }
 

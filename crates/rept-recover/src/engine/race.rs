@@ -25,8 +25,7 @@ pub(super) struct Place {
 
 impl Engine<'_> {
     pub(super) fn place_of(&self, order: u32) -> Place {
-        let step = self.graph.accesses[order as usize].step;
-        let segment = self.graph.segment_of(step);
+        let segment = self.graph.segment_of_access(order);
         Place {
             order,
             segment: SegmentId(segment as u32),
@@ -47,9 +46,8 @@ impl Engine<'_> {
         if to.is_none_or(|to| to.thread == from.thread) && self.is_own(earlier.cell, from) {
             return true;
         }
-        let first = self.first_access(self.order.concurrent_window(from.segment).start);
-        let end = to.unwrap_or(from);
-        let behind = self.first_access(self.order.concurrent_window(end.segment).end);
+        let first = self.accesses_beside(from).start;
+        let behind = self.accesses_beside(to.unwrap_or(from)).end;
         if !self.writes_elsewhere(earlier.cell, from, to, first, behind) {
             let id = later.map_or(earlier.order, |later| later.order);
             self.wait_elsewhere(id, earlier.cell, from, to, first..behind);
@@ -123,8 +121,23 @@ impl Engine<'_> {
         })
     }
 
+    /// For each segment, [`Engine::accesses_beside`] an access of it.
+    pub(super) fn beside_segments(&self) -> Vec<Range<u32>> {
+        let segments = 0..self.graph.segments.len() as u32;
+        let beside = segments.map(|segment| {
+            let window = self.order.concurrent_window(SegmentId(segment));
+            self.first_access(window.start)..self.first_access(window.end)
+        });
+        beside.collect()
+    }
+
+    /// A range that holds all accesses that may have been made at the same time as those of a segment.
+    pub(super) fn accesses_beside(&self, place: Place) -> Range<u32> {
+        self.beside[place.segment.0 as usize].clone()
+    }
+
     /// Id of the first access of the segment at a position of the sequence.
-    pub(super) fn first_access(&self, position: u32) -> u32 {
+    fn first_access(&self, position: u32) -> u32 {
         let step = self
             .graph
             .segments
@@ -144,6 +157,11 @@ impl Engine<'_> {
         first: u32,
         behind: u32,
     ) -> bool {
+        // A thread whose trace does not go back so far may have written as well.
+        let unseen = self.order.unseen_after(from.segment) as u32;
+        if self.pending.within(first, behind) == 0 {
+            return unseen == 0 || (unseen <= self.limit && !self.is_forward());
+        }
         let address = self.address_of(cell);
         let foreign = |first: u32, before: u32, thread: u32| {
             self.foreign_anywhere(first, before, thread)
@@ -151,8 +169,6 @@ impl Engine<'_> {
         };
         let before = foreign(first, from.order, from.thread);
         let after = to.map_or(0, |to| foreign(to.order, behind, to.thread));
-        // A thread whose trace does not go back so far may have written as well.
-        let unseen = self.order.unseen_after(from.segment) as u32;
         if self.is_forward() {
             return unseen == 0;
         }
@@ -238,12 +254,8 @@ impl Engine<'_> {
             return Vec::new();
         }
         let place = self.place_of(store.order);
-        let window = self.order.concurrent_window(place.segment);
-        let (first, behind) = (
-            self.first_access(window.start),
-            self.first_access(window.end),
-        );
-        let touches = self.shared.touches(store.cell, place.thread, first..behind);
+        let beside = self.accesses_beside(place);
+        let touches = self.shared.touches(store.cell, place.thread, beside);
         let near: Vec<u32> = touches.collect();
         for entry in near {
             let entry = self.cells.entries[entry as usize];

@@ -55,8 +55,18 @@ impl Passed {
 struct Alike {
     /// Ascending.
     stores: Vec<u32>,
-    /// Of each kind of memory: those that are pending and may hit it, by place in `stores`.
-    pending: [PendingSet; KINDS],
+    /// Of each kind of memory: those that are pending and may hit it, by place in `stores`; `None` while
+    /// there are none.
+    pending: Option<Box<[PendingSet; KINDS]>>,
+}
+
+impl Alike {
+    /// The pending ones, to which others may come.
+    fn pending(&mut self) -> &mut [PendingSet; KINDS] {
+        let none = || PendingSet::without_members(self.stores.len());
+        let empty = || Box::new(std::array::from_fn(|_| none()));
+        self.pending.get_or_insert_with(empty)
+    }
 }
 
 /// The shapes of a graph's accesses.
@@ -93,7 +103,7 @@ impl Shapes {
         }
         let alike = stores.into_iter().map(|stores| Alike {
             stores,
-            pending: Default::default(),
+            pending: None,
         });
         Shapes {
             of,
@@ -107,30 +117,41 @@ impl Shapes {
         self.of.get(id as usize).copied().unwrap_or(NO_SHAPE)
     }
 
-    /// Takes `may_hit` (one bit a kind of memory) of each pending store for what it may hit.
-    pub(super) fn observe(&mut self, may_hit: &[u16], pending: &PendingSet) {
-        for alike in &mut self.alike {
-            let stores = &alike.stores;
-            alike.pending = std::array::from_fn(|kind| {
-                PendingSet::new(stores.len(), |place| {
-                    let id = stores[place];
-                    may_hit[id as usize] >> kind & 1 == 1 && pending.contains(id)
-                })
-            });
+    /// Takes `may_hit` (one bit a kind of memory) of each pending store, ascending, for what it may hit.
+    pub(super) fn observe(&mut self, may_hit: &[u16], pending: &[u32]) {
+        let mut alike_pending = vec![Vec::new(); self.alike.len()];
+        for &id in pending {
+            if let Some(alike) = alike_pending.get_mut(usize::from(self.of(id))) {
+                alike.push((self.place[id as usize], may_hit[id as usize]));
+            }
+        }
+        for (alike, pending) in self.alike.iter_mut().zip(alike_pending) {
+            if pending.is_empty() {
+                alike.pending = None;
+                continue;
+            }
+            for (kind, set) in alike.pending().iter_mut().enumerate() {
+                let hits = pending
+                    .iter()
+                    .filter(|(_, may_hit)| may_hit >> kind & 1 == 1);
+                set.refill(hits.map(|&(place, _)| place));
+            }
         }
     }
 
     /// A store is no longer pending.
     pub(super) fn settled(&mut self, id: u32) {
-        if let Some((pending, place)) = self.pending_like(id) {
+        if let Some((alike, place)) = self.alike(id)
+            && let Some(pending) = &mut alike.pending
+        {
             pending.iter_mut().for_each(|set| set.remove(place));
         }
     }
 
     /// A store that may hit these kinds of memory is pending again.
     pub(super) fn unsettled(&mut self, id: u32, may_hit: u16) {
-        if let Some((pending, place)) = self.pending_like(id) {
-            for (kind, set) in pending.iter_mut().enumerate() {
+        if let Some((alike, place)) = self.alike(id) {
+            for (kind, set) in alike.pending().iter_mut().enumerate() {
                 if may_hit >> kind & 1 == 1 {
                     set.insert(place);
                 }
@@ -138,27 +159,25 @@ impl Shapes {
         }
     }
 
-    /// The sets that a store may be in, and its place there; `None` for other accesses, and before
-    /// anything was observed.
-    fn pending_like(&mut self, id: u32) -> Option<(&mut [PendingSet; KINDS], u32)> {
+    /// The stores of a store's shape, and its place among them; `None` for other accesses.
+    fn alike(&mut self, id: u32) -> Option<(&mut Alike, u32)> {
         let shape = self.of(id);
         let alike = self.alike.get_mut(usize::from(shape))?;
         let place = self.place[id as usize];
         let listed = alike.stores.get(place as usize) == Some(&id);
-        (listed && !alike.pending[0].is_empty()).then_some((&mut alike.pending, place))
+        listed.then_some((alike, place))
     }
 
     /// Pending stores of these shapes strictly between two accesses that may hit a kind of memory.
     pub(super) fn between(&self, shapes: &[Shape], kind: usize, after: u32, before: u32) -> u32 {
         let counts = shapes.iter().map(|&shape| {
             let alike = &self.alike[usize::from(shape)];
+            let Some(pending) = &alike.pending else {
+                return 0;
+            };
             let first = alike.stores.partition_point(|&id| id <= after);
             let end = alike.stores.partition_point(|&id| id < before);
-            if first < end && !alike.pending[kind].is_empty() {
-                alike.pending[kind].within(first as u32, end as u32)
-            } else {
-                0
-            }
+            pending[kind].within(first as u32, end as u32)
         });
         counts.sum()
     }

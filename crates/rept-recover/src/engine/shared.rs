@@ -24,11 +24,14 @@ impl Touches {
     }
 }
 
+/// No thread's number: more than one has touched a cell.
+const SEVERAL: u32 = NONE - 1;
+
 /// Which threads touch which cells.
 #[derive(Default)]
 pub(super) struct Shared {
-    /// The first thread that touched each cell; `NONE` for none.
-    first: Vec<u32>,
+    /// The thread that touched each cell; `NONE` for none, [`SEVERAL`] for more than one.
+    toucher: Vec<u32>,
     /// The cells that more than one has touched, by thread.
     cells: HashMap<u32, SmallVec<[(u32, Touches); 2]>>,
 }
@@ -38,15 +41,17 @@ impl Shared {
     pub(super) fn added(&mut self, id: u32, thread: u32, cells: &Cells<'_>, graph: &Graph) {
         let entry = cells.entries[id as usize];
         let index = entry.cell as usize;
-        if index >= self.first.len() {
-            self.first.resize(index + 1, NONE);
+        if index >= self.toucher.len() {
+            self.toucher.resize(index + 1, NONE);
         }
-        if self.first[index] == NONE {
-            self.first[index] = thread;
+        let toucher = &mut self.toucher[index];
+        if *toucher == NONE {
+            *toucher = thread;
         }
-        if self.cells.contains_key(&entry.cell) {
+        if *toucher == SEVERAL {
             self.insert(id, thread, entry);
-        } else if self.first[index] != thread {
+        } else if *toucher != thread {
+            *toucher = SEVERAL;
             let mut next = cells.cells[index].head;
             while next != NONE {
                 let other = cells.entries[next as usize];
@@ -70,6 +75,9 @@ impl Shared {
 
     /// An entry was taken out of its cell's timeline.
     pub(super) fn removed(&mut self, entry: Entry, thread: u32) {
+        if !self.is_shared(entry.cell) {
+            return;
+        }
         let Some(threads) = self.cells.get_mut(&entry.cell) else {
             return;
         };
@@ -85,12 +93,12 @@ impl Shared {
 
     /// No other thread than this one was ever seen to touch the cell.
     pub(super) fn is_of(&self, cell: u32, thread: u32) -> bool {
-        self.first.get(cell as usize) == Some(&thread) && !self.is_shared(cell)
+        self.toucher.get(cell as usize) == Some(&thread)
     }
 
     /// More than one thread has touched the cell.
     pub(super) fn is_shared(&self, cell: u32) -> bool {
-        self.cells.contains_key(&cell)
+        self.toucher.get(cell as usize) == Some(&SEVERAL)
     }
 
     /// Entries of the stores into a cell in a range of accesses, but for those of one thread.
@@ -117,7 +125,12 @@ impl Shared {
     }
 
     fn others(&self, cell: u32, but: Option<u32>) -> impl Iterator<Item = &Touches> + '_ {
-        let threads = self.cells.get(&cell).into_iter().flatten();
+        let shared = self.is_shared(cell);
+        let threads = shared
+            .then(|| self.cells.get(&cell))
+            .into_iter()
+            .flatten()
+            .flatten();
         threads
             .filter(move |(thread, _)| Some(*thread) != but)
             .map(|(_, touches)| touches)

@@ -24,7 +24,8 @@ impl Builder<'_> {
         let Some((access, result)) = self.cursors[thread].last_call else {
             return;
         };
-        if outcome == Outcome::Nothing {
+        // Most branches ask something else, long after the call: no instruction is looked at for them.
+        if outcome == Outcome::Nothing || !self.cursors[thread].holds(result) {
             return;
         }
         let Some(compare) = self.instruction_before(thread, block, index) else {
