@@ -31,6 +31,8 @@ pub(crate) use translate::{FLAGS, FULL_WINDOW, LoggedStep, REGISTERS_AT, Span, S
 
 /// Blocks that are made at once, when one is missing.
 const AHEAD: usize = 192;
+/// INT3, which is as long as the shortest instruction: threads beside find it or what stood there.
+const STOP: u8 = 0xcc;
 /// How often the code at an address may change before it is stepped.
 const MOST_VERSIONS: u32 = 256;
 /// Least distance of an arena from what the program mapped, where the program may grow.
@@ -67,6 +69,13 @@ pub(crate) struct Standing {
     pub(crate) branched: bool,
 }
 
+/// A stop in the place of the first byte of an instruction of the cache.
+#[derive(Debug)]
+struct Snare {
+    address: u64,
+    byte: u8,
+}
+
 #[derive(Debug)]
 pub(crate) struct Cache {
     arenas: Vec<Arena>,
@@ -82,6 +91,7 @@ pub(crate) struct Cache {
     // How often code that was copied was found to be other code.
     changes: HashMap<u64, u32>,
     style: Style,
+    snare: Option<Snare>,
 }
 
 impl Cache {
@@ -104,6 +114,7 @@ impl Cache {
             stepped: HashSet::new(),
             changes: HashMap::new(),
             style,
+            snare: None,
         })
     }
 
@@ -132,6 +143,7 @@ impl Cache {
 
     /// Forgets all blocks.
     pub(crate) fn clear(&mut self) {
+        self.snare = None;
         self.arenas.iter_mut().for_each(Arena::clear);
         self.table.clear();
         self.blocks.clear();
@@ -418,6 +430,52 @@ impl Cache {
             called: false,
             branched: false,
         })
+    }
+
+    /// The addresses of a block's instructions.
+    pub(crate) fn instructions(&self, id: u32) -> Option<&[u64]> {
+        Some(&self.blocks.get(&id)?.ips)
+    }
+
+    /// Lays a snare: a stop in the place of an instruction of a block, while threads may run there.
+    /// There is one at a time. Whether it could be.
+    pub(crate) fn lay_snare(&mut self, id: u32, index: u8) -> bool {
+        self.take_snare_away();
+        self.snare = self.snare_for(id, index);
+        self.snare.is_some()
+    }
+
+    fn snare_for(&self, id: u32, index: u8) -> Option<Snare> {
+        let block = self.blocks.get(&id)?;
+        let mut points = block.points.iter();
+        let point = points.find(|point| point.stage == Stage::Inside(index))?;
+        let at = block.offset as usize + usize::from(point.at);
+        let code = &self.arenas[block.arena].code;
+        let byte = code.replace(at, STOP);
+        let address = code.remote + at as u64;
+        Some(Snare { address, byte })
+    }
+
+    /// Puts back what stood where the snare is. A thread may have run onto it already.
+    pub(crate) fn take_snare_away(&mut self) {
+        if let Some(snare) = self.snare.take()
+            && let Some((arena, offset)) = self.arena_with(snare.address)
+        {
+            arena.code.replace(offset as usize, snare.byte);
+        }
+    }
+
+    /// Whether the snare is at this address.
+    pub(crate) fn has_snare(&self, address: u64) -> bool {
+        self.snare
+            .as_ref()
+            .is_some_and(|snare| snare.address == address)
+    }
+
+    /// Whether a stop stands at an address in the cache.
+    pub(crate) fn is_stop(&self, address: u64) -> bool {
+        self.arena_with(address)
+            .is_some_and(|(arena, offset)| arena.code.read(offset as usize, 1) == [STOP])
     }
 
     /// The instructions of a block and the bytes of its log, when it is exact.

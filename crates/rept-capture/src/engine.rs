@@ -14,6 +14,7 @@ mod forks;
 mod hide;
 mod live;
 mod operands;
+mod pauses;
 mod signals;
 mod step;
 mod thread;
@@ -34,6 +35,7 @@ use std::ops::Range;
 use thread::{Attempt, State, Stop, Thread};
 
 pub(crate) use approach::Start;
+pub(crate) use pauses::Pauses;
 
 /// RFLAGS bit of single-stepping.
 const TRAP_FLAG: u64 = 1 << 8;
@@ -83,6 +85,8 @@ pub(crate) struct Engine {
     exit: Option<Exit>,
     // The cache, while the fast engine has one in the process.
     fast: Option<fast::Fast>,
+    /// Whether and where the fast engine pauses threads.
+    pub(crate) pauses: Option<Pauses>,
     /// Instructions that the fast engine had to step.
     pub(crate) stepped: u64,
     // How often what was recorded was saved.
@@ -134,6 +138,7 @@ impl Engine {
             core_bytes: 0,
             exit: None,
             fast: None,
+            pauses: None,
             stepped: 0,
             saved: 0,
             alike: None,

@@ -1,5 +1,5 @@
 use crate::core_file::CoreWriter;
-use crate::engine::{Engine, Exit, Start};
+use crate::engine::{Engine, Exit, Pauses, Start};
 use crate::error::Error;
 use crate::family::{Child, Family};
 use crate::from::StartPoint;
@@ -61,6 +61,9 @@ pub struct RecordOptions {
     /// Ends the recording, and the program, after so many steps of all threads, perhaps with some more;
     /// `None`: with the program. The fast engine counts them only when it records the truth.
     pub most_steps: Option<u64>,
+    /// Whether the fast engine, where it runs threads all at once, pauses one now and then for some
+    /// microseconds, at places drawn from the seed: so that races end as they may without a recorder.
+    pub pauses: bool,
     /// Whether the kernel may place mappings at random. Without, runs can be repeated.
     pub aslr: bool,
     /// Answers system calls for random numbers, the time and what it took alike in every run, and hides
@@ -70,7 +73,7 @@ pub struct RecordOptions {
 
 impl RecordOptions {
     /// The defaults, writing into `output`: rings of 256 KiB, no truth, seed 0, from the
-    /// program's beginning, a core for each thread, no address randomisation.
+    /// program's beginning, a core for each thread, pauses, no address randomisation.
     pub fn new(output: impl Into<PathBuf>) -> RecordOptions {
         RecordOptions {
             output: output.into(),
@@ -86,6 +89,7 @@ impl RecordOptions {
             save_on: None,
             follow_forks: false,
             most_steps: None,
+            pauses: true,
             aslr: false,
             repeatable: false,
         }
@@ -356,6 +360,7 @@ fn run(
         engine.approach(Start::new(point))?;
     }
     if options.engine == EngineKind::Fast {
+        engine.pauses = options.pauses.then(|| Pauses::new(options.seed));
         engine.use_cache()?;
         engine.run_in_cache(on_progress)?;
     }
@@ -393,9 +398,9 @@ fn check_fast(options: &RecordOptions) -> Result<(), Error> {
             "the fast engine counts no steps while the program runs: use the step engine, or record the truth",
         ));
     }
-    if options.seed != 0 && !options.is_exact() {
+    if options.seed != 0 && !options.pauses && !options.is_exact() {
         return Err(Error::option(
-            "the fast engine lets the kernel schedule the threads, which no seed changes: use the step engine, or record the truth",
+            "the fast engine lets the kernel schedule the threads, which no seed changes when there are no pauses: use the step engine, or record the truth",
         ));
     }
     Ok(())
@@ -412,6 +417,9 @@ fn finish(mut engine: Engine, begun: Instant) -> Result<Summary, Error> {
     }
     if engine.stepped > 0 {
         notes.push(stepped(engine.stepped));
+    }
+    if let Some(pauses) = engine.pauses.filter(|pauses| pauses.count > 0) {
+        notes.push(paused(pauses.count));
     }
     let finished = engine.recording.finish();
     let children = engine.family.map_or_else(Vec::new, Family::join);
@@ -435,6 +443,16 @@ fn stepped(count: u64) -> String {
     }
 }
 
+fn paused(count: u64) -> String {
+    let times = match count {
+        1 => "once".to_owned(),
+        _ => format!("{count} times"),
+    };
+    format!(
+        "threads were paused {times}, as waits pause them without a recorder: not with --no-pauses"
+    )
+}
+
 fn overwritten(blocks: u64) -> String {
     let which = match blocks {
         1 => "1 block before them was".to_owned(),
@@ -451,6 +469,8 @@ mod tests {
     fn notes_have_numbers_in_words_that_fit() {
         assert!(stepped(1).starts_with("1 instruction was stepped, as it cannot"));
         assert!(stepped(2).starts_with("2 instructions were stepped, as they cannot"));
+        assert!(paused(1).starts_with("threads were paused once, as"));
+        assert!(paused(2).starts_with("threads were paused 2 times, as"));
         assert!(overwritten(1).ends_with("1 block before them was overwritten"));
         assert!(overwritten(2).ends_with("some 2 blocks before them were overwritten"));
     }

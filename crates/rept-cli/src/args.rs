@@ -133,7 +133,8 @@ pub(crate) struct RecordArgs {
     /// Also write `truth`: all registers and memory accesses, for `rept score`.
     #[arg(long)]
     pub(crate) truth: bool,
-    /// Seed of the scheduler that takes turns between threads.
+    /// Seed of the scheduler that takes turns between threads; or, where the fast engine runs them at
+    /// once, of the places where it pauses them.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// How threads take turns: cores (each has its own), quanta (one core for all) or cpus:COUNT;
@@ -169,6 +170,10 @@ pub(crate) struct RecordArgs {
     /// only together with --truth.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
+    /// Let threads run on. Otherwise the fast engine, when there are several, pauses one now and then
+    /// for some microseconds, so that races end as they may without a recorder.
+    #[arg(long)]
+    pub(crate) no_pauses: bool,
     /// Let the kernel place mappings at random; without, runs can be repeated.
     #[arg(long)]
     pub(crate) aslr: bool,

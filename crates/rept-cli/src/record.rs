@@ -23,6 +23,7 @@ pub(crate) fn record(wanted: &RecordArgs, out: &mut dyn Write) -> Result<(), Fai
     options.seed = wanted.seed;
     options.from = wanted.from.clone();
     options.most_steps = wanted.steps;
+    options.pauses = !wanted.no_pauses;
     options.aslr = wanted.aslr;
     options.repeatable = wanted.repeatable;
     options.schedule = schedule(wanted)?;

@@ -101,17 +101,13 @@ impl Engine {
             self.collect()?;
             match self.next_ready() {
                 Some(tid) => self.forgive_gone(tid, Self::go_on)?,
-                None => self.wait_for_any()?,
+                None => self.wait_beside_pauses()?,
             }
             if stops.is_multiple_of(PROGRESS_STOPS) {
                 progress(self.recording.steps(), self.recording.threads());
             }
         }
         Ok(())
-    }
-
-    fn next_ready(&self) -> Option<i32> {
-        self.in_state(State::Ready).first().copied()
     }
 
     pub(super) fn go_on(&mut self, tid: i32) -> Result<(), Error> {
@@ -218,8 +214,13 @@ impl Engine {
             return Ok(None);
         };
         log.turn();
-        let (watch, area) = (log.watch(), log.area().remote);
+        let pauses = self.pauses.as_mut().filter(|_| self.threads.len() > 1);
         let thread = self.threads.get_mut(&tid).expect("one of ours");
+        let watch = match pauses {
+            Some(pauses) => log.watch_at(pauses.next_look(&mut thread.pause, log.written())),
+            None => log.watch(),
+        };
+        let area = log.area().remote;
         if thread.watching != Some(watch) {
             sys::watch(tid, watch)?;
             thread.watching = Some(watch);
@@ -292,8 +293,12 @@ impl Engine {
         let code = sys::signal_info(tid)?.si_code;
         match (signal, code) {
             // A stop that was written into the cache; it has an INT3's length.
-            (libc::SIGTRAP, SI_KERNEL) => self.leave(tid, 1),
-            (libc::SIGTRAP, TRAP_HARDWARE) => self.leave(tid, 0),
+            (libc::SIGTRAP, SI_KERNEL) => self.runs_onto_stop(tid),
+            (libc::SIGTRAP, TRAP_HARDWARE) => {
+                self.leave(tid, 0)?;
+                self.look(tid);
+                Ok(())
+            }
             // The fault is to happen again, where the program's own instruction is.
             _ if code > 0 && signals::is_fault(signal) => {
                 self.leave(tid, 0)?;
@@ -321,7 +326,7 @@ impl Engine {
 
     // Finds the program's state in that of a thread stopped in the cache, `behind` so many
     // bytes of the instruction that stopped it.
-    fn leave(&mut self, tid: i32, behind: u64) -> Result<(), Error> {
+    pub(super) fn leave(&mut self, tid: i32, behind: u64) -> Result<(), Error> {
         self.look_for_sequences(tid);
         let mut registers = sys::registers(tid)?;
         registers.rip -= behind;

@@ -286,7 +286,7 @@ fn runs_free(tid: i32, instruction: Option<&Instruction>, before: &Registers) ->
 }
 
 // Whether the kernel has put the thread to sleep (or stopped it for good).
-fn is_asleep(pid: i32, tid: i32) -> bool {
+pub(super) fn is_asleep(pid: i32, tid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
     let state = stat
         .rsplit_once(") ")

@@ -1,3 +1,4 @@
+use super::pauses::Pause;
 use crate::instruction::{Instruction, Operand};
 use libc::user_regs_struct as Registers;
 use std::rc::Rc;
@@ -27,6 +28,8 @@ pub(super) struct Thread {
     pub(super) unwritten: bool,
     /// Address that its hardware watches.
     pub(super) watching: Option<u64>,
+    /// When it was paused, and will be.
+    pub(super) pause: Pause,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,7 @@ impl Thread {
             branched: false,
             unwritten: false,
             watching: None,
+            pause: Pause::default(),
         }
     }
 

@@ -78,6 +78,14 @@ impl Log {
         self.area.remote + self.watched()
     }
 
+    /// The same, or, when that comes first, of the word that will be the `number`th of all; it must not
+    /// have been written yet.
+    pub(crate) fn watch_at(&self, number: u64) -> u64 {
+        let behind = (number * 4).saturating_sub(self.current * self.chunk);
+        let at = self.begins(self.current) + behind;
+        self.area.remote + at.clamp(self.position(), self.watched())
+    }
+
     fn start(&mut self, number: u64) {
         self.current = number;
         self.set_position(self.begins(number));
@@ -115,8 +123,22 @@ impl Log {
         self.area.word(self.position() as usize - 4)
     }
 
+    /// The words written last, at most so many in this chunk and in the one before, while the thread may
+    /// write more.
+    pub(crate) fn newest(&self, count: u64) -> impl Iterator<Item = u32> {
+        let last =
+            |begin: u64, end: u64| (begin.max(end.saturating_sub(count * 4))..end).step_by(4);
+        let before = self.current.checked_sub(1).map(|number| {
+            let begin = self.begins(number);
+            last(begin, begin + self.ends[(number % CHUNKS) as usize])
+        });
+        let now = last(self.begins(self.current), self.position());
+        let places = before.into_iter().flatten().chain(now);
+        places.map(|at| self.area.word(at as usize))
+    }
+
     /// Words written so far.
-    pub(super) fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         (self.current * self.chunk + self.position() - self.begins(self.current)) / 4
     }
 

@@ -6,7 +6,7 @@ use libc::c_void;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Memory mapped here and in the traced process, at another address there.
 #[derive(Debug)]
@@ -127,6 +127,13 @@ impl Shared {
         // SAFETY: `to` is good for four bytes; threads of the traced process that execute
         // them see the old or the new ones.
         unsafe { to.write_unaligned(word) };
+    }
+
+    /// Writes a byte that threads of the traced process may execute at that moment: they see the old or
+    /// the new one. Returns the old one.
+    pub(crate) fn replace(&self, at: usize, byte: u8) -> u8 {
+        // SAFETY: a byte in the mapping, which others only execute.
+        unsafe { AtomicU8::from_ptr(self.at(at, 1)) }.swap(byte, Ordering::AcqRel)
     }
 
     pub(crate) fn word(&self, at: usize) -> u32 {

@@ -82,7 +82,7 @@ fn what_the_fast_engine_cannot_do_is_refused() {
         ("--schedule cpus:2 --truth", schedule),
         ("--per-cpu 2", schedule),
         (
-            "--seed 7",
+            "--seed 7 --no-pauses",
             "the kernel schedule the threads, which no seed changes",
         ),
         ("--buffer 4096", "holds no whole PSB period"),

@@ -15,6 +15,7 @@ mod listed;
 mod live;
 mod lua;
 mod partial;
+mod pauses;
 mod perf;
 mod questions;
 mod rewritten;
