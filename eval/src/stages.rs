@@ -24,7 +24,7 @@ const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 /// Recovering and explaining one recording.
 const EXAMINE_LIMIT: Duration = Duration::from_secs(900);
 /// Techniques that are switched off one at a time, when `rept score` can do that.
-const TECHNIQUES: [&str; 8] = [
+const TECHNIQUES: [&str; 10] = [
     "forward",
     "correction",
     "branch-facts",
@@ -33,6 +33,8 @@ const TECHNIQUES: [&str; 8] = [
     "system-calls",
     "files",
     "bits",
+    "candidates",
+    "numbering",
 ];
 
 /// Why a score has no ceiling when none was wanted.

@@ -121,6 +121,7 @@ pub fn rule(rule: Rule) -> &'static str {
         Rule::Unwritten => "nothing wrote to the place in between",
         Rule::Dump => "nothing wrote to the place up to the dump",
         Rule::Convention => "the calling convention keeps it",
+        Rule::Candidate => "no other pointer fits what was accessed through it",
         _ => "by a rule that this version of the command does not know",
     }
 }

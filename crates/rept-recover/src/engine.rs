@@ -11,8 +11,9 @@
 //! 3. *inferred*: memory values pass 4, 16, 64 … pending stores that may plausibly hit them, as long
 //!    as that teaches more than it has to take back. A contradiction is
 //!    blamed on one transfer behind it, and what followed from that is taken back; at the end
-//!    of a stage what was blamed gets a second chance. Then all of it once more, by what is known
-//!    of where the stores went (`rounds`).
+//!    of a stage what was blamed gets a second chance. Then pointers that are still unknown are taken
+//!    for what fits the accesses through them (`pointers`), and all of it runs once more, by what is
+//!    known of where the stores went (`rounds`).
 //!
 //! DIVERGENCE: the published system ignores pending stores from the start and relies on repair
 //! alone; the stages show far fewer wrong values on the way (OSDI 2018, section 4.3).
@@ -43,8 +44,10 @@ mod limits;
 mod lower;
 mod mapped;
 mod mutual;
+mod numbering;
 mod options;
 mod pending;
+mod pointers;
 mod protect;
 mod race;
 mod ranges;
@@ -58,6 +61,7 @@ mod signal_frame;
 mod string;
 mod thread_ids;
 mod tracking;
+mod unplaced;
 mod view;
 mod visit;
 mod waiting;
@@ -240,6 +244,9 @@ pub(crate) struct Engine<'a> {
     refuted: HashSet<(u32, u32)>,
     /// Those of them of which one may be right, and nothing says which.
     undecided: HashSet<(u32, u32)>,
+    /// Pairs that were made in this round for accesses by unknown pointers, by an access and its place, or what it
+    /// is taken to have read.
+    taken: HashMap<(u32, u64), u32>,
     /// Steps whose relations contradict what is known, by no fault that could be found.
     disabled: HashSet<u32>,
     /// Whether a refuted transfer is being made again, to see whether it still contradicts anything.
@@ -316,6 +323,7 @@ impl<'a> Engine<'a> {
             store_places: Vec::new(),
             refuted: HashSet::new(),
             undecided: HashSet::new(),
+            taken: HashMap::new(),
             disabled: HashSet::new(),
             trial: Trial::None,
             conflicts: Vec::new(),
@@ -379,15 +387,25 @@ impl<'a> Engine<'a> {
         }
         self.assumed = self.known_masks();
         self.pending_assumed = self.pending.clone();
+        if !self.pairing {
+            self.graph
+                .pairs
+                .iter_mut()
+                .for_each(|pair| pair.refuted = true);
+        }
         if stages > 0 {
             self.begin(Grade::Inferred);
             self.assumed_conflicts = self.conflicts.len();
             self.run_stages(stages);
+            if self.doubtful.is_none() {
+                self.follow_pointers();
+            }
             for round in 1..ROUNDS {
                 self.round = round;
                 self.start_over();
                 self.run_stages(stages);
             }
+            self.follow_pointers();
         }
     }
 

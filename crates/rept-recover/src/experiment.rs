@@ -29,6 +29,10 @@ pub enum Technique {
     Files,
     /// Bits are known one by one; without, a word is known or it is not.
     Bits,
+    /// Unknown pointers are taken for the candidate that fits what was accessed through them.
+    Candidates,
+    /// Accesses by pointers that differ by a known number are known to be related.
+    Numbering,
     /// Values do not pass accesses of other threads that nothing orders; without, the sequence is
     /// taken for what happened.
     Races,
@@ -37,7 +41,7 @@ pub enum Technique {
 #[cfg(feature = "experiments")]
 impl Technique {
     /// All of them.
-    pub const ALL: [Technique; 9] = [
+    pub const ALL: [Technique; 11] = [
         Technique::Forward,
         Technique::Correction,
         Technique::BranchFacts,
@@ -46,6 +50,8 @@ impl Technique {
         Technique::SystemCalls,
         Technique::Files,
         Technique::Bits,
+        Technique::Candidates,
+        Technique::Numbering,
         Technique::Races,
     ];
 
@@ -60,6 +66,8 @@ impl Technique {
             Technique::SystemCalls => "system-calls",
             Technique::Files => "files",
             Technique::Bits => "bits",
+            Technique::Candidates => "candidates",
+            Technique::Numbering => "numbering",
             Technique::Races => "races",
         }
     }

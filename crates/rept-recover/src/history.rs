@@ -134,6 +134,8 @@ pub enum Rule {
     Dump,
     /// Functions hand preserved registers back, handlers all; frames are unwound.
     Convention,
+    /// Of the pointers that the accesses through it may have followed, it fits by far best what memory held.
+    Candidate,
 }
 
 /// How a value is trusted; the order is that of trust.

@@ -8,7 +8,8 @@
 //!   instruction at the address; `resume STEP`: a handler returned to that step;
 //! - `stopped STEP I`: before that step (or at the end) instruction I was stopped midway; `rounds STEP I-J`:
 //!   before that step, which is in the loop, any number of rounds of these instructions are missing;
-//! - `final REG=VALUE …`, `memory ADDRESS BYTE …`: the dump;
+//! - `final REG=VALUE …`, `memory ADDRESS BYTE …`: the dump; `mapped START END`: what of it was mapped (default:
+//!   that is not known);
 //! - `expect COLUMN …`, then one line a position: its number and each column's value just before
 //!   that step. A column is a register or `[ADDRESS]`, eight bytes. A value is certain, `~` assumed,
 //!   `~~` inferred; `?` is not wholly known; with `?` among sixteen digits, all digits are compared.
@@ -123,6 +124,9 @@ cases! {
     flags_survive_a_system_call "flags-survive"
     masked_store_of_unknown_mask "masked-store"
     first_instruction_of_a_process "process-entry"
+    values_through_an_unknown_pointer "unplaced"
+    pointer_that_fits_what_was_read_through_it "candidate"
+    two_pointers_fit_what_was_read "candidates-too-close"
 }
 
 #[test]

@@ -12,7 +12,7 @@
 
 use super::bridged::Direction;
 use super::cells::CELL;
-use super::graph::{AccessState, NONE};
+use super::graph::{AccessState, NONE, PairKind};
 use super::tracking::Cause;
 use super::{Engine, Grade};
 use hashbrown::HashMap;
@@ -20,14 +20,34 @@ use std::collections::VecDeque;
 
 /// Nodes searched for the cause of one contradiction.
 const MAX_BLAMED: usize = 1024;
+/// A pointer taken for a candidate is as likely wrong as a value that passed so many pending stores.
+const CANDIDATE: u32 = 64;
 
 /// Something that may be to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Suspect {
+pub(super) struct Suspect {
+    /// How much speaks against it.
+    against: i32,
+    pub(super) what: Blamed,
+}
+
+/// What may be to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Blamed {
     /// An assumed equality.
     Pair(u32),
-    /// How much speaks against it, later access (or `NONE`: the dump), earlier access.
-    Transfer(i32, u32, u32),
+    /// Later access (or `NONE`: the dump), earlier access.
+    Transfer(u32, u32),
+}
+
+impl Suspect {
+    /// A pair, for want of anything else.
+    pub(super) fn pair(number: u32) -> Suspect {
+        Suspect {
+            against: i32::MIN,
+            what: Blamed::Pair(number),
+        }
+    }
 }
 
 /// The worst suspect so far.
@@ -56,7 +76,10 @@ impl Engine<'_> {
     ) -> Option<Suspect> {
         let passed = self.passed(earlier, later)?;
         let against = logarithm(self.danger(earlier, later, passed)) - self.in_favour(nodes, far);
-        Some(Suspect::Transfer(against, later, earlier))
+        Some(Suspect {
+            against,
+            what: Blamed::Transfer(later, earlier),
+        })
     }
 
     /// How much speaks for a transfer besides the stores that it passed.
@@ -88,8 +111,11 @@ impl Engine<'_> {
             return;
         }
         // What it passed is asked last: it costs most.
-        let most = logarithm(u32::MAX) - self.in_favour(nodes, worst.far);
-        if Some(Suspect::Transfer(most, later, earlier)) > worst.suspect {
+        let most = Suspect {
+            against: logarithm(u32::MAX) - self.in_favour(nodes, worst.far),
+            what: Blamed::Transfer(later, earlier),
+        };
+        if Some(most) > worst.suspect {
             let suspect = self.suspect(earlier, later, nodes, worst.far);
             worst.suspect = worst.suspect.max(suspect);
         }
@@ -183,13 +209,22 @@ impl Engine<'_> {
         }
     }
 
-    /// The nodes of a pair, itself a suspect while pairs are.
+    /// The nodes of a pair, itself a suspect while such pairs are.
     fn pair_sources(&self, number: u32, found: &mut Vec<u32>, worst: &mut Worst) {
         let pair = self.graph.pairs[number as usize];
         found.extend(pair.nodes);
-        if self.grade == Grade::Assumed && !pair.refuted {
-            worst.suspect = worst.suspect.max(Some(Suspect::Pair(number)));
+        if pair.refuted {
+            return;
         }
+        let suspect = match (pair.kind, self.grade) {
+            (PairKind::Candidate | PairKind::Unwritten, _) => Suspect {
+                against: logarithm(CANDIDATE) - self.in_favour(&pair.nodes, worst.far),
+                what: Blamed::Pair(number),
+            },
+            (PairKind::Convention, Grade::Assumed) => Suspect::pair(number),
+            _ => return,
+        };
+        worst.suspect = worst.suspect.max(Some(suspect));
     }
 
     /// The accesses before a load, and the transfers from them.

@@ -216,7 +216,7 @@ impl Engine<'_> {
     }
 
     /// Nothing that is known of a load, and of the steps that use what it read, rules a value out.
-    fn may_have_read(&mut self, load: Entry, value: Bits) -> bool {
+    pub(super) fn may_have_read(&mut self, load: Entry, value: Bits) -> bool {
         if !self.graph.nodes.bits[load.node as usize].compatible(value) {
             return false;
         }

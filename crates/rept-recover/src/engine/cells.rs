@@ -145,6 +145,11 @@ impl<'a> Cells<'a> {
         cell
     }
 
+    /// The cell with this number, if it was ever accessed.
+    pub(crate) fn find(&self, number: u64) -> Option<u32> {
+        self.index.get(&number).copied()
+    }
+
     /// The cells that lie in a range of addresses, in no order.
     pub(crate) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = u32> + '_ {
         let (first, behind) = (start / CELL, end.div_ceil(CELL));

@@ -3,7 +3,7 @@
 //! the dump, the code and the control flow.
 
 use super::cells::{CELL, Entry};
-use super::graph::{AccessState, NONE};
+use super::graph::{AccessState, NONE, PairKind};
 use super::kernel::ARGUMENTS;
 use super::tracking::Cause;
 use super::{Grade, History};
@@ -139,7 +139,14 @@ impl History {
             Some(Cause::Step(step)) => (Rule::Instruction, step),
             Some(Cause::Transfer(id)) => (Rule::Unwritten, self.access_step(id)),
             Some(Cause::Final(id)) => (Rule::Dump, self.access_step(id)),
-            Some(Cause::Pair(_)) => (Rule::Convention, self.graph.nodes.def[node as usize]),
+            Some(Cause::Pair(number)) => {
+                let rule = match self.graph.pairs[number as usize].kind {
+                    PairKind::Convention => Rule::Convention,
+                    PairKind::Candidate => Rule::Candidate,
+                    PairKind::Unwritten => Rule::Unwritten,
+                };
+                (rule, self.graph.nodes.def[node as usize])
+            }
             Some(Cause::Many) | None => self.given(node),
         };
         let edges = self.edges(node, grade);

@@ -153,10 +153,22 @@ pub(crate) struct SignalFrame {
     pub(crate) saved: [u32; 17],
 }
 
-/// Two nodes that are equal if code keeps to the ABI.
+/// Why two nodes are taken to be equal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PairKind {
+    /// They are if code keeps to the ABI, and the kernel to what it is known to do.
+    Convention,
+    /// An unknown pointer and the number that fits best.
+    Candidate,
+    /// Two accesses by an unknown pointer of what nothing wrote in between.
+    Unwritten,
+}
+
+/// Two nodes that are taken to be equal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {
     pub(crate) nodes: [u32; 2],
+    pub(crate) kind: PairKind,
     pub(crate) refuted: bool,
 }
 
@@ -287,9 +299,15 @@ impl Graph {
 
     /// Two nodes are assumed to be equal; the number of the pair.
     pub(crate) fn pair(&mut self, a: u32, b: u32) -> u32 {
+        self.pair_as(PairKind::Convention, a, b)
+    }
+
+    /// The same, for another reason.
+    pub(crate) fn pair_as(&mut self, kind: PairKind, a: u32, b: u32) -> u32 {
         let number = self.pairs.len() as u32;
         self.pairs.push(Pair {
             nodes: [a, b],
+            kind,
             refuted: false,
         });
         for node in [a, b] {

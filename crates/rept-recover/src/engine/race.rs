@@ -96,7 +96,7 @@ impl Engine<'_> {
 
     /// No other thread can have written the cell since a place of one thread: none is known to touch it, no
     /// store of another may be there, and what they did is all in the trace.
-    fn is_own(&self, cell: u32, place: Place) -> bool {
+    pub(super) fn is_own(&self, cell: u32, place: Place) -> bool {
         let own = self.plain_of.get(place.thread as usize);
         own.is_some_and(|own| own.len() == self.plain.len())
             && self.shared.is_of(cell, place.thread)

@@ -5,10 +5,10 @@
 //! transfer taught it (`tracking`). That may take back too much, never too little (OSDI 2018,
 //! section 4.3: transitive invalidation); what was taken back wrongly is learned again.
 
-use super::blame::Suspect;
+use super::blame::{Blamed, Suspect};
 use super::bridged::Direction;
 use super::cells::Entry;
-use super::graph::{AccessState, NONE};
+use super::graph::{AccessState, NONE, PairKind};
 use super::tracking::{Cause, Tracking};
 use super::{Engine, Grade};
 use crate::bits::Bits;
@@ -101,7 +101,7 @@ impl Engine<'_> {
     /// The nodes of a pair are known to differ.
     pub(super) fn pair_conflict(&mut self, number: u32) {
         let nodes = self.graph.pairs[number as usize].nodes;
-        if !self.correct(&nodes, Some(Suspect::Pair(number))) {
+        if !self.correct(&nodes, Some(Suspect::pair(number))) {
             self.graph.pairs[number as usize].refuted = true;
         }
     }
@@ -127,14 +127,17 @@ impl Engine<'_> {
             self.statistics.unexplained += 1;
             return false;
         };
-        match suspect {
-            Suspect::Pair(number) => {
-                self.statistics.assumption_conflicts += 1;
+        match suspect.what {
+            Blamed::Pair(number) => {
+                match self.graph.pairs[number as usize].kind {
+                    PairKind::Convention => self.statistics.assumption_conflicts += 1,
+                    PairKind::Candidate | PairKind::Unwritten => self.statistics.refuted += 1,
+                }
                 self.graph.pairs[number as usize].refuted = true;
                 let seeds = self.graph.pairs[number as usize].nodes;
                 self.retract(&seeds, |t, node| t.may_follow(node, 0, Cause::Pair(number)));
             }
-            Suspect::Transfer(_, later, earlier) => {
+            Blamed::Transfer(later, earlier) => {
                 self.statistics.refuted += 1;
                 self.refuted.insert((earlier, later));
                 self.retract_transfer(earlier, later);

@@ -54,6 +54,7 @@ impl Engine<'_> {
     pub(super) fn start_over(&mut self) {
         self.refuted.clear();
         self.undecided.clear();
+        self.forget_pointers();
         self.disabled.clear();
         self.statistics.unexplained = 0;
         self.conflicts.truncate(self.assumed_conflicts);

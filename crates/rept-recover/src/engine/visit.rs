@@ -1,9 +1,9 @@
 //! One visit: what a step's relations imply about its nodes, and which of its accesses they place.
 
-use super::Engine;
 use super::graph::{AccessKind, AccessState, NONE, Outcome};
 use super::ranges::{bounds_of, span};
 use super::tracking::Cause;
+use super::{Engine, Grade};
 use crate::bits::{Bits, Contradiction};
 use crate::effect::Flow;
 use crate::experiment::Technique;
@@ -210,7 +210,7 @@ impl Engine<'_> {
         self.tracking.learned(node, cause);
         self.lessons.learned(node, self.grade, self.stage, cause);
         self.touch(node);
-        if self.pairing
+        if (self.pairing || self.grade == Grade::Inferred)
             && let Some(pairs) = self.graph.pairs_of.get(&node)
         {
             self.unequal.extend(pairs.iter().rev());

@@ -15,6 +15,8 @@ pub(crate) struct Bytes {
     runs: BTreeMap<u64, Vec<u8>>,
     /// What the process began with.
     initial: BTreeMap<u64, Vec<u8>>,
+    /// What is mapped, when a case says so.
+    mappings: Vec<Mapping>,
 }
 
 impl Bytes {
@@ -38,7 +40,7 @@ impl Memory for Bytes {
     }
 
     fn mappings(&self) -> &[Mapping] {
-        &[]
+        &self.mappings
     }
 }
 
@@ -172,6 +174,14 @@ impl Page {
                 };
                 runs.insert(number(words[1]), bytes.collect());
             }
+            "mapped" => case.memory.mappings.push(Mapping {
+                start: Address(number(words[1])),
+                end: Address(number(words[2])),
+                read: true,
+                write: true,
+                execute: false,
+                file: None,
+            }),
             "expect" => case.columns = words[1..].iter().map(|word| word.to_string()).collect(),
             _ if !case.columns.is_empty() => case.rows.push(Row {
                 step: number(words[0]),
