@@ -184,6 +184,14 @@ impl Unwinder {
         }
     }
 
+    /// The function around a code address, or the part of it that it lies in: first address and end.
+    pub(crate) fn function(&mut self, at: Address) -> Option<Range<u64>> {
+        let module = self.module(at.0)?;
+        let bias = module.bias;
+        let (start, end) = module.tables()?.function(at.0.wrapping_sub(bias))?;
+        Some(start.wrapping_add(bias)..end.wrapping_add(bias))
+    }
+
     fn module(&mut self, at: u64) -> Option<&mut CodeFile> {
         let index = self.modules.partition_point(|module| module.start <= at);
         let mut below = self.modules[..index].iter_mut().rev();

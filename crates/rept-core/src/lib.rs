@@ -99,6 +99,7 @@ mod diagnostics;
 mod dump;
 mod error;
 mod fields;
+mod frame_sizes;
 #[cfg(feature = "gdb")]
 mod gdb;
 mod history;

@@ -24,6 +24,7 @@ use crate::capture::Capture;
 use crate::cfi::Unwinder;
 use crate::diagnostics::{Diagnostic, Subject};
 use crate::dump::{Dump, Module, ModuleFile};
+use crate::frame_sizes::CodeOfFrames;
 use crate::history::History;
 use crate::image::{Jit, ProcessImage};
 use crate::symbols::Symbols;
@@ -231,6 +232,7 @@ impl Session {
         if let Some(dump) = self.inner.dump.as_ref().filter(|_| !self.is_mismatched()) {
             let known = crate::anchors::anchors(self.decode(), dump, &last.threads);
             options.anchors.extend(known);
+            options.frame_sizes = Some(Arc::new(CodeOfFrames::new(self)));
             options.initial_break = dump.initial_break();
             options.kernel_memory.extend(dump.rseq_areas());
             options.process = dump.process();

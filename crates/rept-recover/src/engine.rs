@@ -84,7 +84,7 @@ use kinds::{Kinds, stack_pointers};
 use mutual::SideBySide;
 pub use options::{
     AddressSpace, Anchor, AnchorPoint, Area, Backing, Creation, Descriptor, FileIdentity, FileRead,
-    Mapped, MappedFile, OpenedFiles, Options, ResourceLimit,
+    FrameSizes, Mapped, MappedFile, OpenedFiles, Options, ResourceLimit,
 };
 use pending::PendingSet;
 use protect::Protection;

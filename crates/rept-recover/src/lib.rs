@@ -17,7 +17,7 @@ pub mod syscall;
 
 pub use engine::{
     AddressSpace, Anchor, AnchorPoint, Area, Backing, Creation, Descriptor, FileIdentity, FileRead,
-    History, Mapped, MappedFile, OpenedFiles, Options, ResourceLimit, Statistics, recover,
-    recover_observed,
+    FrameSizes, History, Mapped, MappedFile, OpenedFiles, Options, ResourceLimit, Statistics,
+    recover, recover_observed,
 };
 pub use progress::{Observer, Progress};

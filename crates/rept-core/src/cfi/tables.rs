@@ -87,6 +87,24 @@ impl Tables {
         }
     }
 
+    /// The function around an address of the file, or the part of it: first address and end.
+    pub(super) fn function(&self, at: u64) -> Option<(u64, u64)> {
+        let cie = EhFrame::cie_from_offset;
+        let eh = self.eh.as_ref().and_then(|eh| {
+            let table = eh.index.as_ref().and_then(ParsedEhFrameHdr::table);
+            let entry = match table {
+                Some(table) => table.fde_for_address(&eh.frame, &self.bases, at, cie),
+                None => eh.frame.fde_for_address(&self.bases, at, cie),
+            };
+            range(&entry.ok()?)
+        });
+        eh.or_else(|| {
+            let frame = self.debug.as_ref()?;
+            let entry = frame.fde_for_address(&self.bases, at, DebugFrame::cie_from_offset);
+            range(&entry.ok()?)
+        })
+    }
+
     /// The rules for an address of the file.
     pub(super) fn rules(&self, at: u64) -> Option<Rules> {
         let eh = self.eh.as_ref().and_then(|eh| self.eh_rules(eh, at));
@@ -129,6 +147,11 @@ impl Tables {
             bias: self.bias,
         })
     }
+}
+
+fn range(entry: &FrameDescriptionEntry<Reader>) -> Option<(u64, u64)> {
+    let start = entry.initial_address();
+    Some((start, start.checked_add(entry.len())?))
 }
 
 impl Rules {

@@ -17,7 +17,7 @@ use super::graph::{
 };
 use super::kernel::ARGUMENTS;
 use super::lower::{Lowered, decode};
-use super::{Anchor, AnchorPoint, Options};
+use super::{Anchor, AnchorPoint, FrameSizes, Options};
 use crate::bits::Bits;
 use crate::effect::{Effect, Flow};
 use crate::experiment::{Technique, Without};
@@ -92,6 +92,7 @@ pub(crate) struct Builder<'a> {
     end_of_heap: Option<u32>,
     /// The thread that moves it; several ones may do so in another order than that of the sequence.
     moves_heap: Option<usize>,
+    frame_sizes: Option<&'a dyn FrameSizes>,
     without: Without,
 }
 
@@ -122,6 +123,7 @@ pub(crate) fn build(
         initial_break: options.initial_break,
         end_of_heap: None,
         moves_heap: None,
+        frame_sizes: options.frame_sizes.as_deref(),
         without: options.without(),
     };
     let files = options.files.iter().cloned().map(Contents::from);
@@ -303,6 +305,7 @@ impl<'a> Builder<'a> {
             self.inherit(thread, block.address(index));
         }
         let next = self.advance(thread);
+        self.leave_old_frame(thread, effect, block.address(index));
         self.execute(thread, effect, block, index, next);
         if let Some(child) = self.cursors[thread].makes_at(step) {
             self.bequeath(thread, child, behind(block, index));

@@ -164,12 +164,34 @@ pub(crate) enum PairKind {
     Unwritten,
 }
 
-/// Two nodes that are taken to be equal.
+/// Two nodes that are taken to be equal, or to differ by so much.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {
     pub(crate) nodes: [u32; 2],
+    /// What the second has more than the first.
+    pub(crate) more: u64,
     pub(crate) kind: PairKind,
     pub(crate) refuted: bool,
+}
+
+impl Pair {
+    /// What the second node holds if the first holds this: all of it or, unless the two are equal, nothing.
+    pub(crate) fn forward(&self, first: Bits) -> Bits {
+        moved(first, self.more)
+    }
+
+    /// The same of the first.
+    pub(crate) fn backward(&self, second: Bits) -> Bits {
+        moved(second, self.more.wrapping_neg())
+    }
+}
+
+fn moved(bits: Bits, by: u64) -> Bits {
+    match (by, bits.get()) {
+        (0, _) => bits,
+        (_, Some(value)) => Bits::constant(value.wrapping_add(by)),
+        (_, None) => Bits::UNKNOWN,
+    }
 }
 
 /// Definitions of one register word of one thread: (first step that sees it, node), ascending.
@@ -304,13 +326,19 @@ impl Graph {
 
     /// The same, for another reason.
     pub(crate) fn pair_as(&mut self, kind: PairKind, a: u32, b: u32) -> u32 {
-        let number = self.pairs.len() as u32;
-        self.pairs.push(Pair {
+        self.add_pair(Pair {
             nodes: [a, b],
+            more: 0,
             kind,
             refuted: false,
-        });
-        for node in [a, b] {
+        })
+    }
+
+    /// Adds a pair; its number.
+    pub(crate) fn add_pair(&mut self, pair: Pair) -> u32 {
+        let number = self.pairs.len() as u32;
+        self.pairs.push(pair);
+        for node in pair.nodes {
             self.pairs_of.entry(node).or_default().push(number);
         }
         number

@@ -207,8 +207,9 @@ impl Engine<'_> {
     /// Of the nodes of a pair, while threads are executed side by side, the second learns from the first,
     /// which is the earlier one.
     pub(super) fn hand_on(&mut self, pair: u32) {
-        let [earlier, later] = self.graph.pairs[pair as usize].nodes;
-        let bits = self.graph.nodes.bits[earlier as usize];
+        let held = self.graph.pairs[pair as usize];
+        let [earlier, later] = held.nodes;
+        let bits = held.forward(self.graph.nodes.bits[earlier as usize]);
         if self.learn(later, bits, Cause::Pair(pair)).is_err()
             && let Some(contradictions) = self.contradictions()
         {

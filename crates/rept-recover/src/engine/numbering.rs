@@ -111,7 +111,7 @@ impl Engine<'_> {
     fn number_pairs(&self, numbering: &mut Numbering) {
         for pair in self.graph.pairs.iter().filter(|pair| !pair.refuted) {
             let [a, b] = pair.nodes;
-            numbering.join(a, b, 0);
+            numbering.join(b, a, pair.more);
         }
     }
 

@@ -79,6 +79,13 @@ pub trait OpenedFiles: Debug + Send + Sync {
     fn contents(&self, path: &[u8]) -> Option<Arc<[u8]>>;
 }
 
+/// How large frames are, by the code that leaves them.
+pub trait FrameSizes: Debug + Send + Sync {
+    /// How many bytes rsp is below rbp right before the instruction at `at`, which sets rsp by rbp (`leave`,
+    /// `mov rsp,rbp`, `lea rsp,[rbp-40]`), going by the code of its function; `None` where that does not tell.
+    fn frame_size(&self, at: Address) -> Option<u64>;
+}
+
 /// A file descriptor that was open before the first step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
@@ -212,6 +219,8 @@ pub struct Options {
     pub file_reads: Vec<FileRead>,
     /// What the program read of the files that it opened.
     pub opened_files: Option<Arc<dyn OpenedFiles>>,
+    /// How large the frames are that were made before the window, and are left in it.
+    pub frame_sizes: Option<Arc<dyn FrameSizes>>,
     /// The descriptors that were open when the process began; assumed to be input, output and errors.
     pub descriptors: Option<Vec<Descriptor>>,
     /// What its memory was made of, before its first instruction and in the end.
@@ -247,6 +256,7 @@ impl Default for Options {
             stages: Options::STAGES,
             max_steps: 1 << 24,
             anchors: Vec::new(),
+            frame_sizes: None,
             creations: Vec::new(),
             mapped: Vec::new(),
             mapped_elsewhere: Vec::new(),

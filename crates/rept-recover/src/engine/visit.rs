@@ -242,18 +242,16 @@ impl Engine<'_> {
             return;
         }
         let [a, b] = pair.nodes;
-        let (at_a, at_b) = (
-            self.graph.nodes.bits[a as usize],
-            self.graph.nodes.bits[b as usize],
-        );
-        if at_a == at_b {
+        let [at_a, at_b] = pair.nodes.map(|node| self.graph.nodes.bits[node as usize]);
+        if pair.more == 0 && at_a == at_b {
             return;
         }
         let cause = Cause::Pair(number);
         if self.is_forward() {
             return self.hand_on(number);
         }
-        if self.learn(b, at_a, cause).is_err() || self.learn(a, at_b, cause).is_err() {
+        let (to_b, to_a) = (pair.forward(at_a), pair.backward(at_b));
+        if self.learn(b, to_b, cause).is_err() || self.learn(a, to_a, cause).is_err() {
             self.pair_conflict(number);
         }
     }

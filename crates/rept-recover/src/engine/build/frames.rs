@@ -2,7 +2,7 @@
 //! one returns, when a jump returns from a call a second time (`setjmp`), or when a signal handler
 //! returns. What should be equal becomes a pair.
 
-use super::super::graph::NONE;
+use super::super::graph::{NONE, Pair, PairKind};
 use super::{Builder, Cursor};
 use rept_trace::{Address, RegWord};
 
@@ -157,6 +157,30 @@ impl Builder<'_> {
         for (word, &node) in saved.iter().enumerate().filter(|&(word, _)| kept(word)) {
             let now = self.current(thread, RegWord(word as u16));
             self.pair(node, now);
+        }
+    }
+
+    /// Before a step that takes rsp from rbp: if nothing in the window made the frame that it leaves, the code of
+    /// the function says how far below rbp its rsp is.
+    pub(super) fn leave_old_frame(&mut self, thread: usize, effect: u32, at: Address) {
+        let Some(sizes) = self
+            .frame_sizes
+            .filter(|_| self.cursors[thread].frames.is_empty())
+        else {
+            return;
+        };
+        let effect = &self.lowered.effects[effect as usize];
+        let sets = effect.writes.iter().any(|&(word, _)| word == RegWord::RSP);
+        let leaves =
+            sets && effect.reads.contains(&RegWord::RBP) && !effect.reads.contains(&RegWord::RSP);
+        if let Some(more) = leaves.then(|| sizes.frame_size(at)).flatten() {
+            let nodes = [RegWord::RSP, RegWord::RBP].map(|word| self.current(thread, word));
+            self.graph.add_pair(Pair {
+                nodes,
+                more,
+                kind: PairKind::Convention,
+                refuted: false,
+            });
         }
     }
 
