@@ -73,6 +73,7 @@ const AT_ANY_TIME: &str = "signals come at any time";
 const TESTS: &[Test] = &[
     test("rept-cli/tests/programs/deep.c"),
     test("rept-cli/tests/programs/overrun.c"),
+    test("rept-cli/tests/programs/cut.c"),
     with("rept-cli/tests/programs/rounds.c", &["walk"]),
     test("rept-cli/tests/programs/signals.c"),
     test("rept-cli/tests/programs/irregular.c"),
@@ -84,6 +85,7 @@ const TESTS: &[Test] = &[
     test("rept-cli/tests/programs/family.c"),
     differs("rept-cli/tests/programs/busy.c", THREADS),
     differs("rept-cli/tests/programs/relay.c", THREADS),
+    differs("rept-cli/tests/programs/pauses.c", THREADS),
     differs("rept-cli/tests/programs/aloof.c", "sleeps for ever"),
     differs("rept-cli/tests/programs/threads.c", THREADS),
     differs(
