@@ -6,7 +6,7 @@
 //! the beginning. Where ways meet that differ, or something else is done to a register, it is not known.
 //!
 //! It ends because what is known of a place is only ever lost, and costs at most [`MAX_BYTES`] of code a function,
-//! each of which is walked once.
+//! each place of which is walked at most three times.
 
 use crate::Session;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
@@ -120,11 +120,11 @@ fn sizes(code: &[u8], start: u64) -> BTreeMap<u64, u64> {
     let mut leaves = Vec::new();
     while let Some((mut at, mut heights)) = work.pop() {
         while (start..end).contains(&at) {
-            let met = known.get(&at).map(|before| before.meet(heights));
-            if met.is_some() && met == known.get(&at).copied() {
+            let before = known.get(&at).copied();
+            heights = before.map_or(heights, |before| before.meet(heights));
+            if before == Some(heights) {
                 break;
             }
-            heights = met.unwrap_or(heights);
             known.insert(at, heights);
             decoder.set_ip(at);
             if decoder.set_position((at - start) as usize).is_err() {
@@ -137,20 +137,19 @@ fn sizes(code: &[u8], start: u64) -> BTreeMap<u64, u64> {
             if sets_by_rbp(&instruction) {
                 leaves.push(at);
             }
-            let next = heights.after(&instruction);
+            heights = heights.after(&instruction);
             let target = instruction.near_branch_target();
-            match instruction.flow_control() {
-                FlowControl::UnconditionalBranch => {
-                    at = target;
-                    heights = next;
-                    continue;
+            at = match instruction.flow_control() {
+                FlowControl::UnconditionalBranch => target,
+                FlowControl::ConditionalBranch => {
+                    work.push((target, heights));
+                    instruction.next_ip()
                 }
-                FlowControl::ConditionalBranch => work.push((target, next)),
-                FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => {}
+                FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => {
+                    instruction.next_ip()
+                }
                 _ => break,
-            }
-            at = instruction.next_ip();
-            heights = next;
+            };
         }
     }
     let size = |at: u64| {
@@ -229,8 +228,7 @@ mod tests {
     fn check(code: &[u8], expect: &[(u64, u64)]) {
         const START: u64 = 0x40_1000;
         let found = sizes(code, START).into_iter();
-        let mut found: Vec<(u64, u64)> = found.map(|(at, size)| (at - START, size)).collect();
-        found.sort_unstable();
+        let found: Vec<(u64, u64)> = found.map(|(at, size)| (at - START, size)).collect();
         assert_eq!(found, expect);
     }
 

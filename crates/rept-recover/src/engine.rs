@@ -424,9 +424,7 @@ impl<'a> Engine<'a> {
                 return self.give_up(before);
             }
             if self.paid(&before) {
-                if self.round + 1 < ROUNDS {
-                    self.store_places = self.places_of_stores();
-                }
+                self.note_places();
             } else if first && !self.is_doubtful(stage) {
                 in_debt = Some(before);
             } else {

@@ -1,28 +1,15 @@
 //! A thread begins with what the thread that made it had.
 
+#[path = "common/nothing.rs"]
+mod nothing;
+
+use nothing::Nothing;
 use rept_order::{Edge, EdgeKind, Order, Point};
 use rept_recover::history::{Position, Recovered};
 use rept_recover::{Creation, Options, recover};
 use rept_trace::{
-    Address, Block, BlockId, FinalState, Mapping, Memory, RegWord, Registers, Run, ThreadId,
-    ThreadTrace, Trace,
+    Address, Block, BlockId, FinalState, RegWord, Registers, Run, ThreadId, ThreadTrace, Trace,
 };
-
-struct Nothing;
-
-impl Memory for Nothing {
-    fn bytes(&self, _at: Address) -> Option<&[u8]> {
-        None
-    }
-
-    fn constant_len(&self, _at: Address) -> u64 {
-        0
-    }
-
-    fn mappings(&self) -> &[Mapping] {
-        &[]
-    }
-}
 
 fn block(trace: &mut Trace, at: u64, bytes: &[u8], starts: &[u16]) -> BlockId {
     trace.code.push(Block {

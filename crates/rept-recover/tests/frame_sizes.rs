@@ -1,12 +1,15 @@
 //! A frame that was made before the window: how far its rsp is below rbp, its code tells and no step does.
 
 mod common;
+#[path = "common/nothing.rs"]
+mod nothing;
 
 use common::run_block;
+use nothing::Nothing;
 use rept_order::Order;
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{FrameSizes, Options, recover};
-use rept_trace::{Address, FinalState, Mapping, Memory, RegWord, Registers};
+use rept_trace::{Address, FinalState, RegWord, Registers};
 use rept_trace::{ThreadId, ThreadTrace, Trace};
 use std::sync::Arc;
 
@@ -15,22 +18,6 @@ const CODE: u64 = 0x40_1000;
 const LEAVE: u64 = CODE + 4;
 const STACK: u64 = 0x7000_0000;
 const SIZE: u64 = 0x40;
-
-struct Nothing;
-
-impl Memory for Nothing {
-    fn bytes(&self, _: Address) -> Option<&[u8]> {
-        None
-    }
-
-    fn constant_len(&self, _: Address) -> u64 {
-        0
-    }
-
-    fn mappings(&self) -> &[Mapping] {
-        &[]
-    }
-}
 
 #[derive(Debug)]
 struct Leave;

@@ -2,30 +2,15 @@
 //! thread made and closed which before.
 
 mod common;
+#[path = "common/nothing.rs"]
+mod nothing;
 
 use common::run_block;
+use nothing::Nothing;
 use rept_order::{Edge, EdgeKind, Order, Point};
 use rept_recover::history::{Position, Recovered, Value};
 use rept_recover::{Anchor, AnchorPoint, Creation, Options, recover};
-use rept_trace::{
-    Address, FinalState, Mapping, Memory, RegWord, Registers, ThreadId, ThreadTrace, Trace,
-};
-
-struct Nothing;
-
-impl Memory for Nothing {
-    fn bytes(&self, _at: Address) -> Option<&[u8]> {
-        None
-    }
-
-    fn constant_len(&self, _at: Address) -> u64 {
-        0
-    }
-
-    fn mappings(&self) -> &[Mapping] {
-        &[]
-    }
-}
+use rept_trace::{Address, FinalState, RegWord, Registers, ThreadId, ThreadTrace, Trace};
 
 /// mov eax,number; syscall; cmp rax,-4096; ja, not taken; mov rbx,rax
 fn call(number: u16) -> [Vec<u8>; 5] {

@@ -89,20 +89,10 @@ impl Tables {
 
     /// The function around an address of the file, or the part of it: first address and end.
     pub(super) fn function(&self, at: u64) -> Option<(u64, u64)> {
-        let cie = EhFrame::cie_from_offset;
-        let eh = self.eh.as_ref().and_then(|eh| {
-            let table = eh.index.as_ref().and_then(ParsedEhFrameHdr::table);
-            let entry = match table {
-                Some(table) => table.fde_for_address(&eh.frame, &self.bases, at, cie),
-                None => eh.frame.fde_for_address(&self.bases, at, cie),
-            };
-            range(&entry.ok()?)
-        });
-        eh.or_else(|| {
-            let frame = self.debug.as_ref()?;
-            let entry = frame.fde_for_address(&self.bases, at, DebugFrame::cie_from_offset);
-            range(&entry.ok()?)
-        })
+        let eh = self.eh.as_ref().and_then(|eh| self.eh_entry(eh, at));
+        let entry = eh.or_else(|| self.debug_entry(self.debug.as_ref()?, at))?;
+        let start = entry.initial_address();
+        Some((start, start.checked_add(entry.len())?))
     }
 
     /// The rules for an address of the file.
@@ -112,18 +102,32 @@ impl Tables {
     }
 
     fn eh_rules(&self, eh: &EhTables, at: u64) -> Option<Rules> {
+        let entry = self.eh_entry(eh, at)?;
+        self.row(&eh.frame, entry, at, Section::Eh(eh.frame.clone()))
+    }
+
+    fn debug_rules(&self, frame: &DebugFrame<Reader>, at: u64) -> Option<Rules> {
+        let entry = self.debug_entry(frame, at)?;
+        self.row(frame, entry, at, Section::Debug(frame.clone()))
+    }
+
+    fn eh_entry(&self, eh: &EhTables, at: u64) -> Option<FrameDescriptionEntry<Reader>> {
         let table = eh.index.as_ref().and_then(ParsedEhFrameHdr::table);
         let cie = EhFrame::cie_from_offset;
         let entry = match table {
             Some(table) => table.fde_for_address(&eh.frame, &self.bases, at, cie),
             None => eh.frame.fde_for_address(&self.bases, at, cie),
         };
-        self.row(&eh.frame, entry.ok()?, at, Section::Eh(eh.frame.clone()))
+        entry.ok()
     }
 
-    fn debug_rules(&self, frame: &DebugFrame<Reader>, at: u64) -> Option<Rules> {
-        let entry = frame.fde_for_address(&self.bases, at, DebugFrame::cie_from_offset);
-        self.row(frame, entry.ok()?, at, Section::Debug(frame.clone()))
+    fn debug_entry(
+        &self,
+        frame: &DebugFrame<Reader>,
+        at: u64,
+    ) -> Option<FrameDescriptionEntry<Reader>> {
+        let cie = DebugFrame::cie_from_offset;
+        frame.fde_for_address(&self.bases, at, cie).ok()
     }
 
     fn row<S: UnwindSection<Reader>>(
@@ -147,11 +151,6 @@ impl Tables {
             bias: self.bias,
         })
     }
-}
-
-fn range(entry: &FrameDescriptionEntry<Reader>) -> Option<(u64, u64)> {
-    let start = entry.initial_address();
-    Some((start, start.checked_add(entry.len())?))
 }
 
 impl Rules {

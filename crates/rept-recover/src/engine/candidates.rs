@@ -73,7 +73,7 @@ impl Engine<'_> {
         if self.grade == Grade::Inferred {
             let fits: SmallVec<[bool; 4]> = values
                 .iter()
-                .map(|&value| self.may_have_read(load, value))
+                .map(|&value| self.may_have_read(load.node, value))
                 .collect();
             self.remember(load, &candidates, &fits);
             let mut fits = fits.into_iter();
@@ -215,16 +215,15 @@ impl Engine<'_> {
         Some(())
     }
 
-    /// Nothing that is known of a load, and of the steps that use what it read, rules a value out.
-    pub(super) fn may_have_read(&mut self, load: Entry, value: Bits) -> bool {
-        if !self.graph.nodes.bits[load.node as usize].compatible(value) {
+    /// Nothing that is known of a load's node, and of the steps that use what it read, rules a value out.
+    pub(super) fn may_have_read(&mut self, node: u32, value: Bits) -> bool {
+        if !self.graph.nodes.bits[node as usize].compatible(value) {
             return false;
         }
-        let steps: SmallVec<[u32; MAX_ASKED]> =
-            self.graph.touching(load.node).take(MAX_ASKED).collect();
+        let steps: SmallVec<[u32; MAX_ASKED]> = self.graph.touching(node).take(MAX_ASKED).collect();
         steps
             .into_iter()
-            .all(|step| self.step_admits(step, load.node, value))
+            .all(|step| self.step_admits(step, node, value))
     }
 
     /// The relations of a step admit a value of one of its nodes.

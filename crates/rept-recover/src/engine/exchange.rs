@@ -312,21 +312,28 @@ impl Engine<'_> {
             return false;
         }
         let end = later.min(self.graph.accesses.len() as u32);
-        let address = self.cells.cells[earlier.cell as usize]
-            .number
-            .wrapping_mul(CELL);
-        let passed = self.counted(address, earlier.order, end);
-        if passed > self.limit || passed == LIKELY {
+        let address = self.address_of(earlier.cell);
+        if self.is_barred(address, earlier.order, end) {
             let id = if later == NONE { earlier.order } else { later };
             self.wait(id, address, earlier.order, end);
             return false;
         }
-        if self.remapped_between(earlier.order, end, address).is_some()
-            || self.lasting_before((later != NONE).then_some(later), address)
-        {
-            return false;
-        }
-        !self.refuted.contains(&(earlier.order, later))
+        self.is_kept(earlier.order, later, address)
+    }
+
+    /// More pending stores are in the way of a value than it may pass in this stage.
+    pub(super) fn is_barred(&self, address: u64, after: u32, before: u32) -> bool {
+        let passed = self.counted(address, after, before);
+        passed > self.limit || passed == LIKELY
+    }
+
+    /// The place was the same memory from an access to a later one (`NONE`: the dump), which the kernel did not
+    /// write, and that a value passes between them was not refuted.
+    pub(super) fn is_kept(&self, earlier: u32, later: u32, address: u64) -> bool {
+        let end = later.min(self.graph.accesses.len() as u32);
+        self.remapped_between(earlier, end, address).is_none()
+            && !self.lasting_before((later != NONE).then_some(later), address)
+            && !self.refuted.contains(&(earlier, later))
     }
 }
 

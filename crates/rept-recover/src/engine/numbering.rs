@@ -9,9 +9,8 @@
 //! Cost: linear in the steps that touch something unknown.
 
 use super::Engine;
-use super::cells::{CELL, Entry};
+use super::cells::Entry;
 use super::graph::{AccessKind, AccessState};
-use super::kinds::LIKELY;
 use crate::bits::Bits;
 use crate::experiment::Technique;
 use crate::op::{MicroOp, Op};
@@ -184,15 +183,10 @@ impl Engine<'_> {
 
     /// Would a value pass from one access to a later one in this stage, if it were known?
     fn would_pass(&self, earlier: Entry, later: u32) -> bool {
-        let address = self.cells.cells[earlier.cell as usize].number * CELL;
+        let address = self.address_of(earlier.cell);
         let own = !self.threaded || self.is_own(earlier.cell, self.place_of(earlier.order));
-        let passed = self.counted(address, earlier.order, later);
-        own && passed <= self.limit
-            && passed != LIKELY
-            && !self.refuted.contains(&(earlier.order, later))
-            && self
-                .remapped_between(earlier.order, later, address)
-                .is_none()
+        own && !self.is_barred(address, earlier.order, later)
+            && self.is_kept(earlier.order, later, address)
     }
 }
 

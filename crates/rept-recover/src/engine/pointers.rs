@@ -82,7 +82,7 @@ impl Engine<'_> {
                 self.refute_pairs(taken);
                 return self.give_up(before);
             }
-            self.store_places = self.places_of_stores();
+            self.note_places();
         }
     }
 

@@ -104,7 +104,8 @@ impl Engine<'_> {
             && self.foreign_here(self.address_of(cell), 0..u32::MAX, place.thread) == 0
     }
 
-    fn address_of(&self, cell: u32) -> u64 {
+    /// Where a cell is.
+    pub(super) fn address_of(&self, cell: u32) -> u64 {
         self.cells.cells[cell as usize].number.wrapping_mul(CELL)
     }
 

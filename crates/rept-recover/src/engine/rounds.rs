@@ -139,6 +139,13 @@ impl Engine<'_> {
         self.fixpoint();
     }
 
+    /// Notes where stores are, for the next round, if there is one.
+    pub(super) fn note_places(&mut self) {
+        if self.round + 1 < ROUNDS {
+            self.store_places = self.places_of_stores();
+        }
+    }
+
     /// Where the stores are that have a place, as address and bytes.
     pub(super) fn places_of_stores(&self) -> Vec<Option<(u64, u8)>> {
         let places = self.graph.accesses.iter().map(|access| {

@@ -64,11 +64,8 @@ impl Engine<'_> {
 
     /// No other thread ran between two accesses.
     fn is_undisturbed(&self, earlier: u32, later: u32) -> bool {
-        let segment = |access: u32| {
-            let step = self.graph.accesses[access as usize].step;
-            self.graph.segment_of(step)
-        };
-        !self.threaded || segment(earlier) == segment(later)
+        let [one, other] = [earlier, later].map(|access| self.graph.segment_of_access(access));
+        !self.threaded || one == other
     }
 
     /// A load read what a node holds, unless that was taken so before.

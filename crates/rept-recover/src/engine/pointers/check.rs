@@ -76,8 +76,8 @@ impl Engine<'_> {
         };
         if load && own.known != low {
             // What it would have read must fit what was made of it.
-            let entry = entry_like(id, access.node);
-            let fits = sides.iter().any(|&held| self.may_have_read(entry, held));
+            let mut sides = sides.into_iter();
+            let fits = sides.any(|held| self.may_have_read(access.node, held));
             return if fits { Said::Nothing } else { Said::Disagrees };
         }
         match common(&held) {
@@ -132,21 +132,6 @@ impl Engine<'_> {
             at = next(entry);
         }
         Some(None)
-    }
-}
-
-/// A load of whose place nothing is known, as an entry of no cell.
-fn entry_like(id: u32, node: u32) -> Entry {
-    Entry {
-        order: id,
-        cell: NONE,
-        node,
-        previous: NONE,
-        next: NONE,
-        shift: 0,
-        bytes: u8::MAX,
-        store: false,
-        bridged: false,
     }
 }
 
