@@ -244,7 +244,7 @@ impl Engine<'_> {
             found.extend(self.nodes_of_access(store));
             self.placement_sources(store, found);
         }
-        for earlier in self.heard_from(later, node) {
+        for earlier in self.heard_from(later, node, 0) {
             let nodes = self.facing(node, earlier, later);
             if !nodes.is_empty() {
                 self.accuse(worst, earlier, later, &nodes, until);

@@ -2,14 +2,14 @@
 //!
 //! An access tells the next one and the one before. A load that is placed between two that have told
 //! each other already is *bridged*: their transfer goes over it, and stays when it comes to stand
-//! between them. Whoever looks for what an access may have told goes on over such loads, up to
-//! and including the first access that is none.
+//! between them. Whoever looks for what an access may have told since a moment goes on over such loads
+//! that were placed after it, up to and including the first access that is none.
 //!
 //! A store may owe its place to what passed over it. That is refuted for good: else it would pass
 //! again as soon as the store is gone, place it again, and so on.
 
 use super::cells::{CELL, Entry};
-use super::graph::NONE;
+use super::graph::{Access, NONE};
 use super::tracking::Cause;
 use super::{Engine, Grade};
 use crate::experiment::Technique;
@@ -47,8 +47,8 @@ struct Crossing {
 impl Engine<'_> {
     /// A value may have passed over a load that is new in its timeline, between accesses on either side of it.
     pub(super) fn is_bridged(&self, load: u32) -> bool {
-        let before = self.side(load, Direction::Before, false);
-        let after = self.side(load, Direction::After, false);
+        let before = self.side(load, Direction::Before, None);
+        let after = self.side(load, Direction::After, None);
         let entry = |&id: &u32| self.cells.entries[id as usize];
         let mut all = before.entries.iter().chain(&after.entries).map(entry);
         all.any(|entry| entry.bridged) || !self.across(&before, &after).is_empty()
@@ -68,8 +68,8 @@ impl Engine<'_> {
         }
         let mut cut = Vec::new();
         for entry in self.entries_of(id) {
-            let before = self.side(entry, Direction::Before, true);
-            let after = self.side(entry, Direction::After, true);
+            let before = self.side(entry, Direction::Before, Some(0));
+            let after = self.side(entry, Direction::After, Some(0));
             let crossings = self.across(&before, &after);
             let from_accesses = crossings.iter().filter(|crossing| crossing.earlier != NONE);
             cut.extend(from_accesses.map(|crossing| (crossing.earlier, crossing.later)));
@@ -141,11 +141,11 @@ impl Engine<'_> {
         found
     }
 
-    /// Entries on one side of an entry that share bytes with it, up to the first that touches a byte; with
-    /// `far`, up to the first that is not bridged. Ascending by their distance.
-    fn side(&self, entry: u32, direction: Direction, far: bool) -> Side {
+    /// Entries on one side of an entry that share bytes with it, up to the first that touches a byte, or, with a
+    /// moment, the first over which nothing has passed since then. Ascending by their distance.
+    fn side(&self, entry: u32, direction: Direction, since: Option<u32>) -> Side {
         let entry = &self.cells.entries[entry as usize];
-        let mut beyond = self.beyond(entry, direction, far);
+        let mut beyond = self.beyond(entry, direction, since);
         let entries = beyond.by_ref().collect();
         Side {
             entries,
@@ -153,40 +153,42 @@ impl Engine<'_> {
         }
     }
 
-    fn beyond(&self, entry: &Entry, direction: Direction, far: bool) -> Beyond<'_> {
+    fn beyond(&self, entry: &Entry, direction: Direction, since: Option<u32>) -> Beyond<'_> {
         let at = match direction {
             Direction::Before => entry.previous,
             Direction::After => entry.next,
         };
         Beyond {
             entries: &self.cells.entries,
+            accesses: &self.graph.accesses,
+            grade: self.grade as u8,
             at,
             left: entry.bytes,
             direction,
-            far,
+            since,
             steps: MAX_FAR,
         }
     }
 
-    /// Entries in the timelines of an access that it may have told something, or heard something from.
-    pub(super) fn told_by(&self, id: u32, direction: Direction) -> SmallVec<[u32; 4]> {
-        self.beside(id, direction, true)
+    /// Entries in the timeline of another that it may have told something after a moment, or heard something
+    /// from.
+    pub(super) fn told_by(
+        &self,
+        entry: u32,
+        direction: Direction,
+        moment: u32,
+    ) -> impl Iterator<Item = u32> + '_ {
+        let entry = &self.cells.entries[entry as usize];
+        self.beyond(entry, direction, Some(moment))
     }
 
-    fn beside(&self, id: u32, direction: Direction, far: bool) -> SmallVec<[u32; 4]> {
-        let sides = self.entries_of(id).into_iter();
-        sides
-            .flat_map(|entry| self.side(entry, direction, far).entries)
-            .collect()
-    }
-
-    /// Accesses from which a load may have heard what a node knows: those nearest before it, and the one
-    /// that holds the node.
-    pub(super) fn heard_from(&self, load: u32, node: u32) -> SmallVec<[u32; 4]> {
+    /// Accesses from which a load may have heard after a moment what a node knows: those nearest before it, and
+    /// the one that holds the node.
+    pub(super) fn heard_from(&self, load: u32, node: u32, moment: u32) -> SmallVec<[u32; 4]> {
         let mut found: SmallVec<[u32; 4]> = SmallVec::new();
         for entry in self.entries_of(load) {
             let entry = &self.cells.entries[entry as usize];
-            let mut before = self.beyond(entry, Direction::Before, true);
+            let mut before = self.beyond(entry, Direction::Before, Some(moment));
             found.extend(before.by_ref().take(MAX_TOLD));
             if entry.node != node {
                 let holds = |&other: &u32| self.cells.entries[other as usize].node == node;
@@ -198,12 +200,21 @@ impl Engine<'_> {
 
     /// Accesses that one may have told something, or heard something from.
     pub(super) fn neighbours(&self, id: u32, direction: Direction) -> SmallVec<[u32; 4]> {
-        self.accesses_of_entries(&self.told_by(id, direction))
+        self.beside(id, direction, Some(0))
     }
 
     /// Accesses next to one in its timelines that share bytes with it.
     pub(super) fn adjacent(&self, id: u32, direction: Direction) -> SmallVec<[u32; 4]> {
-        self.accesses_of_entries(&self.beside(id, direction, false))
+        self.beside(id, direction, None)
+    }
+
+    fn beside(&self, id: u32, direction: Direction, since: Option<u32>) -> SmallVec<[u32; 4]> {
+        let mut found: SmallVec<[u32; 4]> = SmallVec::new();
+        for entry in self.entries_of(id) {
+            let entry = &self.cells.entries[entry as usize];
+            found.extend(self.beyond(entry, direction, since));
+        }
+        self.accesses_of_entries(&found)
     }
 
     fn accesses_of_entries(&self, entries: &[u32]) -> SmallVec<[u32; 4]> {
@@ -219,13 +230,26 @@ impl Engine<'_> {
 /// What [`Engine::side`] goes over, one after the other.
 struct Beyond<'a> {
     entries: &'a [Entry],
+    accesses: &'a [Access],
+    grade: u8,
     at: u32,
     /// Bytes that nothing has touched yet.
     left: u8,
     direction: Direction,
-    far: bool,
+    since: Option<u32>,
     /// Entries that may still be looked at.
     steps: usize,
+}
+
+impl Beyond<'_> {
+    /// A transfer may have gone over the entry after the moment that is asked about.
+    fn is_passed(&self, entry: &Entry) -> bool {
+        entry.bridged
+            && self.since.is_some_and(|moment| {
+                let access = &self.accesses[entry.order as usize];
+                access.phase == self.grade && access.clock > moment
+            })
+    }
 }
 
 impl Iterator for Beyond<'_> {
@@ -241,7 +265,7 @@ impl Iterator for Beyond<'_> {
                 Direction::After => entry.next,
             };
             let touches = entry.bytes & self.left != 0;
-            if !(self.far && entry.bridged) {
+            if !self.is_passed(entry) {
                 self.left &= !entry.bytes;
             }
             if touches {

@@ -207,7 +207,7 @@ impl Engine<'_> {
         }
         // Up to eight bytes inside an aligned cell are read and written at once (Intel SDM volume 3,
         // "Guaranteed Atomic Operations"); longer accesses may be seen in parts.
-        let whole = load.bytes & !entry.bytes == 0 && !self.wides.contains_key(&entry.order);
+        let whole = load.bytes & !entry.bytes == 0 && self.wide(entry.order).is_none();
         if !whole || found.len() == MAX_CANDIDATES {
             return None;
         }

@@ -73,6 +73,8 @@ pub(super) struct Kinds {
     pub(super) aims: Vec<Aim>,
     /// The same stores by their shapes.
     pub(super) shapes: Shapes,
+    /// Visits, moment and budget when all this was observed: nothing is placed or displaced without one of them.
+    observed_at: Option<(u64, u32, u64)>,
 }
 
 /// A pending store between two accesses is likely to have hit the place.
@@ -184,6 +186,7 @@ impl Kinds {
 
     /// Takes the places of stores as those where they will be found again.
     pub(super) fn expect(&mut self, places: &[Option<(u64, u8)>]) {
+        self.observed_at = None;
         self.expected.clear();
         self.expected_in.clear();
         for (place, id) in places.iter().zip(0..) {
@@ -322,6 +325,12 @@ fn some_between(stores: &[u32], after: u32, before: u32, counts: impl Fn(u32) ->
 impl Engine<'_> {
     /// Learns from the stores placed so far what the pending ones may hit.
     pub(super) fn observe_kinds(&mut self) {
+        let visits = self.statistics.visits;
+        let now = Some((visits, self.tracking.now(), self.tracking.budget));
+        if self.kinds.observed_at == now {
+            return;
+        }
+        self.kinds.observed_at = now;
         let observed = self.observed_instructions();
         self.kinds.find_writers(&observed);
         let mut may_hit = std::mem::take(&mut self.kinds.may_hit);

@@ -250,9 +250,7 @@ impl Engine<'_> {
 
     /// What loads hold, but for operands of strings: those get new nodes when they are placed again.
     fn loaded(&self, loads: Vec<u32>) -> Vec<Loaded> {
-        let plain = loads
-            .into_iter()
-            .filter(|load| !self.wides.contains_key(load));
+        let plain = loads.into_iter().filter(|load| self.wide(*load).is_none());
         let held = plain.map(|load| {
             let node = self.graph.accesses[load as usize].node;
             (load, node, self.graph.nodes.bits[node as usize])

@@ -115,7 +115,10 @@ impl Engine<'_> {
 
     /// What the unknown pointers can have been, as far as one candidate stands out.
     fn checked_candidates(&mut self, relative: &[Relative]) -> Vec<Found> {
-        let classes: Vec<&[Relative]> = relative.chunk_by(|a, b| a.root == b.root).collect();
+        let classes = relative.chunk_by(|a, b| a.root == b.root);
+        let classes: Vec<&[Relative]> = classes
+            .filter(|class| self.potential(class)[0] >= ENOUGH)
+            .collect();
         let mut candidates = self.seen_pointers(&classes);
         let mut wanted = Wanted::new();
         for (number, class) in (0..).zip(&classes) {
@@ -235,8 +238,9 @@ impl Engine<'_> {
     fn choose(&mut self, class: &[Relative], candidates: HashSet<u64>) -> Option<Found> {
         let mut best: Option<(i32, u64)> = None;
         let mut second = i32::MIN;
+        let potential = self.potential(class);
         for pointer in candidates {
-            let Some(score) = self.check(class, pointer) else {
+            let Some(score) = self.check(class, pointer, &potential) else {
                 continue;
             };
             let rank = Some((score, pointer));

@@ -304,12 +304,13 @@ impl Engine<'_> {
     }
 
     /// Takes back all ranges: what they were concluded from is.
-    pub(super) fn forget_ranges(&mut self) {
+    pub(super) fn forget_ranges(&mut self) -> Vec<u32> {
         let mut stores: Vec<u32> = self.ranges.of.keys().copied().collect();
         stores.sort_unstable();
-        for id in stores {
+        for &id in &stores {
             self.confine(id, None);
         }
+        stores
     }
 
     /// Stores with a range among the accesses `within` that may have written the cell of an

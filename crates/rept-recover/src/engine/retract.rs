@@ -84,10 +84,10 @@ impl Engine<'_> {
             return Vec::new();
         }
         let mut taught = Vec::new();
-        for (_, cause) in self.tracking.events(node) {
+        for (clock, cause) in self.tracking.events(node) {
             match cause {
                 Cause::Transfer(later) if later == id => {
-                    let before = self.neighbours(id, Direction::Before);
+                    let before = self.heard_from(id, node, clock);
                     taught.extend(before.into_iter().map(|from| (from, id)));
                 }
                 Cause::Transfer(later) => taught.push((id, later)),
@@ -260,7 +260,7 @@ impl Engine<'_> {
         if access.state != AccessState::Placed {
             return;
         }
-        if self.wides.contains_key(&id) {
+        if self.wide(id).is_some() {
             let nodes = self.nodes_of_access(id);
             if nodes.contains(&node) {
                 self.untold(id);
@@ -299,17 +299,19 @@ impl Engine<'_> {
     /// Nodes of neighbouring accesses that may have learned from this one.
     fn transfer_dependents(&self, id: u32, moment: u32, stack: &mut Vec<u32>) {
         self.raced_dependents(id, moment, stack);
-        for other in self.told_by(id, Direction::After) {
-            let Entry { node, order, .. } = self.cells.entries[other as usize];
-            let cause = Cause::Transfer(order);
-            if self.tracking.may_follow(node, moment, cause) {
-                stack.push(node);
+        for entry in self.entries_of(id) {
+            for other in self.told_by(entry, Direction::After, moment) {
+                let Entry { node, order, .. } = self.cells.entries[other as usize];
+                let cause = Cause::Transfer(order);
+                if self.tracking.may_follow(node, moment, cause) {
+                    stack.push(node);
+                }
             }
-        }
-        for other in self.told_by(id, Direction::Before) {
-            let node = self.cells.entries[other as usize].node;
-            if self.tracking.may_follow(node, moment, Cause::Transfer(id)) {
-                stack.push(node);
+            for other in self.told_by(entry, Direction::Before, moment) {
+                let node = self.cells.entries[other as usize].node;
+                if self.tracking.may_follow(node, moment, Cause::Transfer(id)) {
+                    stack.push(node);
+                }
             }
         }
     }

@@ -14,7 +14,6 @@
 //! threads against a single round: more values right in all, and in the mean half as many wrong.
 
 use super::graph::{AccessKind, AccessState};
-use super::worklist::Worklist;
 use super::{Engine, Grade};
 use hashbrown::HashSet;
 
@@ -55,18 +54,14 @@ impl Engine<'_> {
         self.refuted.clear();
         self.undecided.clear();
         self.forget_pointers();
-        self.disabled.clear();
+        self.enable(HashSet::new());
         self.statistics.unexplained = 0;
         self.conflicts.truncate(self.assumed_conflicts);
         self.kinds.expect(&std::mem::take(&mut self.store_places));
         self.displace_inferred(0);
-        for node in 0..self.graph.nodes.len() as u32 {
-            self.unlearn(node);
-        }
-        self.forget_ranges();
+        self.unlearn_since(0);
         self.begin(Grade::Inferred);
         (self.stage, self.limit) = (0, 0);
-        self.work = Worklist::full(self.graph.steps.len() as u32);
     }
 
     /// What there is before a stage.
@@ -122,21 +117,37 @@ impl Engine<'_> {
     fn take_back(&mut self, before: Before) {
         self.refuted = before.refuted;
         self.undecided = before.undecided;
-        self.disabled = before.disabled;
+        self.enable(before.disabled);
         self.conflicts.truncate(before.conflicts);
         self.statistics.unexplained = before.unexplained;
         self.displace_inferred(before.clock);
         self.tracking.refill(self.graph.nodes.len());
-        for node in 0..self.graph.nodes.len() as u32 {
-            if self.tracking.last(node) > before.clock {
-                self.unlearn(node);
-            }
-        }
-        self.forget_ranges();
+        self.unlearn_since(before.clock);
         (self.stage, self.limit) = (before.stage, before.limit);
-        self.work = Worklist::full(self.graph.steps.len() as u32);
         self.observe_kinds();
         self.fixpoint();
+    }
+
+    /// Takes back what was learned in this grade after a moment, and the ranges of stores, which may follow from it.
+    fn unlearn_since(&mut self, moment: u32) {
+        for node in 0..self.graph.nodes.len() as u32 {
+            if self.tracking.last(node) > moment {
+                self.unlearn(node);
+                self.touch(node);
+            }
+        }
+        for store in self.forget_ranges() {
+            self.work.insert(self.graph.accesses[store as usize].step);
+        }
+    }
+
+    /// Only these steps are left alone from now on; the others are visited again.
+    fn enable(&mut self, disabled: HashSet<u32>) {
+        for step in std::mem::replace(&mut self.disabled, disabled) {
+            if !self.disabled.contains(&step) {
+                self.work.insert(step);
+            }
+        }
     }
 
     /// Notes where stores are, for the next round, if there is one.
@@ -164,9 +175,13 @@ impl Engine<'_> {
             match access.state {
                 AccessState::Placed if inferred => self.displace(id),
                 AccessState::Absent if inferred => self.happens_again(id),
-                AccessState::Placed => self.block(id),
-                _ => {}
+                AccessState::Placed => {
+                    self.block(id);
+                    continue;
+                }
+                _ => continue,
             }
+            self.work.insert(access.step);
         }
     }
 

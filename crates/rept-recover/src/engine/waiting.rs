@@ -117,7 +117,7 @@ impl Engine<'_> {
         if self.graph.accesses[id as usize].state != AccessState::Placed {
             return;
         }
-        if self.wides.contains_key(&id) {
+        if self.wide(id).is_some() {
             self.untold(id);
             self.tell_wide(id);
         } else {

@@ -96,7 +96,7 @@ impl Engine<'_> {
 
     /// Exchanges what is known of each cell of a wide access with its neighbours in time.
     pub(super) fn tell_wide(&mut self, id: u32) {
-        let Some(wide) = self.wides.get(&id) else {
+        let Some(wide) = self.wide(id) else {
             return;
         };
         for index in 0..wide.entries.len() {
@@ -122,9 +122,16 @@ impl Engine<'_> {
         }
     }
 
+    /// What there is of an access that was placed as one of any length.
+    pub(super) fn wide(&self, id: u32) -> Option<&Wide> {
+        // Others have their entries with them; most are others.
+        let plain = self.graph.accesses[id as usize].entries[0] != NONE;
+        if plain { None } else { self.wides.get(&id) }
+    }
+
     /// The entries of a placed access.
     pub(super) fn entries_of(&self, id: u32) -> SmallVec<[u32; 2]> {
-        match self.wides.get(&id) {
+        match self.wide(id) {
             Some(wide) => wide.entries.iter().copied().collect(),
             None => {
                 let entries = self.graph.accesses[id as usize].entries;
@@ -139,12 +146,12 @@ impl Engine<'_> {
         if later == NONE {
             return self.nodes_of_access(earlier).into_iter().collect();
         }
-        if !self.wides.contains_key(&earlier) && !self.wides.contains_key(&later) {
+        if self.wide(earlier).is_none() && self.wide(later).is_none() {
             let both = [earlier, later].map(|id| self.graph.accesses[id as usize].node);
             return both.into_iter().filter(|&node| node != NONE).collect();
         }
         let (mut few, mut many) = (earlier, later);
-        if !self.wides.contains_key(&later) {
+        if self.wide(later).is_none() {
             (few, many) = (later, earlier);
         }
         let entries = self.entries_of(few).into_iter();
@@ -162,7 +169,7 @@ impl Engine<'_> {
     /// (`NONE`: the dump); empty when it is of neither.
     pub(super) fn facing(&self, node: u32, earlier: u32, later: u32) -> SmallVec<[u32; 4]> {
         let mut found = SmallVec::new();
-        if later != NONE && !self.wides.contains_key(&earlier) && !self.wides.contains_key(&later) {
+        if later != NONE && self.wide(earlier).is_none() && self.wide(later).is_none() {
             let [a, b] = [earlier, later].map(|id| &self.graph.accesses[id as usize]);
             if (a.node == node || b.node == node) && self.share_a_cell(a, b) {
                 found.extend([a.node, b.node]);
@@ -201,7 +208,7 @@ impl Engine<'_> {
         if id == NONE {
             return SmallVec::new();
         }
-        let Some(wide) = self.wides.get(&id) else {
+        let Some(wide) = self.wide(id) else {
             if self.graph.accesses[id as usize].node == node {
                 return self.entries_of(id);
             }
@@ -221,7 +228,7 @@ impl Engine<'_> {
 
     /// The nodes that hold an access's bytes.
     pub(super) fn nodes_of_access(&self, id: u32) -> SmallVec<[u32; 2]> {
-        match self.wides.get(&id) {
+        match self.wide(id) {
             Some(wide) => wide
                 .entries
                 .iter()

@@ -3,6 +3,7 @@
 //! A wrong pointer meets a value of so many bits by chance only, or because memory holds a copy of what the right
 //! one points to. So each value counts once, and so does each place, however often it is accessed.
 
+use super::{AHEAD, ENOUGH};
 use crate::bits::{Bits, mask};
 use crate::engine::Engine;
 use crate::engine::cells::{CELL, Entry, bits_at, spread};
@@ -23,8 +24,12 @@ const NEAR: usize = 8;
 
 /// How much it tells that a value of so many bits is this: as much as it is long, without its sign.
 pub(super) fn information(value: u64, bits: u32) -> u32 {
-    let long = |value: u64| u64::BITS - value.leading_zeros();
     long(value).min(long(!value)).min(bits).min(MOST)
+}
+
+/// Bits of a number without the zeros above.
+fn long(value: u64) -> u32 {
+    u64::BITS - value.leading_zeros()
 }
 
 /// What one access says of a candidate.
@@ -36,11 +41,37 @@ enum Said {
 }
 
 impl Engine<'_> {
-    /// What speaks for a pointer, in bits; `None` if an access would be where nothing was mapped.
-    pub(super) fn check(&mut self, class: &[Relative], pointer: u64) -> Option<i32> {
+    /// What can speak for a pointer at most, in bits: from each of the accesses on that are looked at.
+    pub(super) fn potential(&self, class: &[Relative]) -> Vec<i32> {
+        let most = |relative: &Relative| {
+            let node = self.graph.accesses[relative.access as usize].node;
+            let own = self.graph.nodes.bits[node as usize];
+            let told = long(own.value & own.known).min(own.known.count_ones());
+            told.min(MOST) as i32
+        };
+        let looked_at = class.iter().rev().take(MAX_LOOKED_AT);
+        let mut potential: Vec<i32> = looked_at.map(most).collect();
+        potential.push(0);
+        for index in (1..potential.len()).rev() {
+            potential[index - 1] += potential[index];
+        }
+        potential
+    }
+
+    /// What speaks for a pointer, in bits; `None` if an access would be where nothing was mapped, or when so little
+    /// can speak for it that it makes no difference.
+    pub(super) fn check(
+        &mut self,
+        class: &[Relative],
+        pointer: u64,
+        potential: &[i32],
+    ) -> Option<i32> {
         let mut told: SmallVec<[(u64, u64); 16]> = SmallVec::new();
         let mut score = 0;
-        for relative in class.iter().rev().take(MAX_LOOKED_AT) {
+        for (relative, left) in class.iter().rev().zip(potential).take(MAX_LOOKED_AT) {
+            if score + left < ENOUGH - AHEAD {
+                return None;
+            }
             let address = pointer.wrapping_add(relative.distance);
             if !self.may_be_at(relative.access, address) {
                 return None;
