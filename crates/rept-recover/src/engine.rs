@@ -59,6 +59,7 @@ mod shapes;
 mod shared;
 mod signal_frame;
 mod string;
+mod surroundings;
 mod thread_ids;
 mod tracking;
 mod unplaced;

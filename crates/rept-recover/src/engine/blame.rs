@@ -1,8 +1,9 @@
 //! Who is to blame for a contradiction: a search from what contradicts itself back along what was
 //! learned from what, for the transfer over pending stores against which most speaks.
 //!
-//! Four things speak, each by its logarithm: a transfer that passed many stores, above all of the
-//! shapes in which its place is accessed, is more likely wrong; one that lies far from the
+//! Five things speak, each by its logarithm: a transfer that passed many stores, above all of the
+//! shapes in which its place is accessed, is more likely wrong, and far more so when memory on both
+//! sides of its place changed meanwhile; one that lies far from the
 //! contradiction has less to do with it; and what its accesses know has agreed with all that came
 //! after for as long as they have known it.
 //!
@@ -21,6 +22,9 @@ use std::collections::VecDeque;
 /// Nodes searched for the cause of one contradiction. Measured on 28 recordings: with four times as many, parsers
 /// and interpreters took twice as long for slightly fewer values; with a quarter, more were wrong.
 const MAX_BLAMED: usize = 256;
+/// How much more likely a transfer is wrong over whose place memory changed on both sides. Measured on 84
+/// recordings, against 1: 0.02 instead of 0.05 % of register reads wrong in the mean, 96.06 instead of 95.45 % right.
+const CHANGED_AROUND: u32 = 1 << 10;
 /// A pointer taken for a candidate is as likely wrong as a value that passed so many pending stores.
 const CANDIDATE: u32 = 64;
 
@@ -103,7 +107,12 @@ impl Engine<'_> {
         let address = self.graph.accesses[earlier as usize].address;
         let shapes = self.cells.shapes(address / CELL);
         let passed = self.kinds.passed(address, earlier, end, shapes);
-        passed.danger().max(1)
+        let danger = passed.danger().max(1);
+        if self.changed_around(address, earlier, later) {
+            danger.saturating_mul(CHANGED_AROUND)
+        } else {
+            danger
+        }
     }
 
     /// Suspects the transfer rather than `worst`, if one of its nodes had learned something by then.
