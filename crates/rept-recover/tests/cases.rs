@@ -130,6 +130,11 @@ cases! {
 }
 
 #[test]
+fn conflict_over_a_place_between_places_that_changed() {
+    check(include_str!("cases/changed-around.txt"));
+}
+
+#[test]
 fn conflict_of_equal_levels() {
     check(include_str!("cases/equal-levels.txt"));
 }

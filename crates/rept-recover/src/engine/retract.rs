@@ -54,14 +54,14 @@ impl Engine<'_> {
     /// A value came over pending stores from one side and another value from the other side, over
     /// just as many: the place changed on either side, and neither value may be taken.
     fn refute_equals(&mut self, earlier: u32, later: u32) -> bool {
-        let Some(passed) = self.passed(earlier, later) else {
+        let Some(danger) = self.count_of_danger(earlier, later) else {
             return false;
         };
         let taught = [earlier, later].into_iter().filter(|&id| id != NONE);
         let rivals: Vec<(u32, u32)> = taught
             .flat_map(|id| self.taught_by(id))
             .filter(|&rival| rival != (earlier, later))
-            .filter(|&(from, to)| self.passed(from, to) == Some(passed))
+            .filter(|&(from, to)| self.count_of_danger(from, to) == Some(danger))
             .collect();
         for &(from, to) in &rivals {
             self.statistics.refuted += 1;
@@ -77,6 +77,14 @@ impl Engine<'_> {
         !rivals.is_empty()
     }
 
+    /// Pending stores that a transfer passed, and whether memory changed on both sides of its place; `None` when it
+    /// passed none.
+    fn count_of_danger(&self, earlier: u32, later: u32) -> Option<(u32, bool)> {
+        let passed = self.passed(earlier, later)?;
+        let address = self.graph.accesses[earlier as usize].address;
+        Some((passed, self.changed_around(address, earlier, later)))
+    }
+
     /// The transfers that taught an access its bytes directly, as (earlier, later).
     pub(super) fn taught_by(&self, id: u32) -> Vec<(u32, u32)> {
         let node = self.graph.accesses[id as usize].node;
@@ -86,11 +94,13 @@ impl Engine<'_> {
         let mut taught = Vec::new();
         for (clock, cause) in self.tracking.events(node) {
             match cause {
-                Cause::Transfer(later) if later == id => {
-                    let before = self.heard_from(id, node, clock);
-                    taught.extend(before.into_iter().map(|from| (from, id)));
+                // The node may belong to a load and to stores of what it loaded.
+                Cause::Transfer(later) => {
+                    let own = self.nodes_of_access(later).contains(&node);
+                    let mut before = self.heard_from(later, node, clock);
+                    before.retain(|from| own || self.nodes_of_access(*from).contains(&node));
+                    taught.extend(before.into_iter().map(|from| (from, later)));
                 }
-                Cause::Transfer(later) => taught.push((id, later)),
                 Cause::Final(from) => taught.push((from, NONE)),
                 _ => {}
             }
