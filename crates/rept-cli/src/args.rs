@@ -361,6 +361,10 @@ pub(crate) struct ScoreArgs {
     /// Recover without a technique; may be repeated (builds with the feature `experiments`).
     #[arg(long, value_name = "TECHNIQUE")]
     pub(crate) without: Vec<String>,
+    /// Judge a naive engine instead, straight from the paper, whole words and each thread alone (builds with
+    /// the feature `experiments`).
+    #[arg(long, conflicts_with_all = ["ceiling", "without"])]
+    pub(crate) naive: bool,
 }
 
 impl ScoreArgs {

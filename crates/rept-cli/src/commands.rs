@@ -165,6 +165,12 @@ fn run_score(wanted: &ScoreArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let opened = Opened::new(&wanted.input)?;
     let recovered = opened.recover_with(&experiment::leaving_out(&wanted.without)?);
     let mut truth = TruthFile::open(&wanted.truth())?;
+    if wanted.naive {
+        let naive = experiment::naive(opened.session.decode(), &opened.session.final_state())?;
+        let score = judge_history(&recovered, &*naive, &mut truth, wanted.why)?;
+        show_score(&score, wanted.json, out)?;
+        return opened.verdict();
+    }
     let mut score = judge(&recovered, &mut truth, wanted.why)?;
     score.without.clone_from(&wanted.without);
     score.statistics = Some(*recovered.history().statistics());
@@ -174,24 +180,38 @@ fn run_score(wanted: &ScoreArgs, out: &mut dyn Write) -> Result<(), Failure> {
         let ceiling = opened.recover_with(&given);
         score.ceiling = Some(judge(&ceiling, &mut truth, false)?.board);
     }
-    if wanted.json {
-        let text = score::json(&score).map_err(|error| Failure::new(error.to_string()))?;
-        writeln!(out, "{text}").map_err(Failure::output)?;
-    } else {
-        write!(out, "{}", Table(&score)).map_err(Failure::output)?;
-        if let Some(planting) = &score.planting {
-            writeln!(out, "\n{planting}").map_err(Failure::output)?;
-        }
-    }
+    show_score(&score, wanted.json, out)?;
     opened.verdict()
 }
 
+fn show_score(score: &Score, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    if json {
+        let text = score::json(score).map_err(|error| Failure::new(error.to_string()))?;
+        return writeln!(out, "{text}").map_err(Failure::output);
+    }
+    write!(out, "{}", Table(score)).map_err(Failure::output)?;
+    if let Some(planting) = &score.planting {
+        writeln!(out, "\n{planting}").map_err(Failure::output)?;
+    }
+    Ok(())
+}
+
 fn judge(recovered: &Recovered, truth: &mut TruthFile, why: bool) -> Result<Score, Failure> {
+    judge_history(recovered, recovered.case().history, truth, why)
+}
+
+/// The same of another history of the same trace.
+fn judge_history(
+    recovered: &Recovered,
+    history: &dyn rept_recover::history::Recovered,
+    truth: &mut TruthFile,
+    why: bool,
+) -> Result<Score, Failure> {
     let case = recovered.case();
     let subject = Subject {
         trace: case.trace,
         sequence: case.sequence,
-        history: case.history,
+        history,
         crashing: case.crashing().unwrap_or(ThreadId(0)),
     };
     score::score(&subject, truth, why)

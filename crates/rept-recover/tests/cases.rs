@@ -54,7 +54,15 @@ fn check(text: &str) {
 /// that it cannot be known or is something else.
 #[track_caller]
 fn compare(case: &Case, history: &History) {
-    let states = naive::recover(case);
+    let memory = case
+        .columns
+        .iter()
+        .filter_map(|column| match column_of(column) {
+            Column::Memory(address) => Some(address),
+            Column::Register(_) => None,
+        });
+    let watched: Vec<u64> = memory.collect();
+    let naive = naive::recover(&case.trace, &case.final_state(), &watched);
     let mut worse = Vec::new();
     let mut judge = |step: u64, column: &str, ours: Value, naive: Option<u64>| {
         let Some(naive) = naive else { return };
@@ -65,15 +73,17 @@ fn compare(case: &Case, history: &History) {
             ));
         }
     };
-    for (step, state) in (0..).zip(&states) {
+    for step in 0..=case.steps() {
+        let at = position(step);
         for word in (0..16).map(RegWord::gpr) {
-            let ours = history.register(position(step), word);
-            judge(step, &word.name(), ours, state.register(word));
+            let known = naive.register(at, word);
+            let known = (known.known == u64::MAX).then_some(known.bits);
+            judge(step, &word.name(), history.register(at, word), known);
         }
         for column in &case.columns {
             if let Column::Memory(address) = column_of(column) {
                 let ours = case.value(history, step, column);
-                judge(step, column, ours, state.memory(address));
+                judge(step, column, ours, naive.watched(at, address));
             }
         }
     }

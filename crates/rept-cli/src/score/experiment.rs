@@ -4,7 +4,13 @@
 use super::Truth;
 use crate::failure::Failure;
 use rept_core::RecoverOptions;
-use rept_trace::Trace;
+use rept_recover::history::Recovered;
+use rept_trace::{FinalState, Trace};
+
+/// The naive engine of rept-recover's tests.
+#[cfg(feature = "experiments")]
+#[path = "../../../rept-recover/tests/naive/engine.rs"]
+mod naive_engine;
 
 /// Options of a recovery without these techniques.
 ///
@@ -33,6 +39,21 @@ pub(crate) fn given(trace: &Trace, truth: &mut dyn Truth) -> Result<RecoverOptio
     return enabled::given(trace, truth);
     #[cfg(not(feature = "experiments"))]
     Err(disabled("--ceiling"))
+}
+
+/// What a naive engine knows.
+///
+/// # Errors
+/// This build has no such engine.
+#[cfg_attr(
+    not(feature = "experiments"),
+    expect(unused_variables, reason = "this build always fails")
+)]
+pub(crate) fn naive(trace: &Trace, last: &FinalState<'_>) -> Result<Box<dyn Recovered>, Failure> {
+    #[cfg(feature = "experiments")]
+    return Ok(Box::new(naive_engine::recover(trace, last, &[])));
+    #[cfg(not(feature = "experiments"))]
+    Err(disabled("--naive"))
 }
 
 #[cfg(not(feature = "experiments"))]

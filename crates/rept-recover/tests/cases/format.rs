@@ -19,13 +19,6 @@ pub(crate) struct Bytes {
     mappings: Vec<Mapping>,
 }
 
-impl Bytes {
-    /// First address and length of each run.
-    pub(crate) fn extents(&self) -> impl Iterator<Item = (u64, usize)> + '_ {
-        self.runs.iter().map(|(&start, run)| (start, run.len()))
-    }
-}
-
 impl Memory for Bytes {
     fn bytes(&self, at: Address) -> Option<&[u8]> {
         from(&self.runs, at)
