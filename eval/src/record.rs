@@ -54,9 +54,35 @@ pub(crate) fn record(
     rept: &Path,
     work: &Path,
 ) -> Result<Recording, Failure> {
-    let folder = work
-        .join("recordings")
-        .join(format!("{}.{variant}", case.name));
+    record_as(case, built, variant, None, rept, work)
+}
+
+/// The same with all registers sampled every so many steps: another run of the program.
+///
+/// # Errors
+/// As [`record`].
+pub(crate) fn record_sampled(
+    case: &Case,
+    built: &Built,
+    variant: &str,
+    every: u64,
+    rept: &Path,
+    work: &Path,
+) -> Result<Recording, Failure> {
+    record_as(case, built, variant, Some(every), rept, work)
+}
+
+fn record_as(
+    case: &Case,
+    built: &Built,
+    variant: &str,
+    samples: Option<u64>,
+    rept: &Path,
+    work: &Path,
+) -> Result<Recording, Failure> {
+    let sampled = samples.map_or_else(String::new, |every| format!(".sampled-{every}"));
+    let name = format!("{}.{variant}{sampled}", case.name);
+    let folder = work.join("recordings").join(name);
     let about = folder.join("recording.json");
     let how = (
         &case.manifest.from,
@@ -75,7 +101,7 @@ pub(crate) fn record(
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let native_seconds = native(case, built);
-    let ended = crash(case, built, rept, &folder)?;
+    let ended = crash(case, built, samples, rept, &folder)?;
     let recording = Recording {
         folder,
         key: key.clone(),
@@ -89,7 +115,13 @@ pub(crate) fn record(
 
 /// Records until the program crashes as the manifest says: of a race, one run ends in a wild read and
 /// the next in what the allocator finds. When none of the tries does, the last crash stands for what it is.
-fn crash(case: &Case, built: &Built, rept: &Path, folder: &Path) -> Result<Ended, Failure> {
+fn crash(
+    case: &Case,
+    built: &Built,
+    samples: Option<u64>,
+    rept: &Path,
+    folder: &Path,
+) -> Result<Ended, Failure> {
     let (limit, tries) = patience(&case.manifest);
     let engines = engines(&case.manifest);
     let log = folder.join("log");
@@ -97,11 +129,12 @@ fn crash(case: &Case, built: &Built, rept: &Path, folder: &Path) -> Result<Ended
     let mut last = Err("not tried".to_owned());
     for attempt in 0..tries {
         let engine = engines[attempt.min(engines.len() - 1)];
-        last = must(
-            &mut recorder(case, built, rept, engine, folder),
-            &log,
-            limit,
-        );
+        let mut recorder = recorder(case, built, rept, engine, folder);
+        if let Some(every) = samples {
+            recorder.args(["--sample-registers", &every.to_string()]);
+        }
+        recorder.arg("--").args(&case.manifest.run);
+        last = must(&mut recorder, &log, limit);
         if last.is_ok() && said(&log).contains(&wanted) {
             return last;
         }
@@ -150,6 +183,7 @@ fn native(case: &Case, built: &Built) -> f64 {
         })
 }
 
+/// The recorder, but for the program and its arguments.
 fn recorder(case: &Case, built: &Built, rept: &Path, engine: &str, folder: &Path) -> Command {
     let manifest = &case.manifest;
     let mut command = Command::new(rept);
@@ -164,9 +198,6 @@ fn recorder(case: &Case, built: &Built, rept: &Path, engine: &str, folder: &Path
     if let Some(seed) = manifest.seed {
         command.args(["--seed", &seed.to_string()]);
     }
-    command
-        .arg("--")
-        .args(&manifest.run)
-        .current_dir(&built.folder);
+    command.current_dir(&built.folder);
     command
 }

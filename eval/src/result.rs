@@ -33,7 +33,10 @@ pub(crate) struct CaseResult {
     /// Why the score has no ceiling, when it has none.
     #[serde(default)]
     pub(crate) no_ceiling: Option<Failure>,
-    /// Scores with one technique switched off.
+    /// What a naive engine, straight from the paper, comes to.
+    #[serde(default)]
+    pub(crate) naive: Option<Score>,
+    /// Scores with one technique switched off, or of another recording, with samples of the registers.
     #[serde(default)]
     pub(crate) ablations: BTreeMap<String, Score>,
 }

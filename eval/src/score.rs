@@ -108,6 +108,12 @@ impl Score {
         .unwrap_or_default()
     }
 
+    /// Values of a measure at one distance with all places given, if that was asked for.
+    pub(crate) fn ceiling(&self, measure: &str, distance: &str) -> Option<Tally> {
+        let given = self.measures.get(measure)?.ceiling.as_ref()?;
+        given.by_distance.get(distance).copied()
+    }
+
     /// Takes the ceilings of another score of the same recording.
     pub(crate) fn take_ceilings(&mut self, given: Score) {
         for (measure, given) in given.measures {

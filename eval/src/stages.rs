@@ -2,11 +2,11 @@
 
 use crate::Failure;
 use crate::arguments::{Arguments, Subset, Variant};
-use crate::build::build;
+use crate::build::{Built, build};
 use crate::case::{self, Case};
 use crate::key::Key;
 use crate::process::{must, output};
-use crate::record::{Recording, record};
+use crate::record::{Recording, record, record_sampled};
 use crate::report::Beside;
 use crate::result::CaseResult;
 use crate::score;
@@ -36,6 +36,9 @@ const TECHNIQUES: [&str; 10] = [
     "candidates",
     "numbering",
 ];
+
+/// Steps from one sample of the registers to the next.
+const SAMPLED_EVERY: [u64; 2] = [10_000, 100_000];
 
 /// Why a score has no ceiling when none was wanted.
 const NOT_ASKED: &str = "not asked for";
@@ -209,11 +212,11 @@ fn run_case(case: &Case, variant: Variant, tools: &Tools, path: &Path) -> CaseRe
         score: None,
         examination: None,
         no_ceiling: None,
+        naive: None,
         ablations: BTreeMap::new(),
     };
-    let recorded = build(case, variant, &tools.work)
-        .and_then(|built| record(case, &built, variant.name(), &tools.rept, &tools.work));
-    let judged = recorded.and_then(|recording| {
+    let judged = build(case, variant, &tools.work).and_then(|built| {
+        let recording = record(case, &built, variant.name(), &tools.rept, &tools.work)?;
         let ablations = if tools.ablations { "ablations" } else { "" };
         let key = Key::default()
             .text(&recording.key)
@@ -231,6 +234,9 @@ fn run_case(case: &Case, variant: Variant, tools: &Tools, path: &Path) -> CaseRe
             return Ok(());
         }
         judge(case, &recording, tools, &mut result)?;
+        if tools.ablations && tools.experiments {
+            ablate(case, &built, &recording, tools, &mut result)?;
+        }
         result.key = key;
         result.recording = Some(recording);
         Ok(())
@@ -252,12 +258,36 @@ fn judge(
     let mut score = score::score(&tools.rept, &recording.folder, &["--why"], &log)?;
     result.no_ceiling = ceiling(&mut score, recording, tools).err();
     result.score = Some(score);
-    if tools.ablations && tools.experiments {
-        for technique in TECHNIQUES {
-            let options = ["--without", technique];
-            let score = score::score(&tools.rept, &recording.folder, &options, &log)?;
-            result.ablations.insert(technique.to_owned(), score);
-        }
+    if tools.experiments && result.variant == Variant::O2.name() {
+        let naive = score::score(&tools.rept, &recording.folder, &["--naive"], &log)?;
+        result.naive = Some(naive);
+    }
+    Ok(())
+}
+
+/// Scores with single techniques switched off, and with samples of the registers.
+fn ablate(
+    case: &Case,
+    built: &Built,
+    recording: &Recording,
+    tools: &Tools,
+    result: &mut CaseResult,
+) -> Result<(), Failure> {
+    let log = recording.folder.join("log");
+    for technique in TECHNIQUES {
+        let options = ["--without", technique];
+        let score = score::score(&tools.rept, &recording.folder, &options, &log)?;
+        result
+            .ablations
+            .insert(format!("without {technique}"), score);
+    }
+    for every in SAMPLED_EVERY {
+        let (rept, work) = (&tools.rept, &tools.work);
+        let sampled = record_sampled(case, built, &result.variant, every, rept, work)?;
+        let score = score::score(rept, &sampled.folder, &[], &log)?;
+        result
+            .ablations
+            .insert(format!("registers sampled every {every} steps"), score);
     }
     Ok(())
 }

@@ -35,30 +35,43 @@ pub(super) fn means(text: &mut String, results: &[&CaseResult]) {
     line!(text, "\n## Averages by distance from the crash\n");
     line!(
         text,
-        "Over the cases that have values there, each counting once. Shares in %; *aim*: the mean that this project set itself. Memory read is without the areas of the lazy resolver's XSAVEC and XRSTOR.\n"
+        "Over the cases that have values there, each counting once. Shares in %; *aim*: the mean that this project set itself; *ceiling*: right when recovery is told the true place of every access, over the cases that have one; *naive*: an engine straight from the paper, whole words, each thread as if it ran alone. Memory read is without the areas of the lazy resolver's XSAVEC and XRSTOR.\n"
     );
     line!(
         text,
-        "| values | distance | cases | right: mean; median; worst | aim | certain, mean | wrong, mean |"
+        "| values | distance | cases | right: mean; median; worst | aim | certain, mean | wrong, mean | ceiling, mean | naive right: mean; median; worst | naive wrong, mean |"
     );
-    line!(text, "|---|---|---:|---|---:|---:|---:|");
+    line!(text, "|---|---|---:|---|---:|---:|---:|---:|---|---:|");
     for measure in MEASURES {
         for (distance, aim) in DISTANCES.into_iter().zip(measure.aims) {
-            let of = |part: fn(Tally) -> u64| {
-                shares(results, |score: &Score| {
-                    let tally = score.tally(measure.name, Some(distance));
-                    tally.share(part(tally))
-                })
+            let share = |score: &Score, part: fn(Tally) -> u64| {
+                let tally = score.tally(measure.name, Some(distance));
+                tally.share(part(tally))
             };
+            let of = |part| shares(results, |score| share(score, part));
+            let of_naive = |part: fn(Tally) -> u64| {
+                let naive = |result: &&CaseResult| {
+                    let share = share(result.naive.as_ref()?, part)?;
+                    Some((result.name.clone(), share))
+                };
+                results.iter().filter_map(naive).collect::<Vec<_>>()
+            };
+            let ceiling = shares(results, |score| {
+                let tally = score.ceiling(measure.name, distance)?;
+                tally.share(tally.correct.total())
+            });
             let right = of(|tally| tally.correct.total());
             line!(
                 text,
-                "| {} | {distance} | {} | {} | {aim} | {} | {} |",
+                "| {} | {distance} | {} | {} | {aim} | {} | {} | {} | {} | {} |",
                 measure.title,
                 right.len(),
                 spread(&right, |a, b| a < b),
                 mean(&of(|tally| tally.correct.certain)),
                 mean(&of(|tally| tally.wrong.total())),
+                mean(&ceiling),
+                spread(&of_naive(|tally| tally.correct.total()), |a, b| a < b),
+                mean(&of_naive(|tally| tally.wrong.total())),
             );
         }
     }

@@ -70,17 +70,25 @@ pub(super) fn ablations(text: &mut String, results: &[&CaseResult]) {
     if results.iter().all(|result| result.ablations.is_empty()) {
         return;
     }
-    line!(text, "\n## With one technique switched off\n");
-    line!(text, "{}: right / wrong in %.\n", OPERANDS.title);
-    line!(text, "| case | technique | right | wrong |");
+    line!(
+        text,
+        "\n## With one technique switched off, or with samples\n"
+    );
+    line!(
+        text,
+        "{}: right / wrong in %. Those with samples are other runs of the program.\n",
+        OPERANDS.title
+    );
+    line!(text, "| case | how | right | wrong |");
     line!(text, "|---|---|---:|---:|");
     for result in results.iter().filter(|result| !result.ablations.is_empty()) {
-        let all = result.score.iter().map(|score| ("none", score));
+        let all = result.score.iter().map(|score| ("as it is", score));
         let off = result
             .ablations
             .iter()
             .map(|(name, score)| (name.as_str(), score));
-        for (name, score) in all.chain(off) {
+        let naive = result.naive.iter().map(|score| ("naive engine", score));
+        for (name, score) in all.chain(off).chain(naive) {
             let tally = OPERANDS.tally(score, None);
             line!(
                 text,
