@@ -10,6 +10,7 @@ use rept_trace::{FinalState, Trace};
 /// The naive engine of rept-recover's tests.
 #[cfg(feature = "experiments")]
 #[path = "../../../rept-recover/tests/naive/engine.rs"]
+#[expect(dead_code, reason = "the text cases there ask for memory as well")]
 mod naive_engine;
 
 /// Options of a recovery without these techniques.

@@ -18,6 +18,7 @@ mod partial;
 mod pauses;
 mod perf;
 mod questions;
+mod repeated;
 mod rewritten;
 mod rounds;
 mod shown;

@@ -374,7 +374,6 @@ fn place(access: &Access, words: &[Bits]) -> Option<u64> {
 
 impl Naive {
     /// Eight bytes at a watched address before a step of a thread.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the text cases ask"))]
     pub(crate) fn watched(&self, at: Position, address: u64) -> Option<u64> {
         let thread = &self.threads[at.thread as usize];
         let index = thread.watched.iter().position(|&one| one == address)?;
