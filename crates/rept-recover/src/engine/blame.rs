@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 /// Nodes searched for the cause of one contradiction. Measured on 28 recordings: with four times as many, parsers
 /// and interpreters took twice as long for slightly fewer values; with a quarter, more were wrong.
 const MAX_BLAMED: usize = 256;
-/// How much more likely a transfer is wrong over whose place memory changed on both sides. Measured on 84
+/// How much more likely a transfer is wrong over whose place memory changed on both sides. Measured on 83
 /// recordings, against 1: 0.02 instead of 0.05 % of register reads wrong in the mean, 96.06 instead of 95.45 % right.
 const CHANGED_AROUND: u32 = 1 << 10;
 /// A pointer taken for a candidate is as likely wrong as a value that passed so many pending stores.

@@ -2,7 +2,7 @@
 //! cells on both sides of a place, are likely to have hit the place as well.
 //!
 //! DIVERGENCE: not in the paper. Used from the inferred grade on only, where it speaks against a transfer that has
-//! led to a contradiction. To let no such value pass in the first place was worse: of 84 recordings, one came to
+//! led to a contradiction. To let no such value pass in the first place was worse: of 83 recordings, one came to
 //! 10 % of register reads wrong, since memory beside what was kept is often written too.
 
 use super::Engine;

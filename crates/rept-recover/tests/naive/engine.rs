@@ -140,7 +140,7 @@ impl Thread {
             seen: Vec::new(),
             changed: false,
         };
-        let mut addresses = Vec::new();
+        let (mut addresses, mut ends) = (Vec::new(), Vec::new());
         let runs = thread.runs().iter();
         for place in runs.flat_map(|run| (0..usize::from(run.count)).map(|at| (run.block, at))) {
             let number = *numbers.entry(place).or_insert_with(|| {
@@ -151,7 +151,10 @@ impl Thread {
                 new.effects.len() as u32 - 1
             });
             new.effect_of.push(number);
-            addresses.push(trace.code.block(place.0).address(place.1));
+            let block = trace.code.block(place.0);
+            let (at, bytes) = (block.address(place.1), block.instruction_bytes(place.1));
+            addresses.push(at);
+            ends.push(Address(at.0.wrapping_add(bytes.len() as u64)));
             new.first.push(new.operands.len() as u32);
             let operands = new.effects[number as usize].accesses.len();
             new.operands
@@ -162,10 +165,20 @@ impl Thread {
         new.seen = vec![None; positions * watched.len()];
         let behind = addresses.len() as u64;
         let next = |step: u64| addresses.get(step as usize).copied();
+        let end_before = |step: u64| ends.get((step as usize).checked_sub(1)?).copied();
+        let interrupted = |step: u64, ip: Address| {
+            let here = thread.events.iter().filter(|event| event.step == step);
+            let mut kinds = here.map(|event| &event.kind);
+            kinds.any(|kind| matches!(kind, EventKind::AsyncDisabled { at, .. } if *at == ip))
+        };
         let left = |event: &&Event| match event.kind {
             EventKind::Overflow { .. } => true,
             EventKind::AsyncBranch { from, to } => from != to,
             EventKind::AsyncDisabled { at, .. } => next(event.step) != Some(at),
+            // As rt_sigreturn does, which is a system call like others but for where it returns.
+            EventKind::Enabled { ip } => {
+                end_before(event.step) != Some(ip) && !interrupted(event.step, ip)
+            }
             _ => false,
         };
         let events = thread.events.iter().filter(left).map(|event| event.step);
